@@ -1,0 +1,79 @@
+//! What a driver tells about a downstream connection and about an upstream failure.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The connection an exchange came in on.
+#[derive(Clone, Debug)]
+pub struct Downstream {
+    /// The client's address.
+    pub remote: SocketAddr,
+    /// The address the client connected to.
+    pub local: SocketAddr,
+    /// What was agreed, on TLS connections.
+    pub tls: Option<TlsInfo>,
+    /// HTTP version of the connection.
+    pub protocol: Protocol,
+    /// Number of the connection, for the `connection.id` attribute; any unique number.
+    pub connection_id: u64,
+}
+
+/// What the TLS handshake agreed on.
+#[derive(Clone, Debug, Default)]
+pub struct TlsInfo {
+    /// As Envoy writes it: `TLSv1.2`, `TLSv1.3`.
+    pub version: String,
+    /// Server name the client asked for.
+    pub sni: Option<Arc<str>>,
+}
+
+/// HTTP version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    #[default]
+    Http11,
+    /// HTTP/2
+    Http2,
+}
+
+impl Protocol {
+    /// As attributes and access logs write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        }
+    }
+}
+
+/// Why an attempt ended without a complete response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamFailure {
+    /// Which class; decides flags, local reply and retry.
+    pub kind: UpstreamFailureKind,
+    /// The transport's own words, e.g. `Connection refused`: becomes
+    /// `upstream.transport_failure_reason` after Envoy's prefix.
+    pub detail: String,
+}
+
+/// Classes of upstream failure, as the router tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamFailureKind {
+    /// Refused, unreachable, or the TLS handshake failed.
+    ConnectFailure,
+    /// No connection within the cluster's `connect_timeout`.
+    ConnectTimeout,
+    /// Connected, then closed or reset before response headers.
+    ResetBeforeHeaders,
+    /// Closed or reset between response headers and the response's end.
+    ResetMidStream,
+    /// HTTP/2 REFUSED_STREAM: the upstream did nothing with the request.
+    RefusedStream,
+    /// The upstream does not speak HTTP as it should.
+    ProtocolError,
+}
