@@ -1,0 +1,1 @@
+//! When to stop sending, and how to begin again.

@@ -1,0 +1,1 @@
+//! The circuit-breaker plugin: translates callbacks for its core.

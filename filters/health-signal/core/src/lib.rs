@@ -1,0 +1,1 @@
+//! What is known of an endpoint's health, from every source, as one record.

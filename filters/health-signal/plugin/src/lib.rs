@@ -1,0 +1,1 @@
+//! The health-signal plugin: translates callbacks for its core.

@@ -1,0 +1,1 @@
+//! Which endpoints a request should go to, best first.

@@ -1,0 +1,1 @@
+//! The metric-router plugin: translates callbacks for its core.

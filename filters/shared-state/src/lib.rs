@@ -1,0 +1,65 @@
+//! Everything that crosses a module boundary.
+//!
+//! The four plugins run in separate VMs, one of each on every worker. The only memory they have in
+//! common is the host's shared data: a process-wide map from key to bytes with a version number
+//! (`cas`), no delete, no expiry, no enumeration, and one mutex. This crate turns that into
+//! contracts:
+//!
+//! | key | written by | read by | record |
+//! |---|---|---|---|
+//! | `weir/1/members/<cluster>` | metric-router, health-signal (CAS) | both | [`Members`] |
+//! | `weir/1/<module>/workers` | every VM of the module (CAS) | same module | [`WorkerSlots`] |
+//! | `weir/1/router/worker/<cluster>/<slot>` | one metric-router VM | metric-router | [`WorkerReport`] |
+//! | `weir/1/health/worker/<cluster>/<slot>` | one health-signal VM | health-signal | [`WorkerReport`] |
+//! | `weir/1/health/endpoint/<cluster>/<endpoint>` | health-signal's leader | metric-router | [`EndpointHealth`] |
+//! | `weir/1/health/leader/<cluster>` | health-signal (CAS) | health-signal | [`Lease`] |
+//! | `weir/1/breaker/<scope>/<key>` | circuit-breaker (CAS) | metric-router | [`BreakerRecord`] |
+//! | `weir/1/bucket/<policy>/<shard>` | token-bucket (CAS) | token-bucket | [`SlotTable`] |
+//!
+//! Rules that hold for all of them:
+//!
+//! - The schema version is part of the key. A layout change bumps it, so that modules of different
+//!   versions never read each other's bytes.
+//! - Keys are immortal, so none holds a client-controlled value.
+//! - Decoding is total. A record that does not decode counts as absent and is counted.
+//! - Nothing is written at start: absent means unknown health, full bucket, closed breaker.
+//! - Prefer one writer a record. Compare-and-swap only where a decision must be unique, and then
+//!   through [`update()`], the one loop in the suite.
+//! - Time is wall clock and may step back; see [`UnixNanos`].
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod breaker;
+mod bucket;
+mod endpoint;
+mod health;
+mod key;
+mod lease;
+mod members;
+#[cfg(any(test, feature = "testing"))]
+mod memory;
+mod record;
+mod store;
+mod time;
+mod update;
+mod worker;
+
+#[allow(unused_imports)]
+pub use breaker::*;
+#[allow(unused_imports)]
+pub use bucket::*;
+pub use endpoint::{Endpoint, ParseEndpointError};
+pub use health::{EndpointHealth, HealthState, LoadReport, MAX_NAMED_METRICS, metric_id};
+pub use key::{Key, SCHEMA_VERSION};
+pub use lease::{Lease, LeaseOutcome};
+pub use members::{MAX_MEMBERS, Member, Members};
+#[cfg(any(test, feature = "testing"))]
+pub use memory::MemoryStore;
+pub use record::{DecodeError, Reader, Record, Writer, decode, encode};
+pub use store::{Cas, Expected, SetError, SharedStore, StoreError, Versioned};
+pub use time::UnixNanos;
+pub use update::{MAX_CAS_ATTEMPTS, ReadError, Transition, UpdateError, Updated, read, update};
+pub use worker::{MAX_WORKERS, WorkerEntry, WorkerReport, WorkerSlot, WorkerSlots};

@@ -1,0 +1,1 @@
+//! Exact keyed token buckets in bounded memory.

@@ -1,0 +1,1 @@
+//! The token-bucket plugin: translates callbacks for its core.
