@@ -1,0 +1,202 @@
+//! Counters, gauges and histograms with labels.
+//!
+//! The ABI knows names only. Labels are written before the name as `key=.=value;.;`, the encoding
+//! of Istio's own plugins, which a `stats_tags` rule (in Istio an annotation) turns back into
+//! labels. Envoy never forgets a metric, so values come from configuration and endpoint addresses
+//! only, and a [`Family`] is bounded.
+
+use crate::ffi;
+use core::cell::{Cell, RefCell};
+use core::fmt::Write as _;
+use hashbrown::{Equivalent, HashMap};
+use std::rc::Rc;
+
+/// Label sets of one family. What comes later is counted under [`OTHER`].
+const MAX_LABEL_SETS: usize = 256;
+
+/// Longest label value, in bytes.
+const MAX_VALUE_BYTES: usize = 128;
+
+/// The value that stands for all label sets beyond the bound.
+const OTHER: &str = "other";
+
+/// A metric that can be made from its full name.
+pub trait Metric {
+    /// With labels encoded into `full_name`.
+    fn named(full_name: String) -> Self;
+}
+
+#[derive(Debug)]
+struct Handle {
+    kind: u32,
+    full_name: String,
+    id: Cell<Option<Result<u32, u32>>>,
+}
+
+impl Handle {
+    fn new(kind: u32, full_name: String) -> Self {
+        Self { kind, full_name, id: Cell::new(None) }
+    }
+
+    /// Defined at first use. A host that refuses once is not asked again.
+    fn id(&self) -> Option<u32> {
+        let id = self.id.get().unwrap_or_else(|| {
+            let id = ffi::define_metric(self.kind, &self.full_name);
+            self.id.set(Some(id));
+            id
+        });
+        id.ok()
+    }
+}
+
+macro_rules! metric {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name(Handle);
+
+        impl $name {
+            /// With these labels, in this order.
+            pub fn new(name: &str, labels: &[(&str, &str)]) -> Self {
+                Self::named(encode(name, labels))
+            }
+        }
+
+        impl Metric for $name {
+            fn named(full_name: String) -> Self {
+                Self(Handle::new($kind, full_name))
+            }
+        }
+    };
+}
+
+metric!(
+    /// Only grows. One value over all workers.
+    Counter,
+    0
+);
+metric!(
+    /// Goes up and down. One value over all workers: whoever sets it last wins.
+    Gauge,
+    1
+);
+metric!(
+    /// A distribution of whole numbers.
+    Histogram,
+    2
+);
+
+impl Counter {
+    /// Adds `count`.
+    pub fn add(&self, count: u64) {
+        // The host refuses an increment by nothing.
+        if let (Some(id), Ok(count @ 1..)) = (self.0.id(), i64::try_from(count)) {
+            let _ = ffi::increment_metric(id, count);
+        }
+    }
+}
+
+impl Gauge {
+    /// Sets the value.
+    pub fn set(&self, value: u64) {
+        if let Some(id) = self.0.id() {
+            let _ = ffi::record_metric(id, value);
+        }
+    }
+
+    /// Adds `change`. Below zero the host's gauges wrap: give back only what was added before.
+    pub fn add(&self, change: i64) {
+        if let Some(id) = self.0.id() {
+            let _ = ffi::increment_metric(id, change);
+        }
+    }
+}
+
+impl Histogram {
+    /// Adds a value to the distribution.
+    pub fn record(&self, value: u64) {
+        if let Some(id) = self.0.id() {
+            let _ = ffi::record_metric(id, value);
+        }
+    }
+}
+
+/// Metrics of one name that differ in some labels.
+#[derive(Debug)]
+pub struct Family<M> {
+    name: &'static str,
+    fixed: Vec<(&'static str, String)>,
+    varying: &'static [&'static str],
+    members: RefCell<HashMap<Vec<String>, Rc<M>>>,
+}
+
+impl<M: Metric> Family<M> {
+    /// With labels that are the same for all, and the names of those that differ.
+    pub fn new(
+        name: &'static str,
+        fixed: &[(&'static str, &str)],
+        varying: &'static [&'static str],
+    ) -> Self {
+        let fixed = fixed.iter().map(|(label, value)| (*label, (*value).to_owned())).collect();
+        Self { name, fixed, varying, members: RefCell::default() }
+    }
+
+    /// The metric with these values of the differing labels.
+    pub fn with(&self, values: &[&str]) -> Rc<M> {
+        let Ok(mut members) = self.members.try_borrow_mut() else {
+            return Rc::new(self.make(values));
+        };
+        if let Some(member) = members.get(&Values(values)) {
+            return Rc::clone(member);
+        }
+        let others: Vec<&str> = values.iter().map(|_| OTHER).collect();
+        let values = if members.len() < MAX_LABEL_SETS { values } else { others.as_slice() };
+        let key: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
+        Rc::clone(members.entry(key).or_insert_with(|| Rc::new(self.make(values))))
+    }
+
+    fn make(&self, values: &[&str]) -> M {
+        let fixed = self.fixed.iter().map(|(label, value)| (*label, value.as_str()));
+        let varying = self.varying.iter().copied().zip(values.iter().copied());
+        let labels: Vec<_> = fixed.chain(varying).collect();
+        M::named(encode(self.name, &labels))
+    }
+}
+
+/// Looks a label set up without allocating. Hashes as the `Vec<String>` that is the key.
+#[derive(Hash)]
+struct Values<'a>(&'a [&'a str]);
+
+impl Equivalent<Vec<String>> for Values<'_> {
+    fn equivalent(&self, key: &Vec<String>) -> bool {
+        self.0 == key.as_slice()
+    }
+}
+
+fn encode(name: &str, labels: &[(&str, &str)]) -> String {
+    let mut full = String::new();
+    for (label, value) in labels {
+        // Writing to a String cannot fail.
+        let _ = write!(full, "{label}=.={};.;", sanitise(value));
+    }
+    full + name
+}
+
+/// Makes a value safe within the encoding, and within Istio's bootstrap, whose loose tag rules
+/// take `cache.`, `component.`, `tag.` and `wasm_filter.` anywhere in a name for tags.
+fn sanitise(value: &str) -> String {
+    let mut clean: String = value
+        .chars()
+        .map(|c| if c.is_control() || matches!(c, ';' | '=' | '"' | '\\') { '_' } else { c })
+        .scan(0, |bytes, c| {
+            *bytes += c.len_utf8();
+            (*bytes <= MAX_VALUE_BYTES).then_some(c)
+        })
+        .collect();
+    for word in ["cache.", "component.", "tag.", "wasm_filter."] {
+        if clean.contains(word) {
+            clean = clean.replace(word, &word.replace('.', "_"));
+        }
+    }
+    clean
+}

@@ -1,0 +1,87 @@
+//! Attributes of the stream and of the proxy, typed. What the host does not know now is `None`:
+//! most attributes exist in some phases only.
+
+use crate::ffi;
+use shared_state::Endpoint;
+
+/// An attribute's bytes.
+pub fn bytes(path: &[&str]) -> Option<Vec<u8>> {
+    ffi::property(join(path).as_bytes()).ok()
+}
+
+/// An attribute that is text. Bytes that are no UTF-8 are replaced.
+pub fn string(path: &[&str]) -> Option<String> {
+    bytes(path).map(into_text)
+}
+
+/// An attribute that is a number: eight bytes, little-endian.
+pub fn uint(path: &[&str]) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes(path)?.try_into().ok()?))
+}
+
+/// Name of the cluster that the route names.
+pub fn cluster_name() -> Option<String> {
+    string(&["xds", "cluster_name"]).filter(|name| !name.is_empty())
+}
+
+/// Name of the route.
+pub fn route_name() -> Option<String> {
+    string(&["xds", "route_name"]).filter(|name| !name.is_empty())
+}
+
+/// The endpoint of the last attempt. `None` before there was one, and for addresses that are no
+/// `ip:port`.
+pub fn upstream_address() -> Option<Endpoint> {
+    string(&["upstream", "address"])?.parse().ok()
+}
+
+/// How many endpoints the cluster has, unhealthy ones included.
+pub fn num_endpoints() -> Option<u32> {
+    u32::try_from(uint(&["upstream", "num_endpoints"])?).ok()
+}
+
+/// How many attempts were made; 0 if none or unknown.
+pub fn attempt_count() -> u32 {
+    uint(&["upstream", "request_attempt_count"]).and_then(|n| u32::try_from(n).ok()).unwrap_or(0)
+}
+
+/// Status of the response that the client gets.
+pub fn response_code() -> Option<u16> {
+    u16::try_from(uint(&["response", "code"])?).ok().filter(|code| *code != 0)
+}
+
+/// Envoy's response flags, as the legacy bit vector; 0 if unknown.
+pub fn response_flags() -> u64 {
+    uint(&["response", "flags"]).unwrap_or(0)
+}
+
+/// Why the response has its status: `via_upstream`, or a reason of the proxy.
+pub fn response_code_details() -> Option<String> {
+    string(&["response", "code_details"])
+}
+
+/// Why the connection to the endpoint failed, if it did.
+pub fn upstream_failure_reason() -> Option<String> {
+    string(&["upstream", "transport_failure_reason"]).filter(|reason| !reason.is_empty())
+}
+
+/// Address of the client, `ip:port`, as the proxy trusts it.
+pub fn source_address() -> Option<String> {
+    string(&["source", "address"])
+}
+
+/// Stores a short line for access logs: `%FILTER_STATE(wasm.<key>:PLAIN)%`.
+pub fn set_filter_state(key: &str, value: &str) {
+    // Without a stream there is no access log either.
+    let _ = ffi::set_property(key.as_bytes(), value.as_bytes());
+}
+
+/// Segments are joined by NUL.
+fn join(path: &[&str]) -> String {
+    path.join("\0")
+}
+
+pub(crate) fn into_text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}

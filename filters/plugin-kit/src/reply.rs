@@ -1,0 +1,42 @@
+//! Answering a request instead of forwarding it.
+
+use crate::ffi;
+
+/// An answer of our own.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'a> {
+    /// HTTP status.
+    pub status: u16,
+    /// Why, for `%RESPONSE_CODE_DETAILS%`; no spaces.
+    pub details: &'a str,
+    /// Headers to add.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// Body; may be empty.
+    pub body: &'a [u8],
+    /// Status for a gRPC request, which the host then answers with trailers only.
+    pub grpc_status: Option<u32>,
+}
+
+/// Sends it. Return `Action::Pause` from the callback afterwards. Answers whether the host took it.
+pub fn reply(reply: Reply<'_>) -> bool {
+    let headers = serialize(reply.headers);
+    let grpc = reply.grpc_status.and_then(|status| i32::try_from(status).ok()).unwrap_or(-1);
+    ffi::send_local_response(reply.status, reply.details, reply.body, &headers, grpc).is_ok()
+}
+
+/// A header map as the ABI writes it: count, sizes, then names and values, each ended by NUL.
+fn serialize(pairs: &[(&str, &str)]) -> Vec<u8> {
+    let size = |text: &str| u32::try_from(text.len()).unwrap_or(0).to_le_bytes();
+    let mut bytes = u32::try_from(pairs.len()).unwrap_or(0).to_le_bytes().to_vec();
+    for (name, value) in pairs {
+        bytes.extend(size(name));
+        bytes.extend(size(value));
+    }
+    for (name, value) in pairs {
+        for text in [name, value] {
+            bytes.extend(text.bytes());
+            bytes.push(0);
+        }
+    }
+    bytes
+}
