@@ -1,0 +1,75 @@
+# Everything a person or a machine does here has a name below. `make` prints the list.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+CARGO   ?= cargo
+HOST    ?= host-sim
+VENV    := .venv
+ENVOY_VERSION := 1.40.0
+MODULES := token-bucket metric-router circuit-breaker health-signal
+MODULE_FILES := $(foreach module,$(MODULES),dist/$(subst -,_,$(module)).wasm)
+WASM_DIR := target/wasm32-wasip1/wasm
+# The largest a module may be as built, in bytes.
+MODULE_LIMIT := 262144
+
+# The path of the Envoy binary in the venv, or nothing.
+envoy = $(firstword $(wildcard $(VENV)/lib/python3*/site-packages/envoy/_bin/envoy))
+
+.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check e2e bench dist ci clean
+
+help: ## print this list
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: setup-target setup-envoy ## install what the rest needs: the wasm target, real Envoy in a venv
+
+setup-target:
+	@rustc --print target-libdir --target wasm32-wasip1 >/dev/null 2>&1 \
+	  && [ -d "$$(rustc --print target-libdir --target wasm32-wasip1)" ] \
+	  || rustup target add wasm32-wasip1
+
+setup-envoy:
+	@./tests/setup-envoy.sh $(VENV) $(ENVOY_VERSION)
+
+wasm: setup-target ## build the four modules into dist/
+	@$(CARGO) build --profile wasm --target wasm32-wasip1 $(addprefix -p ,$(MODULES))
+	@mkdir -p dist
+	@for file in $(MODULE_FILES); do \
+	  cmp -s "$(WASM_DIR)/$$(basename $$file)" "$$file" || cp "$(WASM_DIR)/$$(basename $$file)" "$$file"; \
+	  size=$$(stat -c %s "$$file" 2>/dev/null || stat -f %z "$$file"); \
+	  [ "$$size" -le $(MODULE_LIMIT) ] || { echo "$$file: $$size bytes, the limit is $(MODULE_LIMIT)" >&2; exit 1; }; \
+	done
+
+host-sim: ## build the host-sim command into target/release/
+	@$(CARGO) build --release -p host-sim-cli
+
+demo: wasm host-sim $(if $(filter envoy,$(HOST)),setup-envoy) ## watch traffic move away from a slow endpoint (HOST=envoy: in real Envoy)
+	@$(if $(filter envoy,$(HOST)),ENVOY_BIN="$$(ls $(VENV)/lib/python3*/site-packages/envoy/_bin/envoy)") \
+	  target/release/host-sim demo --host $(HOST)
+
+test: setup wasm ## all tests: cores, scenarios on the shipped modules, live proxy, real Envoy
+	@./tests/run.sh
+
+e2e: setup wasm ## the tests in real Envoy alone
+	@./tests/run.sh -p weir-tests envoy
+
+lint: setup-target ## formatting and lints, native and wasm
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --target wasm32-wasip1 $(addprefix -p ,$(MODULES)) -- -D warnings
+
+check: wasm host-sim setup-envoy ## load every example configuration, in host-sim and in Envoy
+	@./tests/check-examples.sh "$(envoy)"
+
+bench: wasm host-sim ## instructions, hostcalls and time a request costs in the whole chain
+	@target/release/host-sim bench -c envoy-config/demo.yaml
+
+dist: wasm ## the modules with their checksums and sizes
+	@cd dist && sha256sum *.wasm > SHA256SUMS && wc -c *.wasm && cat SHA256SUMS
+
+ci: ## what continuous integration runs
+	@./.ci/run
+
+clean: ## remove everything that was built or installed here
+	rm -rf target dist $(VENV)

@@ -1,0 +1,1 @@
+//! Scenarios on a virtual clock with the shipped modules.

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Runs the tests: run.sh [ARG...] hands its arguments to the runner (default: the whole workspace).
+# cargo-nextest where it is installed, cargo test elsewhere.
+set -euo pipefail
+
+envoy=$(compgen -G ".venv/lib/python3*/site-packages/envoy/_bin/envoy" | head -n 1 || true)
+if [ -n "$envoy" ]; then
+  export ENVOY_BIN=${ENVOY_BIN:-$PWD/$envoy}
+elif [ -z "${ENVOY_BIN:-}" ]; then
+  if [ "${CI:-}" = true ]; then
+    echo "run: CI=true and no Envoy: run 'make setup'" >&2
+    exit 1
+  fi
+  echo "SKIP the tests in real Envoy: it is not installed (make setup)"
+fi
+export WEIR_DIST=${WEIR_DIST:-$PWD/dist}
+
+[ $# -gt 0 ] || set -- --workspace
+if cargo nextest --version >/dev/null 2>&1; then
+  exec cargo nextest run --no-fail-fast "$@"
+fi
+exec cargo test --no-fail-fast "$@"

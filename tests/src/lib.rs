@@ -1,0 +1,1 @@
+//! Scenarios and end-to-end tests, real Envoy among them.
