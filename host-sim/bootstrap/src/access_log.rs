@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::reader::{Message, Reader};
+use crate::tls::{DATA_SOURCE, DataSource};
+
 /// One access logger.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccessLog {
@@ -34,4 +37,73 @@ pub enum AccessLogFormat {
     Text(String),
     /// A JSON object whose strings are format strings.
     Json(serde_json::Map<String, serde_json::Value>),
+}
+
+pub(crate) const ACCESS_LOG: Message<AccessLog> =
+    Message { name: "envoy.config.accesslog.v3.AccessLog", read: access_log };
+
+const FILE: Message<AccessLog> =
+    Message { name: "envoy.extensions.access_loggers.file.v3.FileAccessLog", read: file };
+
+const STDOUT: Message<AccessLog> =
+    Message { name: "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog", read: stdout };
+
+const STDERR: Message<AccessLog> =
+    Message { name: "envoy.extensions.access_loggers.stream.v3.StderrAccessLog", read: stderr };
+
+const FORMAT: Message<(AccessLogFormat, bool)> =
+    Message { name: "envoy.config.core.v3.SubstitutionFormatString", read: format };
+
+const JSON_OPTIONS: Message<()> =
+    Message { name: "envoy.config.core.v3.JsonFormatOptions", read: json_options };
+
+fn access_log(message: &mut Reader<'_>) -> Option<AccessLog> {
+    message.accept(&["name"]);
+    message.required_any("typed_config", &[FILE, STDOUT, STDERR])
+}
+
+fn file(message: &mut Reader<'_>) -> Option<AccessLog> {
+    let path = message.required_text("path");
+    let log = with_format(message, AccessLogSink::Stdout);
+    Some(AccessLog { sink: AccessLogSink::File(PathBuf::from(path?)), ..log })
+}
+
+fn stdout(message: &mut Reader<'_>) -> Option<AccessLog> {
+    Some(with_format(message, AccessLogSink::Stdout))
+}
+
+fn stderr(message: &mut Reader<'_>) -> Option<AccessLog> {
+    Some(with_format(message, AccessLogSink::Stderr))
+}
+
+fn with_format(message: &mut Reader<'_>, sink: AccessLogSink) -> AccessLog {
+    let format = message.message("log_format", FORMAT);
+    let (format, omit_empty_values) = format.unwrap_or((AccessLogFormat::Default, false));
+    AccessLog { sink, format, omit_empty_values }
+}
+
+fn format(message: &mut Reader<'_>) -> Option<(AccessLogFormat, bool)> {
+    message.one_of(&["text_format", "text_format_source", "json_format"], true);
+    // Keys are always written sorted: the option asks for what is done anyway.
+    message.message("json_format_options", JSON_OPTIONS);
+    let omit_empty_values = message.flag("omit_empty_values", false);
+    let text = message.optional_text("text_format");
+    let source = message.message("text_format_source", DATA_SOURCE);
+    let json = message.json_object("json_format");
+    let source = match source {
+        Some(DataSource::Inline(bytes)) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        Some(_) => {
+            message.problem_at("text_format_source", "host-sim simulates 'inline_string' here");
+            None
+        }
+        None => None,
+    };
+    let text = text.or(source).map(AccessLogFormat::Text);
+    let format = text.or_else(|| json.map(AccessLogFormat::Json))?;
+    Some((format, omit_empty_values))
+}
+
+fn json_options(message: &mut Reader<'_>) -> Option<()> {
+    message.accept(&["sort_properties"]);
+    Some(())
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::reader::{Message, Reader};
+
 /// A `socket_address` over TCP.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {
@@ -28,4 +30,23 @@ impl fmt::Display for Address {
             write!(f, "{}:{}", self.host, self.port)
         }
     }
+}
+
+pub(crate) const ADDRESS: Message<Address> =
+    Message { name: "envoy.config.core.v3.Address", read: address };
+
+const SOCKET_ADDRESS: Message<Address> =
+    Message { name: "envoy.config.core.v3.SocketAddress", read: socket_address };
+
+fn address(message: &mut Reader<'_>) -> Option<Address> {
+    message.one_of(&["socket_address", "pipe", "envoy_internal_address"], true);
+    message.message("socket_address", SOCKET_ADDRESS)
+}
+
+fn socket_address(message: &mut Reader<'_>) -> Option<Address> {
+    message.choice("protocol", &[("TCP", 0, Some(())), ("UDP", 1, None)]);
+    message.one_of(&["port_value", "named_port"], true);
+    let host = message.required_text("address");
+    let port = message.integer("port_value", 0..=65_535);
+    Some(Address { host: host?, port: u16::try_from(port?).ok()? })
 }

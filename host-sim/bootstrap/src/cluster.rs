@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
+use crate::circuit_breakers::CIRCUIT_BREAKERS;
+use crate::endpoint::LOAD_ASSIGNMENT;
+use crate::load_balancing::{LEAST_REQUEST_LB_CONFIG, LOAD_BALANCING_POLICY};
+use crate::reader::{Message, Reader};
+use crate::transport_socket::UPSTREAM;
+use crate::upstream_http::UPSTREAM_HTTP;
 use crate::{
-    Address, CommonHttpOptions, Http2Options, HttpFilter, LoadBalancingPolicy, UpstreamTls,
+    CircuitBreakers, Endpoint, LoadBalancingPolicy, SelectionMethod, UpstreamHttp, UpstreamTls,
 };
 
 /// A cluster.
@@ -17,6 +23,8 @@ pub struct Cluster {
     pub discovery: Discovery,
     /// Default 5 s.
     pub connect_timeout: Duration,
+    /// Which addresses of a name count. Default AUTO.
+    pub dns_lookup_family: DnsLookupFamily,
     /// In file order; host names are resolved by the driver (DNS clusters).
     pub endpoints: Vec<Endpoint>,
     /// How an endpoint is chosen.
@@ -54,88 +62,192 @@ pub enum Discovery {
     },
 }
 
-/// One `lb_endpoints` entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Where it is.
-    pub address: Address,
-    /// `endpoint.hostname`, empty when not given.
-    pub hostname: String,
-    /// `load_balancing_weight`, at least 1. Default 1.
-    pub weight: u32,
-    /// As the file says; host-sim has no active health checks yet.
-    pub health: HealthStatus,
-}
-
-/// `health_status`, folded to what load balancing sees.
+/// `dns_lookup_family`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum HealthStatus {
-    /// UNKNOWN or HEALTHY.
+pub enum DnsLookupFamily {
+    /// IPv6 addresses, or else IPv4 (default).
     #[default]
-    Healthy,
-    /// DEGRADED: used only when healthy endpoints do not suffice.
-    Degraded,
-    /// UNHEALTHY, DRAINING or TIMEOUT: not picked, but in panic.
-    Unhealthy,
+    Auto,
+    /// IPv4 only.
+    V4Only,
+    /// IPv6 only.
+    V6Only,
+    /// IPv4 addresses, or else IPv6.
+    V4Preferred,
+    /// Both.
+    All,
 }
 
-/// `circuit_breakers`, per priority of routing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CircuitBreakers {
-    /// Of ordinary requests.
-    pub default: Thresholds,
-    /// Of routes with `priority: HIGH`.
-    pub high: Thresholds,
+pub(crate) const CLUSTER: Message<Cluster> =
+    Message { name: "envoy.config.cluster.v3.Cluster", read: cluster };
+
+const ORIGINAL_DST_LB_CONFIG: Message<Option<String>> =
+    Message { name: "envoy.config.cluster.v3.Cluster.OriginalDstLbConfig", read: original_dst };
+
+const COMMON_LB_CONFIG: Message<f64> =
+    Message { name: "envoy.config.cluster.v3.Cluster.CommonLbConfig", read: common_lb_config };
+
+const PERCENT: Message<f64> = Message {
+    name: "envoy.type.v3.Percent",
+    read: |message| Some(message.number("value", 0.0..=100.0).unwrap_or(0.0)),
+};
+
+/// Envoy's default, in percent.
+const HEALTHY_PANIC_THRESHOLD: f64 = 50.0;
+
+/// The one key of `typed_extension_protocol_options` that an HTTP cluster has.
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+fn cluster(message: &mut Reader<'_>) -> Option<Cluster> {
+    message.not_yet(&["health_checks", "outlier_detection"]);
+    // About warming and removal of hosts, of which there is neither.
+    message.accept(&["wait_for_warm_on_init", "ignore_health_on_host_removal", "cleanup_interval"]);
+    let name = message.required_text("name");
+    let stat_name = message.text("alt_stat_name");
+    let discovery = discovery(message);
+    let load_balancing = load_balancing(message);
+    let endpoints = message.message("load_assignment", LOAD_ASSIGNMENT).unwrap_or_default();
+    let options = protocol_options(message);
+    let breakers = message.message("circuit_breakers", CIRCUIT_BREAKERS);
+    let panic = message.message("common_lb_config", COMMON_LB_CONFIG);
+    let connect_timeout = message.positive_duration("connect_timeout");
+    let tls = message.message("transport_socket", UPSTREAM);
+    let dns_lookup_family = dns_lookup_family(message);
+    let (name, discovery, load_balancing) = (name?, discovery?, load_balancing?);
+    let cluster = Cluster {
+        stat_name: if stat_name.is_empty() { name.clone() } else { stat_name },
+        name,
+        discovery,
+        connect_timeout: connect_timeout.unwrap_or(Duration::from_secs(5)),
+        dns_lookup_family,
+        endpoints,
+        load_balancing,
+        circuit_breakers: breakers.unwrap_or_default(),
+        healthy_panic_threshold_percent: panic.unwrap_or(HEALTHY_PANIC_THRESHOLD),
+        http: options,
+        tls: tls.flatten(),
+    };
+    check(message, &cluster);
+    Some(cluster)
 }
 
-/// `CircuitBreakers.Thresholds`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Thresholds {
-    /// Connections to all endpoints. Default 1024.
-    pub max_connections: u32,
-    /// Requests that wait for a connection. Default 1024.
-    pub max_pending_requests: u32,
-    /// Requests in flight. Default 1024.
-    pub max_requests: u32,
-    /// Retries in flight. Default 3.
-    pub max_retries: u32,
-    /// Publish the `remaining_*` gauges. Default false.
-    pub track_remaining: bool,
-}
-
-impl Default for Thresholds {
-    fn default() -> Self {
-        Self {
-            max_connections: 1024,
-            max_pending_requests: 1024,
-            max_requests: 1024,
-            max_retries: 3,
-            track_remaining: false,
+/// What Envoy checks across fields.
+fn check(message: &Reader<'_>, cluster: &Cluster) {
+    let provided = cluster.load_balancing == LoadBalancingPolicy::ClusterProvided;
+    let original = matches!(cluster.discovery, Discovery::OriginalDst { .. });
+    if original && !provided {
+        message.problem_at("lb_policy", "a cluster of type ORIGINAL_DST needs CLUSTER_PROVIDED");
+    }
+    if provided && !original {
+        message.problem_at("lb_policy", "CLUSTER_PROVIDED needs a cluster of type ORIGINAL_DST");
+    }
+    if original && !cluster.endpoints.is_empty() {
+        message.problem_at("load_assignment", "a cluster of type ORIGINAL_DST has no endpoints");
+    }
+    if matches!(cluster.discovery, Discovery::LogicalDns { .. }) && cluster.endpoints.len() != 1 {
+        message.problem_at("load_assignment", "a LOGICAL_DNS cluster has exactly one endpoint");
+    }
+    let hosts = cluster.endpoints.iter().map(|endpoint| &endpoint.address);
+    if cluster.discovery == Discovery::Static {
+        for address in hosts.filter(|address| address.to_socket_addr().is_none()) {
+            let mend = "set 'type' to STRICT_DNS or LOGICAL_DNS";
+            let text = format!("'{}' is no IP address; {mend}", address.host);
+            message.problem_at("load_assignment", text);
         }
     }
 }
 
-/// `envoy.extensions.upstreams.http.v3.HttpProtocolOptions`.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct UpstreamHttp {
-    /// What connections to endpoints speak.
-    pub protocol: UpstreamProtocol,
-    /// HTTP/2 settings.
-    pub http2: Http2Options,
-    /// Settings of every HTTP version.
-    pub common: CommonHttpOptions,
-    /// The upstream filter chain, ending in the upstream codec; empty = none configured.
-    pub http_filters: Vec<HttpFilter>,
+fn discovery(message: &mut Reader<'_>) -> Option<Discovery> {
+    const REFRESH: Duration = Duration::from_secs(5);
+    let types = [
+        ("STATIC", 0, Some(0)),
+        ("STRICT_DNS", 1, Some(1)),
+        ("LOGICAL_DNS", 2, Some(2)),
+        ("EDS", 3, None),
+        ("ORIGINAL_DST", 4, Some(4)),
+    ];
+    let kind = message.choice("type", &types);
+    let refresh_rate = message.positive_duration("dns_refresh_rate").unwrap_or(REFRESH);
+    let header = message.message("original_dst_lb_config", ORIGINAL_DST_LB_CONFIG).flatten();
+    Some(match kind? {
+        1 => Discovery::StrictDns { refresh_rate },
+        2 => Discovery::LogicalDns { refresh_rate },
+        4 => Discovery::OriginalDst { header },
+        _ => Discovery::Static,
+    })
 }
 
-/// What connections to endpoints speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum UpstreamProtocol {
-    /// HTTP/1.1 (default).
-    #[default]
-    Http1,
-    /// HTTP/2.
-    Http2,
-    /// `use_downstream_protocol_config`: what the client speaks.
-    SameAsDownstream,
+fn dns_lookup_family(message: &mut Reader<'_>) -> DnsLookupFamily {
+    let families = [
+        ("AUTO", 0, Some(DnsLookupFamily::Auto)),
+        ("V4_ONLY", 1, Some(DnsLookupFamily::V4Only)),
+        ("V6_ONLY", 2, Some(DnsLookupFamily::V6Only)),
+        ("V4_PREFERRED", 3, Some(DnsLookupFamily::V4Preferred)),
+        ("ALL", 4, Some(DnsLookupFamily::All)),
+    ];
+    message.choice("dns_lookup_family", &families).unwrap_or_default()
+}
+
+/// `load_balancing_policy` wins over the older `lb_policy`, as in Envoy.
+fn load_balancing(message: &mut Reader<'_>) -> Option<LoadBalancingPolicy> {
+    #[derive(Clone, Copy)]
+    enum Named {
+        RoundRobin,
+        LeastRequest,
+        Random,
+        ClusterProvided,
+        Extension,
+    }
+    let policies = [
+        ("ROUND_ROBIN", 0, Some(Named::RoundRobin)),
+        ("LEAST_REQUEST", 1, Some(Named::LeastRequest)),
+        ("RING_HASH", 2, None),
+        ("RANDOM", 3, Some(Named::Random)),
+        ("MAGLEV", 5, None),
+        ("CLUSTER_PROVIDED", 6, Some(Named::ClusterProvided)),
+        ("LOAD_BALANCING_POLICY_CONFIG", 7, Some(Named::Extension)),
+    ];
+    let named = message.choice("lb_policy", &policies);
+    let least_request = message.message("least_request_lb_config", LEAST_REQUEST_LB_CONFIG);
+    if message.has("load_balancing_policy") {
+        return message.message("load_balancing_policy", LOAD_BALANCING_POLICY);
+    }
+    Some(match named? {
+        Named::RoundRobin => LoadBalancingPolicy::RoundRobin,
+        Named::LeastRequest => least_request.unwrap_or(LoadBalancingPolicy::LeastRequest {
+            choice_count: 2,
+            active_request_bias: 1.0,
+            selection_method: SelectionMethod::NChoices,
+        }),
+        Named::Random => LoadBalancingPolicy::Random,
+        Named::ClusterProvided => LoadBalancingPolicy::ClusterProvided,
+        Named::Extension => {
+            message.problem("field 'load_balancing_policy' is required by 'lb_policy'");
+            return None;
+        }
+    })
+}
+
+fn protocol_options(message: &mut Reader<'_>) -> UpstreamHttp {
+    let field = "typed_extension_protocol_options";
+    let mut options = UpstreamHttp::default();
+    for (key, read) in message.any_map(field, &[UPSTREAM_HTTP]) {
+        if key != HTTP_OPTIONS {
+            let text = format!("the key must be '{HTTP_OPTIONS}'");
+            message.problem_at(&format!("{field}[{key:?}]"), text);
+        }
+        options = read;
+    }
+    options
+}
+
+fn original_dst(message: &mut Reader<'_>) -> Option<Option<String>> {
+    let name = message.header_name("http_header_name");
+    let name = name.unwrap_or_else(|| "x-envoy-original-dst-host".to_owned());
+    Some(message.flag("use_http_header", false).then_some(name))
+}
+
+fn common_lb_config(message: &mut Reader<'_>) -> Option<f64> {
+    let threshold = message.message("healthy_panic_threshold", PERCENT);
+    Some(threshold.unwrap_or(HEALTHY_PANIC_THRESHOLD))
 }

@@ -1,5 +1,9 @@
 //! HTTP filters, downstream and upstream: `type_url` selects, the name is only a name.
 
+use crate::header::HEADER_MUTATIONS;
+use crate::rate_limit::LOCAL_RATE_LIMIT;
+use crate::reader::{Message, Reader};
+use crate::wasm::PLUGIN_CONFIG;
 use crate::{HeaderMutations, LocalRateLimit, PluginConfig};
 
 /// One entry of an `http_filters` list.
@@ -31,4 +35,95 @@ pub enum HttpFilterConfig {
 pub struct Router {
     /// Do not add `x-envoy-*` headers to requests and responses. Default false.
     pub suppress_envoy_headers: bool,
+}
+
+/// The field that holds a chain, here and upstream.
+const CHAIN: &str = "http_filters";
+
+const NAME: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter";
+
+const DOWNSTREAM: Message<HttpFilter> = Message { name: NAME, read: downstream };
+
+const UPSTREAM: Message<HttpFilter> = Message { name: NAME, read: upstream };
+
+const WASM: Message<HttpFilterConfig> = Message {
+    name: "envoy.extensions.filters.http.wasm.v3.Wasm",
+    read: |message| {
+        let plugin = message.required("config", PLUGIN_CONFIG)?;
+        Some(HttpFilterConfig::Wasm(Box::new(plugin)))
+    },
+};
+
+const HEADER_MUTATION: Message<HttpFilterConfig> = Message {
+    name: HEADER_MUTATIONS.name,
+    read: |message| (HEADER_MUTATIONS.read)(message).map(HttpFilterConfig::HeaderMutation),
+};
+
+const LOCAL_RATELIMIT: Message<HttpFilterConfig> = Message {
+    name: LOCAL_RATE_LIMIT.name,
+    read: |message| (LOCAL_RATE_LIMIT.read)(message).map(HttpFilterConfig::LocalRateLimit),
+};
+
+const ROUTER: Message<HttpFilterConfig> = Message {
+    name: "envoy.extensions.filters.http.router.v3.Router",
+    read: |message| {
+        let suppress_envoy_headers = message.flag("suppress_envoy_headers", false);
+        Some(HttpFilterConfig::Router(Router { suppress_envoy_headers }))
+    },
+};
+
+const UPSTREAM_CODEC: Message<HttpFilterConfig> = Message {
+    name: "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec",
+    read: |_| Some(HttpFilterConfig::UpstreamCodec),
+};
+
+/// A connection manager's chain.
+pub(crate) fn downstream_chain(message: &mut Reader<'_>) -> Vec<HttpFilter> {
+    let count = message.count(CHAIN);
+    let filters = message.list(CHAIN, DOWNSTREAM);
+    check_terminal(message, &filters, count, "envoy.filters.http.router");
+    filters
+}
+
+/// A cluster's upstream chain; an empty one is no chain.
+pub(crate) fn upstream_chain(message: &mut Reader<'_>) -> Vec<HttpFilter> {
+    let count = message.count(CHAIN);
+    let filters = message.list(CHAIN, UPSTREAM);
+    if count > 0 {
+        check_terminal(message, &filters, count, "envoy.filters.http.upstream_codec");
+    }
+    filters
+}
+
+fn downstream(message: &mut Reader<'_>) -> Option<HttpFilter> {
+    entry(message, &[WASM, HEADER_MUTATION, LOCAL_RATELIMIT, ROUTER])
+}
+
+fn upstream(message: &mut Reader<'_>) -> Option<HttpFilter> {
+    entry(message, &[WASM, HEADER_MUTATION, UPSTREAM_CODEC])
+}
+
+fn entry(message: &mut Reader<'_>, kinds: &[Message<HttpFilterConfig>]) -> Option<HttpFilter> {
+    let name = message.required_text("name");
+    let config = message.required_any("typed_config", kinds);
+    Some(HttpFilter { name: name?, config: config? })
+}
+
+/// As Envoy: the terminal filter is the last one, and only the last one.
+fn check_terminal(message: &Reader<'_>, filters: &[HttpFilter], count: usize, terminal: &str) {
+    // With unreadable filters left out, positions would mislead.
+    if filters.len() < count {
+        return;
+    }
+    let is_terminal = |filter: &HttpFilter| {
+        matches!(filter.config, HttpFilterConfig::Router(_) | HttpFilterConfig::UpstreamCodec)
+    };
+    if !filters.last().is_some_and(is_terminal) {
+        message.problem_at(CHAIN, format!("the last filter must be the terminal '{terminal}'"));
+    }
+    let early = filters.iter().rev().skip(1).rev().enumerate().filter(|(_, f)| is_terminal(f));
+    for (index, filter) in early {
+        let at = format!("{CHAIN}[{index}]");
+        message.problem_at(&at, format!("terminal filter '{}' must be the last", filter.name));
+    }
 }

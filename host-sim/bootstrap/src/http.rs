@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use crate::access_log::ACCESS_LOG;
+use crate::filter::downstream_chain;
+use crate::reader::{Message, Reader};
+use crate::route::ROUTE_CONFIG;
 use crate::{AccessLog, HttpFilter, RouteConfig};
 
 /// `envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`.
@@ -91,4 +95,82 @@ impl Default for CommonHttpOptions {
             max_headers_count: 100,
         }
     }
+}
+
+pub(crate) const HTTP_CONNECTION_MANAGER: Message<HttpConnectionManager> = Message {
+    name: "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+    read: http_connection_manager,
+};
+
+pub(crate) const COMMON_OPTIONS: Message<CommonHttpOptions> =
+    Message { name: "envoy.config.core.v3.HttpProtocolOptions", read: common_options };
+
+pub(crate) const HTTP1_OPTIONS: Message<()> =
+    Message { name: "envoy.config.core.v3.Http1ProtocolOptions", read: |_| Some(()) };
+
+pub(crate) const HTTP2_OPTIONS: Message<Http2Options> =
+    Message { name: "envoy.config.core.v3.Http2ProtocolOptions", read: http2_options };
+
+fn http_connection_manager(message: &mut Reader<'_>) -> Option<HttpConnectionManager> {
+    let codecs = [
+        ("AUTO", 0, Some(CodecType::Auto)),
+        ("HTTP1", 1, Some(CodecType::Http1)),
+        ("HTTP2", 2, Some(CodecType::Http2)),
+        ("HTTP3", 3, None),
+    ];
+    message.one_of(&["route_config", "rds", "scoped_routes"], true);
+    message.message("http_protocol_options", HTTP1_OPTIONS);
+    let stat_prefix = message.required_text("stat_prefix");
+    let codec = message.choice("codec_type", &codecs);
+    let route_config = message.message("route_config", ROUTE_CONFIG);
+    let http_filters = downstream_chain(message);
+    let access_logs = message.list("access_log", ACCESS_LOG);
+    let server_name = message.text("server_name");
+    let http2 = message.message("http2_protocol_options", HTTP2_OPTIONS);
+    let common = message.message("common_http_protocol_options", COMMON_OPTIONS);
+    let hops = message.integer("xff_num_trusted_hops", 0..=u32::MAX);
+    let five_minutes = Some(Duration::from_secs(300));
+    Some(HttpConnectionManager {
+        http_filters,
+        access_logs,
+        use_remote_address: message.flag("use_remote_address", false),
+        xff_num_trusted_hops: hops.unwrap_or(0),
+        skip_xff_append: message.flag("skip_xff_append", false),
+        generate_request_id: message.flag("generate_request_id", true),
+        preserve_external_request_id: message.flag("preserve_external_request_id", false),
+        always_set_request_id_in_response: message.flag("always_set_request_id_in_response", false),
+        server_name: if server_name.is_empty() { "envoy".to_owned() } else { server_name },
+        http2: http2.unwrap_or_default(),
+        common: common.unwrap_or_default(),
+        request_timeout: message.limit("request_timeout", None),
+        stream_idle_timeout: message.limit("stream_idle_timeout", five_minutes),
+        drain_timeout: message.duration("drain_timeout").unwrap_or(Duration::from_secs(5)),
+        // Last, so that every field has been read, and its problems are known, before giving up.
+        stat_prefix: stat_prefix?,
+        codec: codec?,
+        route_config: route_config?,
+    })
+}
+
+fn common_options(message: &mut Reader<'_>) -> Option<CommonHttpOptions> {
+    let defaults = CommonHttpOptions::default();
+    let max_headers_count = message.integer("max_headers_count", 1..=u32::MAX);
+    Some(CommonHttpOptions {
+        idle_timeout: message.limit("idle_timeout", defaults.idle_timeout),
+        max_connection_duration: message.limit("max_connection_duration", None),
+        max_stream_duration: message.limit("max_stream_duration", None),
+        max_requests_per_connection: message
+            .integer("max_requests_per_connection", 0..=u32::MAX)
+            .filter(|max| *max > 0),
+        max_headers_count: max_headers_count.unwrap_or(defaults.max_headers_count),
+    })
+}
+
+fn http2_options(message: &mut Reader<'_>) -> Option<Http2Options> {
+    const WINDOW: std::ops::RangeInclusive<u32> = 65_535..=2_147_483_647;
+    Some(Http2Options {
+        max_concurrent_streams: message.integer("max_concurrent_streams", 1..=2_147_483_647),
+        initial_stream_window_size: message.integer("initial_stream_window_size", WINDOW),
+        initial_connection_window_size: message.integer("initial_connection_window_size", WINDOW),
+    })
 }

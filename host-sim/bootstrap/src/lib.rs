@@ -8,11 +8,16 @@
 //!
 //! The structs are what an engine wants, not what protobuf has: Envoy's defaults are filled in, a
 //! duration of zero that means "off" is `None`, wrappers and one-ofs are options and enums. Each file
-//! is one area of Envoy's API; each message is one short function over a small cursor that remembers which fields were read.
+//! is one area of Envoy's API; each message is one short function over a small cursor that remembers
+//! which fields were read.
 
 mod access_log;
 mod address;
+mod bootstrap;
+mod circuit_breakers;
 mod cluster;
+mod document;
+mod endpoint;
 mod filter;
 mod header;
 mod http;
@@ -20,16 +25,24 @@ mod listener;
 mod load_balancing;
 mod problem;
 mod rate_limit;
+mod reader;
+mod retry_policy;
 mod route;
+mod schema;
+mod stats_tag;
+mod status_code;
 mod tls;
+mod transport_socket;
+mod upstream_http;
 mod wasm;
+mod well_known;
 
 pub use access_log::{AccessLog, AccessLogFormat, AccessLogSink};
 pub use address::Address;
-pub use cluster::{
-    CircuitBreakers, Cluster, Discovery, Endpoint, HealthStatus, Thresholds, UpstreamHttp,
-    UpstreamProtocol,
-};
+pub use bootstrap::{Bootstrap, Node};
+pub use circuit_breakers::{CircuitBreakers, Thresholds};
+pub use cluster::{Cluster, Discovery, DnsLookupFamily};
+pub use endpoint::{Endpoint, HealthStatus};
 pub use filter::{HttpFilter, HttpFilterConfig, Router};
 pub use header::{
     AppendAction, HeaderMatch, HeaderMatcher, HeaderMutation, HeaderMutations, HeaderTransforms,
@@ -40,62 +53,13 @@ pub use listener::Listener;
 pub use load_balancing::{LoadBalancingPolicy, OverrideSource, SelectionMethod};
 pub use problem::{Problem, Problems};
 pub use rate_limit::{FractionalPercent, LocalRateLimit, TokenBucket};
+pub use retry_policy::{RETRY_CONDITIONS, RetryBackOff, RetryPolicy};
 pub use route::{
-    ClusterSpecifier, DirectResponse, Forward, PathMatch, RetryBackOff, RetryPolicy, Route,
-    RouteAction, RouteConfig, RouteMatch, VirtualHost,
+    ClusterSpecifier, DirectResponse, Forward, PathMatch, Route, RouteAction, RouteConfig,
+    RouteMatch, VirtualHost,
 };
+pub use stats_tag::{StatsTag, StatsTagSource};
 pub use tls::{Certificate, DataSource, DownstreamTls, TlsVersion, UpstreamTls};
-pub use wasm::{
-    Configuration, ConfigurationKind, Environment, FailurePolicy, PluginConfig, VmConfig,
-    WasmService,
-};
-
-/// `envoy.config.bootstrap.v3.Bootstrap`, as far as host-sim simulates it.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Bootstrap {
-    /// Who this proxy says it is.
-    pub node: Node,
-    /// Where the admin endpoint listens; absent = no admin endpoint.
-    pub admin: Option<Address>,
-    /// Tag extraction rules, in order; Envoy's built-in rules come after them.
-    pub stats_tags: Vec<StatsTag>,
-    /// Whether Envoy's built-in tag rules apply. Default true.
-    pub use_all_default_tags: bool,
-    /// In file order; an engine names listeners by their index here.
-    pub listeners: Vec<Listener>,
-    /// In file order; names are unique.
-    pub clusters: Vec<Cluster>,
-    /// `bootstrap_extensions` of type `WasmService`.
-    pub wasm_services: Vec<WasmService>,
-}
-
-/// `envoy.config.core.v3.Node`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Node {
-    /// `node.id`.
-    pub id: String,
-    /// `node.cluster`.
-    pub cluster: String,
-    /// `node.metadata`, as JSON; plugins read it as the attribute `xds.node.metadata`.
-    pub metadata: serde_json::Map<String, serde_json::Value>,
-}
-
-/// One `stats_config.stats_tags` entry.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StatsTag {
-    /// The label's name.
-    pub name: String,
-    /// How the label gets its value.
-    pub source: StatsTagSource,
-}
-
-/// Where a tag's value comes from.
-#[derive(Debug, Clone, PartialEq)]
-pub enum StatsTagSource {
-    /// Group 1 of the match is cut out of the name; group 2, or else group 1, is the value.
-    Regex(Pattern),
-    /// The same value on every stat.
-    Fixed(String),
-    /// Neither given: Envoy's built-in rule of that name.
-    BuiltIn,
-}
+pub use upstream_http::{UpstreamHttp, UpstreamProtocol};
+pub use wasm::{Environment, FailurePolicy, PluginConfig, VmConfig, WasmService};
+pub use well_known::{Configuration, ConfigurationKind};

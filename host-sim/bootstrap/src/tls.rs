@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::header::{HeaderMatch, STRING_MATCHER};
+use crate::reader::{Message, Reader};
+
 /// `DownstreamTlsContext`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DownstreamTls {
@@ -61,4 +64,164 @@ pub enum TlsVersion {
     V1_2,
     /// TLS 1.3.
     V1_3,
+}
+
+pub(crate) const DOWNSTREAM_TLS: Message<Option<DownstreamTls>> = Message {
+    name: "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+    read: downstream_tls,
+};
+
+pub(crate) const UPSTREAM_TLS: Message<Option<UpstreamTls>> = Message {
+    name: "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+    read: upstream_tls,
+};
+
+pub(crate) const DATA_SOURCE: Message<DataSource> =
+    Message { name: "envoy.config.core.v3.DataSource", read: data_source };
+
+const COMMON: Message<Common> =
+    Message { name: "envoy.extensions.transport_sockets.tls.v3.CommonTlsContext", read: common };
+
+const PARAMETERS: Message<(TlsVersion, TlsVersion)> =
+    Message { name: "envoy.extensions.transport_sockets.tls.v3.TlsParameters", read: parameters };
+
+const CERTIFICATE: Message<Certificate> =
+    Message { name: "envoy.extensions.transport_sockets.tls.v3.TlsCertificate", read: certificate };
+
+const VALIDATION: Message<Validation> = Message {
+    name: "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext",
+    read: validation,
+};
+
+const SAN_MATCHER: Message<String> = Message {
+    name: "envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher",
+    read: san_matcher,
+};
+
+/// `CommonTlsContext`.
+struct Common {
+    certificates: Vec<Certificate>,
+    validation: Option<Validation>,
+    alpn_protocols: Vec<String>,
+    versions: (TlsVersion, TlsVersion),
+}
+
+/// `CertificateValidationContext`.
+struct Validation {
+    trusted_ca: Option<DataSource>,
+    subject_alt_names: Vec<String>,
+}
+
+fn downstream_tls(message: &mut Reader<'_>) -> Option<Option<DownstreamTls>> {
+    let common = message.required("common_tls_context", COMMON)?;
+    let at = "common_tls_context";
+    if common.validation.is_some() {
+        message.problem_at(at, "client certificates are not simulated by host-sim");
+    }
+    if common.certificates.is_empty() && message.is_sound(at) {
+        message.problem_at(at, "field 'tls_certificates' needs at least one certificate");
+    }
+    Some(Some(DownstreamTls {
+        certificates: common.certificates,
+        alpn_protocols: common.alpn_protocols,
+        min_version: common.versions.0,
+        max_version: common.versions.1,
+    }))
+}
+
+fn upstream_tls(message: &mut Reader<'_>) -> Option<Option<UpstreamTls>> {
+    let sni = message.text("sni");
+    let common = message.message("common_tls_context", COMMON).unwrap_or(Common {
+        certificates: Vec::new(),
+        validation: None,
+        alpn_protocols: Vec::new(),
+        versions: (TlsVersion::V1_2, TlsVersion::V1_3),
+    });
+    let (trusted_ca, subject_alt_names) = common
+        .validation
+        .map_or((None, Vec::new()), |found| (found.trusted_ca, found.subject_alt_names));
+    Some(Some(UpstreamTls {
+        sni,
+        trusted_ca,
+        subject_alt_names,
+        certificates: common.certificates,
+        alpn_protocols: common.alpn_protocols,
+        min_version: common.versions.0,
+        max_version: common.versions.1,
+    }))
+}
+
+fn common(message: &mut Reader<'_>) -> Option<Common> {
+    let versions = message.message("tls_params", PARAMETERS);
+    Some(Common {
+        certificates: message.list("tls_certificates", CERTIFICATE),
+        validation: message.message("validation_context", VALIDATION),
+        alpn_protocols: message.texts("alpn_protocols"),
+        versions: versions.unwrap_or((TlsVersion::V1_2, TlsVersion::V1_3)),
+    })
+}
+
+fn parameters(message: &mut Reader<'_>) -> Option<(TlsVersion, TlsVersion)> {
+    let choices = |auto| {
+        [
+            ("TLS_AUTO", 0, Some(auto)),
+            ("TLSv1_0", 1, None),
+            ("TLSv1_1", 2, None),
+            ("TLSv1_2", 3, Some(TlsVersion::V1_2)),
+            ("TLSv1_3", 4, Some(TlsVersion::V1_3)),
+        ]
+    };
+    let min = message.choice("tls_minimum_protocol_version", &choices(TlsVersion::V1_2));
+    let max = message.choice("tls_maximum_protocol_version", &choices(TlsVersion::V1_3));
+    let (min, max) = (min?, max?);
+    if min > max {
+        message.problem("the minimum protocol version is above the maximum");
+        return None;
+    }
+    Some((min, max))
+}
+
+fn certificate(message: &mut Reader<'_>) -> Option<Certificate> {
+    let chain = message.required("certificate_chain", DATA_SOURCE);
+    let private_key = message.required("private_key", DATA_SOURCE);
+    Some(Certificate { chain: chain?, private_key: private_key? })
+}
+
+fn validation(message: &mut Reader<'_>) -> Option<Validation> {
+    Some(Validation {
+        trusted_ca: message.message("trusted_ca", DATA_SOURCE),
+        subject_alt_names: message.list("match_typed_subject_alt_names", SAN_MATCHER),
+    })
+}
+
+fn san_matcher(message: &mut Reader<'_>) -> Option<String> {
+    let kinds = [
+        ("SAN_TYPE_UNSPECIFIED", 0, None),
+        ("EMAIL", 1, None),
+        ("DNS", 2, Some(())),
+        ("URI", 3, None),
+        ("IP_ADDRESS", 4, None),
+        ("OTHER_NAME", 5, None),
+    ];
+    if !message.has("san_type") {
+        message.problem("field 'san_type' is required");
+    }
+    message.choice("san_type", &kinds);
+    match message.required("matcher", STRING_MATCHER)? {
+        HeaderMatch::Exact(name, _) => Some(name),
+        _ => {
+            message.problem_at("matcher", "host-sim simulates 'exact' here");
+            None
+        }
+    }
+}
+
+fn data_source(message: &mut Reader<'_>) -> Option<DataSource> {
+    let fields = ["filename", "inline_bytes", "inline_string", "environment_variable"];
+    message.one_of(&fields, true);
+    let filename = message.optional_text("filename").map(PathBuf::from).map(DataSource::File);
+    let bytes = message.bytes("inline_bytes").map(DataSource::Inline);
+    let text = message.optional_text("inline_string").map(String::into_bytes);
+    let variable = message.optional_text("environment_variable").map(DataSource::Environment);
+    filename.or(bytes).or(text.map(DataSource::Inline)).or(variable)
 }

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::DataSource;
+use crate::reader::{Message, Reader};
+use crate::tls::DATA_SOURCE;
+use crate::well_known::{Configuration, WELL_KNOWN};
 
 /// `envoy.extensions.wasm.v3.PluginConfig`.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,29 +70,6 @@ pub struct Environment {
     pub key_values: BTreeMap<String, String>,
 }
 
-/// An `Any`, reduced to the bytes Envoy hands to the module.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Configuration {
-    /// What the module reads.
-    pub bytes: Vec<u8>,
-    /// Where the bytes come from.
-    pub kind: ConfigurationKind,
-}
-
-/// What a [`Configuration`] was written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ConfigurationKind {
-    /// No configuration: no bytes.
-    #[default]
-    Absent,
-    /// `StringValue`: the string.
-    String,
-    /// `BytesValue`: the bytes.
-    Bytes,
-    /// `Struct`: the serialized protobuf message, which is *not* JSON.
-    Struct,
-}
-
 /// `envoy.extensions.wasm.v3.WasmService`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WasmService {
@@ -97,4 +77,124 @@ pub struct WasmService {
     pub plugin: PluginConfig,
     /// One VM on the main thread, instead of one a worker. Default false.
     pub singleton: bool,
+}
+
+pub(crate) const PLUGIN_CONFIG: Message<PluginConfig> =
+    Message { name: "envoy.extensions.wasm.v3.PluginConfig", read: plugin_config };
+
+pub(crate) const WASM_SERVICE: Message<WasmService> =
+    Message { name: "envoy.extensions.wasm.v3.WasmService", read: wasm_service };
+
+const VM_CONFIG: Message<(VmConfig, Option<BTreeSet<String>>)> =
+    Message { name: "envoy.extensions.wasm.v3.VmConfig", read: vm_config };
+
+const CODE: Message<DataSource> = Message {
+    name: "envoy.config.core.v3.AsyncDataSource",
+    read: |message| {
+        message.one_of(&["local", "remote"], true);
+        message.message("local", DATA_SOURCE)
+    },
+};
+
+const ENVIRONMENT: Message<Environment> =
+    Message { name: "envoy.extensions.wasm.v3.EnvironmentVariables", read: environment };
+
+const RELOAD: Message<Duration> = Message {
+    name: "envoy.extensions.wasm.v3.ReloadConfig",
+    read: |message| message.message("backoff", BACK_OFF).or(Some(RELOAD_INTERVAL)),
+};
+
+const BACK_OFF: Message<Duration> = Message {
+    name: "envoy.config.core.v3.BackoffStrategy",
+    read: |message| {
+        message.accept(&["max_interval"]);
+        message.positive_duration("base_interval").or(Some(RELOAD_INTERVAL))
+    },
+};
+
+const CAPABILITIES: Message<BTreeSet<String>> = Message {
+    name: "envoy.extensions.wasm.v3.CapabilityRestrictionConfig",
+    read: |message| {
+        let allowed = message.map("allowed_capabilities", SANITIZATION);
+        Some(allowed.into_iter().map(|(name, ())| name).collect())
+    },
+};
+
+const SANITIZATION: Message<()> =
+    Message { name: "envoy.extensions.wasm.v3.SanitizationConfig", read: |_| Some(()) };
+
+/// Envoy's default for [`FailurePolicy::FailReload`].
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+fn plugin_config(message: &mut Reader<'_>) -> Option<PluginConfig> {
+    let policies = [
+        ("UNSPECIFIED", 0, Some(FailurePolicy::FailClosed)),
+        ("FAIL_RELOAD", 1, Some(FailurePolicy::FailReload)),
+        ("FAIL_CLOSED", 2, Some(FailurePolicy::FailClosed)),
+        ("FAIL_OPEN", 3, Some(FailurePolicy::FailOpen)),
+    ];
+    let fail_open = message.flag("fail_open", false);
+    if fail_open && message.has("failure_policy") {
+        message.problem("only one of 'fail_open', 'failure_policy' may be set");
+    }
+    let failure_policy = message.choice("failure_policy", &policies);
+    let vm = message.required("vm_config", VM_CONFIG);
+    let capabilities = message.message("capability_restriction_config", CAPABILITIES);
+    let reload = message.message("reload_config", RELOAD);
+    let name = message.text("name");
+    let root_id = message.text("root_id");
+    let configuration = message.any("configuration", WELL_KNOWN).unwrap_or_default();
+    let stop_iteration = message.flag("allow_on_headers_stop_iteration", false);
+    let (vm, of_vm) = vm?;
+    Some(PluginConfig {
+        name,
+        root_id,
+        vm,
+        configuration,
+        fail_open,
+        failure_policy: failure_policy?,
+        reload_base_interval: reload.unwrap_or(RELOAD_INTERVAL),
+        // An empty set restricts nothing, as in Envoy.
+        allowed_capabilities: capabilities.or(of_vm).filter(|allowed| !allowed.is_empty()),
+        allow_on_headers_stop_iteration: stop_iteration,
+    })
+}
+
+fn vm_config(message: &mut Reader<'_>) -> Option<(VmConfig, Option<BTreeSet<String>>)> {
+    // Of effect on remote code only, which is not simulated.
+    message.accept(&["nack_on_code_cache_miss"]);
+    let code = message.required("code", CODE);
+    let runtime = message.text("runtime");
+    if runtime == "envoy.wasm.runtime.null" {
+        message.problem_at("runtime", "plugins compiled into Envoy are not simulated by host-sim");
+    }
+    let environment = message.message("environment_variables", ENVIRONMENT).unwrap_or_default();
+    let capabilities = message.message("capability_restriction_config", CAPABILITIES);
+    let vm = VmConfig {
+        vm_id: message.text("vm_id"),
+        runtime,
+        configuration: message.any("configuration", WELL_KNOWN).unwrap_or_default(),
+        environment,
+        allow_precompiled: message.flag("allow_precompiled", false),
+        code: code?,
+    };
+    Some((vm, capabilities))
+}
+
+fn environment(message: &mut Reader<'_>) -> Option<Environment> {
+    let host_env_keys = message.texts("host_env_keys");
+    let key_values: BTreeMap<String, String> = message.text_map("key_values").into_iter().collect();
+    let mut seen = BTreeSet::new();
+    for key in &host_env_keys {
+        if key_values.contains_key(key) || !seen.insert(key) {
+            message.problem_at("host_env_keys", format!("variable '{key}' is given twice"));
+        }
+    }
+    Some(Environment { host_env_keys, key_values })
+}
+
+fn wasm_service(message: &mut Reader<'_>) -> Option<WasmService> {
+    let singleton = message.flag("singleton", false);
+    let plugin = message.required("config", PLUGIN_CONFIG)?;
+    Some(WasmService { plugin, singleton })
 }
