@@ -1,0 +1,116 @@
+//! health-signal: asks once for all workers, reads what endpoints report, and hides it from clients.
+
+use host_sim_rig::endpoint::{EndpointOptions, Fault, ReportFormat};
+use host_sim_rig::fleet::Fleet;
+use serde_json::{Value, json};
+use weir_tests::{Host, Suite, eventually, on_both_hosts};
+
+fn polling(addresses: &[std::net::SocketAddr]) -> Value {
+    let endpoints: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    json!({"clusters": [{
+        "name": "backend",
+        "endpoints": endpoints,
+        "active": {"kind": "http_json", "path": "/healthz", "interval": "0.4s", "timeout": "0.2s",
+                   "rise": 1, "fall": 2},
+    }]})
+}
+
+on_both_hosts! {
+    async fn one_leader_polls_for_all_workers(host: Host) {
+        let fleet = Fleet::start(&EndpointOptions::named("e"), 2).await?;
+        let proxy = Suite::new(&fleet.addresses())
+            .filter("health-signal", polling(&fleet.addresses()))
+            .upstream_health_signal()
+            .start(&host)
+            .await?;
+        eventually("each endpoint was polled six times", async || {
+            proxy.get("/").await?;
+            Ok(fleet.endpoints().iter().all(|endpoint| endpoint.health_polls().len() >= 6))
+        })
+        .await?;
+        for endpoint in fleet.endpoints() {
+            let polls = endpoint.health_polls();
+            let gaps: Vec<_> = polls.windows(2).map(|pair| pair[1].at - pair[0].at).collect();
+            // Two workers and the main thread tick. Were each of them to poll, gaps would be a
+            // third of this.
+            let mean = gaps.iter().sum::<std::time::Duration>() / gaps.len() as u32;
+            assert!(mean.as_millis() >= 300, "{}: polled every {mean:?}", endpoint.name());
+            assert!(gaps.iter().any(|gap| gap.abs_diff(mean).as_millis() >= 5), "no jitter: {gaps:?}");
+        }
+    }
+
+    async fn a_poll_reaches_the_endpoint_it_is_meant_for(host: Host) {
+        let fleet = Fleet::start(&EndpointOptions::named("e"), 3).await?;
+        let proxy = Suite::new(&fleet.addresses())
+            .filter("health-signal", polling(&fleet.addresses()))
+            .upstream_health_signal()
+            .start(&host)
+            .await?;
+        let sick = &fleet.endpoints()[1];
+        sick.set_health_fault(Fault::respond(503));
+        let address = sick.address().to_string();
+        eventually("it is known to be down, and the others to be healthy", async || {
+            proxy.get("/healthy-traffic").await?;
+            let state = async |endpoint: &str| {
+                proxy.metric_with("weir_endpoint_health", &[("endpoint", endpoint)]).await
+            };
+            let down = state(&address).await? == Some(1.0);
+            let well = state(&fleet.addresses()[0].to_string()).await? == Some(4.0)
+                && state(&fleet.addresses()[2].to_string()).await? == Some(4.0);
+            Ok(down && well)
+        })
+        .await?;
+    }
+
+    async fn load_reports_are_read_and_hidden_from_the_client(host: Host) {
+        for format in [ReportFormat::Text, ReportFormat::Json, ReportFormat::Binary] {
+            let options = EndpointOptions { report_format: format, ..EndpointOptions::named("e") };
+            let fleet = Fleet::start(&options, 1).await?;
+            let proxy = Suite::new(&fleet.addresses())
+                .filter("health-signal", polling(&fleet.addresses()))
+                .upstream_health_signal()
+                .start(&host)
+                .await?;
+            eventually("a report is accepted", async || {
+                let response = proxy.get("/").await?;
+                for header in ["endpoint-load-metrics", "endpoint-load-metrics-bin", "x-weir-served"] {
+                    assert_eq!(response.header(header), None, "{header} reached the client");
+                }
+                let accepted = [("outcome", "accepted")];
+                Ok(proxy.metric_with("weir_orca_reports_total", &accepted).await?.is_some())
+            })
+            .await?;
+        }
+    }
+
+    async fn an_endpoint_that_drains_gets_no_new_requests(host: Host) {
+        let fleet = Fleet::start(&EndpointOptions::named("e"), 3).await?;
+        let addresses: Vec<_> = fleet.addresses().iter().map(ToString::to_string).collect();
+        let proxy = Suite::new(&fleet.addresses())
+            .filter("metric-router", json!({"clusters": [{
+                "name": "backend", "policy": "least_cost", "endpoints": addresses,
+            }]}))
+            .filter("health-signal", polling(&fleet.addresses()))
+            .upstream_health_signal()
+            .start(&host)
+            .await?;
+        let draining = &fleet.endpoints()[0];
+        draining.set_ready(false);
+        let address = draining.address().to_string();
+        eventually("it is known to be unready", async || {
+            proxy.get("/").await?;
+            let labels = [("endpoint", address.as_str())];
+            Ok(proxy.metric_with("weir_endpoint_health", &labels).await? == Some(2.0))
+        })
+        .await?;
+        // The routers read the record at their next tick, and see it when no more requests arrive.
+        eventually("a run of requests passes it by", async || {
+            let before = draining.counters().served;
+            for _ in 0..30 {
+                assert_eq!(proxy.get("/").await?.status, 200);
+            }
+            Ok(draining.counters().served == before)
+        })
+        .await?;
+    }
+}

@@ -1,0 +1,8 @@
+//! The suite on real traffic: the shipped modules, in host-sim's live proxy and in real Envoy.
+
+mod breaker;
+mod chain;
+mod configuration;
+mod health;
+mod limits;
+mod steering;

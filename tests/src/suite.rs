@@ -1,0 +1,261 @@
+//! A proxy with the suite in it, as an Envoy bootstrap.
+
+use host_sim_rig::certificates::Certificates;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Extension points and their types, as `typed_config` names them.
+const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
+const STEERING_HEADER: &str = "x-gateway-destination-endpoint";
+
+/// The labels that the modules use.
+const LABELS: [&str; 12] = [
+    "plugin", "module", "version", "hash", "cluster", "endpoint", "policy", "scope", "route", "to",
+    "outcome", "reason",
+];
+
+/// Path of a built module, such as `module("token_bucket")`.
+///
+/// # Panics
+///
+/// If it was not built: `make wasm` does that, and `make test` calls it.
+pub fn module(name: &str) -> PathBuf {
+    let dist = std::env::var_os("WEIR_DIST").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../dist")),
+        PathBuf::from,
+    );
+    let path = dist.join(format!("{name}.wasm"));
+    assert!(path.exists(), "{} is missing: run 'make wasm'", path.display());
+    path
+}
+
+/// Describes a listener, its filters, and one cluster `backend` behind it.
+#[derive(Clone, Debug)]
+pub struct Suite {
+    endpoints: Vec<SocketAddr>,
+    filters: Vec<Value>,
+    upstream_filters: Vec<Value>,
+    route: Value,
+    tls: Option<Certificates>,
+    access_log: Option<PathBuf>,
+}
+
+impl Suite {
+    /// A plaintext listener without filters, in front of these endpoints.
+    pub fn new(endpoints: &[SocketAddr]) -> Self {
+        Self {
+            endpoints: endpoints.to_vec(),
+            filters: Vec::new(),
+            upstream_filters: Vec::new(),
+            route: json!({"cluster": "backend", "timeout": "5s"}),
+            tls: None,
+            access_log: None,
+        }
+    }
+
+    /// Adds a module to the chain, with this configuration. All share the `vm_id` "weir".
+    pub fn filter(self, name: &str, configuration: Value) -> Self {
+        self.raw_filter(name, &configuration.to_string(), "weir")
+    }
+
+    /// Adds a module that shares nothing with the others.
+    pub fn private_filter(self, name: &str, configuration: Value) -> Self {
+        let vm_id = format!("private-{name}");
+        self.raw_filter(name, &configuration.to_string(), &vm_id)
+    }
+
+    /// Adds a module with configuration bytes as they are.
+    pub fn raw_filter(mut self, name: &str, configuration: &str, vm_id: &str) -> Self {
+        self.filters.push(wasm(name, name, configuration, vm_id, None));
+        self
+    }
+
+    /// Puts health-signal into the upstream chain, where it sees every attempt.
+    pub fn upstream_health_signal(mut self) -> Self {
+        let configuration = json!({
+            "name": "health_signal_upstream",
+            "position": "upstream",
+            "clusters": [{"name": "backend"}],
+        });
+        self.upstream_filters.push(wasm(
+            "health-signal-upstream",
+            "health-signal",
+            &configuration.to_string(),
+            "weir",
+            Some("upstream"),
+        ));
+        self
+    }
+
+    /// Retries twice, never at the same endpoint.
+    pub fn retries(mut self) -> Self {
+        self.route["retry_policy"] = json!({
+            "retry_on": "connect-failure,refused-stream,reset,gateway-error",
+            "num_retries": 2,
+            "retry_host_predicate": [{
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+            }],
+            "host_selection_retry_max_attempts": 5,
+        });
+        self
+    }
+
+    /// Sets a field of the route action.
+    pub fn route(mut self, field: &str, value: Value) -> Self {
+        self.route[field] = value;
+        self
+    }
+
+    /// Terminates TLS with this certificate; offers HTTP/2.
+    pub fn tls(mut self, certificates: &Certificates) -> Self {
+        self.tls = Some(certificates.clone());
+        self
+    }
+
+    /// Writes an access log with the filters' state.
+    pub fn access_log(mut self, path: PathBuf) -> Self {
+        self.access_log = Some(path);
+        self
+    }
+
+    /// The bootstrap. JSON is YAML.
+    pub fn bootstrap(&self) -> String {
+        let tags: Vec<_> = LABELS
+            .iter()
+            .map(|label| json!({"tag_name": label, "regex": format!(r"({label}=\.=(.*?);\.;)")}))
+            .collect();
+        let document = json!({
+            "admin": {"address": address(SocketAddr::from(([127, 0, 0, 1], 0)))},
+            "stats_config": {"stats_tags": tags},
+            "static_resources": {"listeners": [self.listener()], "clusters": [self.cluster()]},
+        });
+        format!("{document:#}")
+    }
+
+    fn listener(&self) -> Value {
+        let mut filters = self.filters.clone();
+        filters.push(json!({
+            "name": "envoy.filters.http.router",
+            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+        }));
+        let mut manager = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "weir",
+            "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+                {"name": "backend", "match": {"prefix": "/"}, "route": self.route},
+            ]}]},
+            "http_filters": filters,
+        });
+        if let Some(path) = &self.access_log {
+            manager["access_log"] = json!([{
+                "name": "envoy.access_loggers.file",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                    "path": path,
+                    "log_format": {"text_format_source": {"inline_string":
+                        "%RESPONSE_CODE%|%FILTER_STATE(wasm.weir.token_bucket:PLAIN)%|%FILTER_STATE(wasm.weir.metric_router:PLAIN)%|%FILTER_STATE(wasm.weir.circuit_breaker:PLAIN)%|%FILTER_STATE(wasm.weir.health_signal:PLAIN)%\n"}},
+                },
+            }]);
+        }
+        let mut chain = json!({"filters": [{
+            "name": "envoy.filters.network.http_connection_manager",
+            "typed_config": manager,
+        }]});
+        if let Some(certificates) = &self.tls {
+            chain["transport_socket"] = json!({
+                "name": "envoy.transport_sockets.tls",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                    "common_tls_context": {
+                        "alpn_protocols": ["h2", "http/1.1"],
+                        "tls_certificates": [{
+                            "certificate_chain": {"filename": certificates.chain},
+                            "private_key": {"filename": certificates.key},
+                        }],
+                    },
+                },
+            });
+        }
+        json!({
+            "name": "weir",
+            "address": address(SocketAddr::from(([127, 0, 0, 1], 0))),
+            "filter_chains": [chain],
+        })
+    }
+
+    fn cluster(&self) -> Value {
+        let endpoints: Vec<_> = self
+            .endpoints
+            .iter()
+            .map(|endpoint| json!({"endpoint": {"address": address(*endpoint)}}))
+            .collect();
+        let mut upstream = vec![json!({
+            "name": "strip-steering-header",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+                "mutations": {"request_mutations": [{"remove": STEERING_HEADER}]},
+            },
+        })];
+        upstream.extend(self.upstream_filters.iter().cloned());
+        upstream.push(json!({
+            "name": "envoy.filters.http.upstream_codec",
+            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"},
+        }));
+        json!({
+            "name": "backend",
+            "type": "STATIC",
+            "connect_timeout": "1s",
+            "load_balancing_policy": {"policies": [{"typed_extension_config": {
+                "name": "envoy.load_balancing_policies.override_host",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost",
+                    "override_host_sources": [{"header": STEERING_HEADER}],
+                    "fallback_policy": {"policies": [{"typed_extension_config": {
+                        "name": "envoy.load_balancing_policies.round_robin",
+                        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"},
+                    }}]},
+                },
+            }}]},
+            "load_assignment": {"cluster_name": "backend", "endpoints": [{"lb_endpoints": endpoints}]},
+            "typed_extension_protocol_options": {
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                    "explicit_http_config": {"http_protocol_options": {}},
+                    "http_filters": upstream,
+                },
+            },
+        })
+    }
+}
+
+fn wasm(
+    name: &str,
+    plugin: &str,
+    configuration: &str,
+    vm_id: &str,
+    vm_configuration: Option<&str>,
+) -> Value {
+    let mut config = json!({
+        "name": name,
+        "vm_config": {
+            "vm_id": vm_id,
+            "runtime": "envoy.wasm.runtime.v8",
+            "code": {"local": {"filename": module(&plugin.replace('-', "_"))}},
+        },
+        "configuration": {"@type": STRING, "value": configuration},
+    });
+    if let Some(text) = vm_configuration {
+        config["vm_config"]["configuration"] = json!({"@type": STRING, "value": text});
+    }
+    json!({"name": name, "typed_config": {"@type": WASM, "config": config}})
+}
+
+fn address(address: SocketAddr) -> Value {
+    json!({"socket_address": {
+        "address": address.ip().to_string(),
+        "port_value": address.port(),
+    }})
+}
