@@ -87,7 +87,7 @@ impl Client {
     /// Sends a request on a connection of its own and reads the whole response.
     pub async fn send(&self, request: Request) -> Result<Response, ExchangeError> {
         let exchange = async { self.start(request).await?.response().await };
-        self.bounded(exchange).await
+        self.bounded(Box::pin(exchange)).await
     }
 
     /// Sends a request and returns before the response, to abort it at a chosen point.
@@ -104,7 +104,8 @@ impl Client {
             ExchangeError::new(ErrorKind::InvalidRequest, format!("{url}: {error}"))
         })?;
         let dialer = Dialer::new(&url, self.protocol, self.tls.as_ref())?;
-        let connection = dialer.dial().await?;
+        // Boxed: the handshakes are large, and by value they would double at every layer above.
+        let connection = Box::pin(dialer.dial()).await?;
         Ok(Session { dialer, connection, timeout: self.timeout })
     }
 
@@ -138,11 +139,11 @@ impl Session {
     /// Sends a request on this connection, whatever origin its URL names, and reads the response.
     pub async fn send(&mut self, request: Request) -> Result<Response, ExchangeError> {
         let timeout = self.timeout;
-        within(timeout, async {
+        let exchange = async {
             self.connection.ready().await?;
             Response::read(self.dispatch(request)?.await?).await
-        })
-        .await
+        };
+        within(timeout, Box::pin(exchange)).await
     }
 
     fn dispatch(

@@ -5,7 +5,6 @@
 
 use std::error::Error as _;
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -50,7 +49,7 @@ pub enum ErrorKind {
     Tls,
     /// The connection or stream ended before the answer was complete.
     Reset,
-    /// The peer broke the rules of HTTP.
+    /// What came back is not HTTP.
     Protocol,
     /// The time given was not enough.
     Timeout,
@@ -81,17 +80,14 @@ impl std::error::Error for ExchangeError {}
 
 impl From<hyper::Error> for ExchangeError {
     fn from(error: hyper::Error) -> Self {
-        let broken_off = error.is_incomplete_message()
-            || error.is_canceled()
-            || error.is_closed()
-            || error.source().is_some_and(|source| {
-                source.is::<io::Error>() || source.to_string().contains("stream error")
-            });
-        let kind = match () {
-            () if error.is_parse() => ErrorKind::Protocol,
-            () if error.is_user() && !error.is_canceled() => ErrorKind::InvalidRequest,
-            () if broken_off => ErrorKind::Reset,
-            () => ErrorKind::Protocol,
+        let kind = if error.is_parse() {
+            ErrorKind::Protocol
+        } else if error.is_user() && !error.is_canceled() {
+            ErrorKind::InvalidRequest
+        } else {
+            // Whatever hyper calls it - incomplete, canceled, closed, a broken body, a stream
+            // error - the answer broke off.
+            ErrorKind::Reset
         };
         let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
         Self::new(kind, format!("{error}{cause}"))

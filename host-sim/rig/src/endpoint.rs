@@ -41,6 +41,7 @@ mod load_report;
 mod meter;
 mod slots;
 mod switches;
+mod timer;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -65,6 +66,7 @@ use ledger::Ledger;
 use lifecycle::Life;
 use slots::Slots;
 use switches::Switches;
+use timer::Timer;
 
 /// How an endpoint is built.
 #[derive(Clone, Debug)]
@@ -262,6 +264,7 @@ struct Shared {
     service_time: ServiceTime,
     tls: Option<Arc<ServerConfig>>,
     slots: Slots,
+    timer: Timer,
     draws: Mutex<SplitMix64>,
     switches: Mutex<Switches>,
     ledger: Mutex<Ledger>,
@@ -272,6 +275,7 @@ impl Shared {
     fn new(options: EndpointOptions, address: SocketAddr) -> anyhow::Result<Self> {
         let name_header = HeaderValue::from_str(&options.name)
             .with_context(|| format!("{:?} cannot be a header value", options.name))?;
+        let timer = Timer::precise().context("cannot start a timer thread")?;
         Ok(Self {
             quoted_name: serde_json::to_string(&options.name)?,
             name_header,
@@ -279,7 +283,8 @@ impl Shared {
             started: Instant::now(),
             service_time: options.service_time,
             tls: options.tls,
-            slots: Slots::new(options.slots, options.smoothing),
+            slots: Slots::new(options.slots, options.smoothing, timer.clone()),
+            timer,
             draws: Mutex::new(SplitMix64::named(options.seed, &options.name)),
             switches: Mutex::new(Switches::healthy(options.report_format)),
             ledger: Mutex::new(Ledger::new(options.keep_requests, options.smoothing)),

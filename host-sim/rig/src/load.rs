@@ -68,7 +68,7 @@ pub async fn run(
     check(options)?;
     let transport = Arc::new(HttpTransport::new(options)?);
     let schedule = Schedule::new(
-        &options.phases,
+        options.phases.clone(),
         options.arrivals,
         client_weights(options).into_iter(),
         options.seed,

@@ -201,14 +201,17 @@ impl ProxyProcess {
         Some(Duration::from_nanos(nanoseconds.sum())).filter(|time| !time.is_zero())
     }
 
-    /// Sends SIGTERM and waits for the exit; an error if it takes longer than `grace`.
+    /// Sends SIGTERM and waits for the exit. One that takes longer than `grace` is killed, and that
+    /// is an error.
     pub async fn terminate(self, grace: Duration) -> anyhow::Result<ExitStatus> {
         let waiting = move || {
             self.signal(Signal::TERM);
-            match self.wait_for_exit(grace) {
-                Some(status) => Ok(status),
-                None => bail!("still running {grace:?} after SIGTERM; it wrote:\n{}", self.log()),
+            if let Some(status) = self.wait_for_exit(grace) {
+                return Ok(status);
             }
+            // It had its time: dropping the handle would grant some more.
+            self.kill();
+            bail!("still running {grace:?} after SIGTERM; it wrote:\n{}", self.log())
         };
         tokio::task::spawn_blocking(waiting).await?
     }

@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::body::AnswerBody;
 use super::connection::Abort;
@@ -73,7 +73,7 @@ async fn work(
 pub(crate) async fn act_out(fault: &Fault, shared: &Shared, abort: &Abort) -> Option<StatusCode> {
     match *fault {
         Fault::Respond { status, after, fraction } if shared.hits(fraction) => {
-            sleep(after).await;
+            shared.timer.wait_until(Instant::now() + after).await;
             Some(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
         }
         Fault::None | Fault::Respond { .. } | Fault::ResetAfterHeaders => None,

@@ -22,6 +22,9 @@ const DIGITS: u8 = 3;
 /// The same within one second: 1 %, for a tenth of the memory.
 const DIGITS_PER_SECOND: u8 = 2;
 
+/// Two hours: twice the longest run. Bounds what a histogram grows to.
+const MAX_LATENCY_MICROS: u64 = 7_200_000_000;
+
 /// Counts and latencies of one run.
 pub(super) struct Recorder {
     tally: Tally,
@@ -221,9 +224,11 @@ fn histogram(digits: u8) -> Histogram<u64> {
 }
 
 fn record(histogram: &mut Histogram<u64>, time: Duration) {
-    // Zero would count as one bucket of its own; nothing takes less than a microsecond.
-    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
-    histogram.saturating_record(micros);
+    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    // Nothing takes less than a microsecond, and no run longer than the bound.
+    if let Err(error) = histogram.record(micros.clamp(1, MAX_LATENCY_MICROS)) {
+        log::warn!("{time:?} is not recorded: {error}");
+    }
 }
 
 fn quantile_ms(histogram: &Histogram<u64>, quantile: f64) -> f64 {

@@ -30,12 +30,12 @@ pub(super) struct Schedule {
 
 impl Schedule {
     pub(super) fn new(
-        phases: &[Phase],
+        phases: Vec<Phase>,
         arrivals: Arrivals,
         weights: impl Iterator<Item = f64>,
         seed: u64,
     ) -> Self {
-        let mut phases = phases.to_vec().into_iter();
+        let mut phases = phases.into_iter();
         let current = phases.next().map(|phase| window(0.0, phase));
         // Separate streams: other weights must not move the arrivals.
         let gaps = SplitMix64::named(seed, "arrivals");
@@ -107,7 +107,7 @@ mod tests {
             .iter()
             .map(|&(rate, seconds)| Phase { rate, duration: Duration::from_secs(seconds) })
             .collect();
-        Schedule::new(&phases, arrivals, weights.iter().copied(), seed).collect()
+        Schedule::new(phases, arrivals, weights.iter().copied(), seed).collect()
     }
 
     #[test]

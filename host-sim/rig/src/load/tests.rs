@@ -39,7 +39,7 @@ async fn run_paused<T: Transport>(
 ) -> LoadResult {
     let start = Instant::now();
     let schedule =
-        Schedule::new(&options.phases, options.arrivals, std::iter::once(1.0), options.seed);
+        Schedule::new(options.phases.clone(), options.arrivals, std::iter::once(1.0), options.seed);
     let (sender, due) = mpsc::channel(1);
     tokio::spawn(async move {
         for next in schedule {
