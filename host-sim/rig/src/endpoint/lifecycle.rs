@@ -1,6 +1,7 @@
 //! Starting, killing and reviving an endpoint on one port.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,10 @@ use crate::sync::lock;
 
 /// Pause after a failed `accept`, which as a rule means that file descriptors ran out.
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// How often and how long apart the port of a closed listener is asked for again.
+const RESERVE_ATTEMPTS: u32 = 1000;
+const RESERVE_PAUSE: Duration = Duration::from_millis(1);
 
 /// Whether the simulated process runs.
 #[derive(Debug)]
@@ -46,7 +51,7 @@ impl Shared {
             if accepting.await.is_err() {
                 log::warn!("{}: the accept loop panicked", self.name);
             }
-            *life = Life::Dead(ReservedPort::at(self.address)?);
+            *life = Life::Dead(reserve_again(self.address).await?);
         }
         Ok(())
     }
@@ -65,6 +70,21 @@ impl Shared {
         *life = self.run(reserved.listen()?);
         Ok(())
     }
+}
+
+/// Reserves the port of a listener just closed.
+///
+/// Closed here need not be closed for good: a child process that another thread is starting holds
+/// a copy of every socket between its fork and its exec, and as long as it does, connects succeed.
+/// Binding fails for just as long, so a reservation also proves that nobody listens.
+async fn reserve_again(address: SocketAddr) -> io::Result<ReservedPort> {
+    for _ in 1..RESERVE_ATTEMPTS {
+        match ReservedPort::at(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => sleep(RESERVE_PAUSE).await,
+            outcome => return outcome,
+        }
+    }
+    ReservedPort::at(address)
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
