@@ -1,0 +1,189 @@
+//! The composite health answer: a status, and a JSON document with what the endpoint says of
+//! itself.
+//!
+//! ```json
+//! {"status": "healthy", "ready": true, "queue_depth": 3, "connections": 41,
+//!  "timestamp": "2026-01-05T10:00:00Z"}
+//! ```
+//!
+//! The HTTP status decides first. One that is not expected is a failed poll and the body is not
+//! read; an endpoint that answers 503 with a reason in the body needs 503 in `expect_statuses`.
+//! Then `ready: false` means that the endpoint drains, which is no failure. Then the word in
+//! `status` is looked up; a word that is not in the map leaves what the HTTP status said. A field
+//! that is absent or of another type says nothing.
+
+use crate::config::{Active, Extract, PollKind, ReportedState};
+use crate::{MAX_BODY_BYTES, PollFailure};
+use serde_json::Value;
+
+/// Longest timestamp that is compared, in bytes.
+const MAX_TIMESTAMP_BYTES: usize = 64;
+
+/// A good answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Healthz {
+    /// What the endpoint says of itself; never `Down`.
+    pub state: ReportedState,
+    /// Requests that wait inside it.
+    pub queue_depth: Option<u32>,
+    /// Connections that it has open.
+    pub connections: Option<u32>,
+    /// Changes while it is alive.
+    pub timestamp: Option<String>,
+}
+
+/// Reads an answer of the endpoint that was asked.
+pub fn read(config: &Active, status: u16, body: &[u8]) -> Result<Healthz, PollFailure> {
+    if !config.expect_statuses.contains(status) {
+        return Err(PollFailure::Status);
+    }
+    let document = match config.kind {
+        PollKind::Http => Value::Null,
+        PollKind::HttpJson => parse(body)?,
+    };
+    let state = state(config, &document);
+    if state == ReportedState::Down {
+        return Err(PollFailure::Unhealthy);
+    }
+    let Extract { queue_depth, connections, timestamp, .. } = &config.extract;
+    Ok(Healthz {
+        state,
+        queue_depth: gauge(&document, queue_depth),
+        connections: gauge(&document, connections),
+        timestamp: stamp(&document, timestamp),
+    })
+}
+
+fn parse(body: &[u8]) -> Result<Value, PollFailure> {
+    if body.len() > MAX_BODY_BYTES {
+        return Err(PollFailure::Body);
+    }
+    match serde_json::from_slice(body) {
+        Ok(document @ Value::Object(_)) => Ok(document),
+        _ => Err(PollFailure::Body),
+    }
+}
+
+fn state(config: &Active, document: &Value) -> ReportedState {
+    let word = document.pointer(&config.extract.status).and_then(Value::as_str);
+    let mapped = word.map(str::to_ascii_lowercase).and_then(|word| {
+        config.status_map.iter().find_map(|(other, state)| (*other == word).then_some(*state))
+    });
+    let ready = document.pointer(&config.extract.ready).and_then(Value::as_bool);
+    match mapped {
+        Some(ReportedState::Down) => ReportedState::Down,
+        _ if ready == Some(false) => ReportedState::Unready,
+        Some(state) => state,
+        None => ReportedState::Healthy,
+    }
+}
+
+/// A count, which some servers write as a float. Below zero it is 0, above the range the maximum.
+fn gauge(document: &Value, pointer: &str) -> Option<u32> {
+    document.pointer(pointer).and_then(Value::as_f64).map(|value| value as u32)
+}
+
+fn stamp(document: &Value, pointer: &str) -> Option<String> {
+    let text = match document.pointer(pointer)? {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    (text.len() <= MAX_TIMESTAMP_BYTES).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+    use proptest::prelude::*;
+
+    fn active(json: &str) -> Active {
+        let config = format!(r#"{{"clusters":[{{"name":"backend","active":{json}}}]}}"#);
+        let config = Config::from_json(config.as_bytes()).unwrap().value;
+        config.clusters[0].active.clone().unwrap()
+    }
+
+    fn reads(json: &str) -> Result<Healthz, PollFailure> {
+        read(&active("{}"), 200, json.as_bytes())
+    }
+
+    fn says(json: &str) -> Result<ReportedState, PollFailure> {
+        reads(json).map(|healthz| healthz.state)
+    }
+
+    #[test]
+    fn a_full_answer_is_read() {
+        let json = r#"{"status":"degraded","timestamp":"2026-01-05T10:00:00Z","connections":41,
+            "queue_depth":3.0,"ready":true,"something":"else"}"#;
+        let healthz = reads(json).unwrap();
+        assert_eq!(
+            healthz,
+            Healthz {
+                state: ReportedState::Degraded,
+                queue_depth: Some(3),
+                connections: Some(41),
+                timestamp: Some("2026-01-05T10:00:00Z".into()),
+            }
+        );
+    }
+
+    #[test]
+    fn the_http_status_decides_before_the_body() {
+        let good = br#"{"status":"healthy","ready":true}"#;
+        assert_eq!(read(&active("{}"), 503, good), Err(PollFailure::Status));
+        let lenient = active(r#"{"expect_statuses":["200-299","503"]}"#);
+        let drains = br#"{"status":"healthy","ready":false}"#;
+        assert_eq!(read(&lenient, 503, drains).unwrap().state, ReportedState::Unready);
+    }
+
+    #[test]
+    fn not_ready_drains_and_is_no_failure() {
+        assert_eq!(says(r#"{"status":"healthy","ready":false}"#), Ok(ReportedState::Unready));
+        assert_eq!(says(r#"{"status":"unhealthy","ready":false}"#), Err(PollFailure::Unhealthy));
+    }
+
+    #[test]
+    fn words_are_mapped_in_any_case_and_a_stranger_says_nothing() {
+        assert_eq!(says(r#"{"status":"Degraded"}"#), Ok(ReportedState::Degraded));
+        assert_eq!(says(r#"{"status":"splendid"}"#), Ok(ReportedState::Healthy));
+        assert_eq!(says("{}"), Ok(ReportedState::Healthy));
+    }
+
+    #[test]
+    fn a_field_of_another_type_says_nothing() {
+        let healthz = reads(r#"{"ready":"no","queue_depth":"7","connections":-1,"status":5}"#);
+        let healthz = healthz.unwrap();
+        assert_eq!(healthz.state, ReportedState::Healthy);
+        assert_eq!((healthz.queue_depth, healthz.connections), (None, Some(0)));
+    }
+
+    #[test]
+    fn what_is_no_document_is_a_failed_poll() {
+        let large = format!(r#"{{"x":"{}"}}"#, "y".repeat(MAX_BODY_BYTES));
+        let deep = format!("{{\"x\":{}{}}}", "[".repeat(1000), "]".repeat(1000));
+        for body in ["", "OK", "[]", "null", "{", &large, &deep] {
+            assert_eq!(says(body), Err(PollFailure::Body));
+        }
+    }
+
+    #[test]
+    fn a_poll_for_the_status_alone_reads_no_body() {
+        let http = active(r#"{"kind":"http"}"#);
+        assert_eq!(read(&http, 204, b"OK").unwrap().state, ReportedState::Healthy);
+    }
+
+    #[test]
+    fn pointers_reach_nested_fields() {
+        let nested = active(r#"{"extract":{"queue_depth":"/queue/0/depth"}}"#);
+        let healthz = read(&nested, 200, br#"{"queue":[{"depth":9}]}"#).unwrap();
+        assert_eq!(healthz.queue_depth, Some(9));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..300), status: u16) {
+            let _ = read(&active("{}"), status, &body);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! What one worker sees of one cluster: counted on the request path, reported on the tick.
+//!
+//! The request path touches memory of this VM only. The tick turns it into one record that no one
+//! else writes, and tells which addresses were seen, for the cluster's list of members.
+
+use crate::{FailureKind, Latency, Outcome};
+use core::time::Duration;
+use shared_state::{Endpoint, LoadReport, MAX_MEMBERS, UnixNanos, WorkerEntry, WorkerReport};
+use std::collections::BTreeMap;
+
+/// After how long without an attempt an endpoint is forgotten, and its place free for another.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+
+/// How often a sighting is repeated to the list of members.
+const SIGHTING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Least time between two reports that failures hasten.
+const HASTE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A worker's tracks, one an endpoint.
+#[derive(Debug, Default)]
+pub struct Observer {
+    tracks: BTreeMap<Endpoint, Track>,
+    changed: bool,
+    failed: bool,
+    reported_at: UnixNanos,
+    reported_as: u64,
+}
+
+#[derive(Debug)]
+struct Track {
+    entry: WorkerEntry,
+    latency: Latency,
+    /// When it last served, or was tried.
+    tried_at: UnixNanos,
+    /// When it was last named to the list of members. `None`: not yet.
+    sighted_at: Option<UnixNanos>,
+    /// The host has chosen it since then.
+    sighted: bool,
+}
+
+impl Observer {
+    /// An attempt goes to `endpoint`.
+    pub fn began(&mut self, endpoint: Endpoint, now: UnixNanos) {
+        let Some(track) = self.track(endpoint, now) else { return };
+        track.entry.in_flight = track.entry.in_flight.saturating_add(1);
+        self.changed = true;
+    }
+
+    /// That attempt is over.
+    pub fn ended(&mut self, endpoint: Endpoint, now: UnixNanos) {
+        let Some(track) = self.track(endpoint, now) else { return };
+        track.entry.in_flight = track.entry.in_flight.saturating_sub(1);
+        self.changed = true;
+    }
+
+    /// The host chose `endpoint` for an attempt: it is a member.
+    pub fn sighted(&mut self, endpoint: Endpoint, now: UnixNanos) {
+        if let Some(track) = self.track(endpoint, now) {
+            track.sighted = true;
+        }
+    }
+
+    /// What an attempt says about `endpoint`.
+    pub fn outcome(&mut self, endpoint: Endpoint, outcome: Outcome, now: UnixNanos) {
+        let Some(track) = self.track(endpoint, now) else { return };
+        let entry = &mut track.entry;
+        match outcome {
+            Outcome::Neutral => return,
+            Outcome::Success => {
+                entry.succeeded = entry.succeeded.wrapping_add(1);
+                entry.consecutive_failures = 0;
+                entry.last_success = now;
+            }
+            Outcome::Failure(_) => {
+                entry.failed = entry.failed.wrapping_add(1);
+                entry.consecutive_failures = entry.consecutive_failures.saturating_add(1);
+                entry.last_failure = now;
+                self.failed = true;
+            }
+        }
+        self.changed = true;
+    }
+
+    /// How long `endpoint` took to begin its answer.
+    pub fn latency(&mut self, endpoint: Endpoint, latency: Duration, now: UnixNanos) {
+        let Some(track) = self.track(endpoint, now) else { return };
+        track.latency.add(latency, now);
+        track.entry.latency_us = track.latency.micros();
+        self.changed = true;
+    }
+
+    /// `endpoint` sent a load report.
+    pub fn load_report(&mut self, endpoint: Endpoint, report: LoadReport, now: UnixNanos) {
+        let Some(track) = self.track(endpoint, now) else { return };
+        track.entry.report = Some(report);
+        self.changed = true;
+    }
+
+    /// True if a failure should not wait for the tick.
+    pub fn is_hasty(&self, now: UnixNanos) -> bool {
+        let earliest = self.reported_at.plus(HASTE_INTERVAL);
+        // A report from the future was made before the clock stepped back.
+        self.failed && (now >= earliest || self.reported_at > now)
+    }
+
+    /// The record to write, if it differs from the last one that `owner` wrote.
+    pub fn report(&mut self, owner: u64, now: UnixNanos) -> Option<WorkerReport> {
+        if !self.changed && owner == self.reported_as {
+            return None;
+        }
+        self.forget(now);
+        self.changed = false;
+        self.failed = false;
+        self.reported_at = now;
+        self.reported_as = owner;
+        let entries = self.tracks.values().map(|track| track.entry.clone()).collect();
+        Some(WorkerReport { owner, written_at: now, entries })
+    }
+
+    /// The record could not be written: it is due again.
+    pub fn report_failed(&mut self) {
+        self.changed = true;
+    }
+
+    /// The endpoints that are to be named to the list of members.
+    pub fn sightings(&mut self, now: UnixNanos) -> Vec<Endpoint> {
+        let due = |track: &Track| {
+            track.sighted
+                && track.sighted_at.is_none_or(|at| now.since(at) >= SIGHTING_INTERVAL || at > now)
+        };
+        let mut list = Vec::new();
+        for (endpoint, track) in self.tracks.iter_mut().filter(|(_, track)| due(track)) {
+            track.sighted_at = Some(now);
+            track.sighted = false;
+            list.push(*endpoint);
+        }
+        list
+    }
+
+    fn track(&mut self, endpoint: Endpoint, now: UnixNanos) -> Option<&mut Track> {
+        let full = self.tracks.len() >= usize::from(MAX_MEMBERS);
+        if full && !self.tracks.contains_key(&endpoint) {
+            self.forget(now);
+            if self.tracks.len() >= usize::from(MAX_MEMBERS) {
+                return None;
+            }
+        }
+        let track = self.tracks.entry(endpoint).or_insert_with(|| Track {
+            entry: WorkerEntry::new(endpoint),
+            latency: Latency::default(),
+            tried_at: now,
+            sighted_at: None,
+            sighted: false,
+        });
+        track.tried_at = now;
+        Some(track)
+    }
+
+    fn forget(&mut self, now: UnixNanos) {
+        self.tracks.retain(|_, track| {
+            track.entry.in_flight > 0 || now.since(track.tried_at) < FORGOTTEN_AFTER
+        });
+    }
+}
+
+impl Outcome {
+    /// How it failed, if it did.
+    pub const fn failure(self) -> Option<FailureKind> {
+        match self {
+            Self::Failure(kind) => Some(kind),
+            Self::Success | Self::Neutral => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAILED: Outcome = Outcome::Failure(FailureKind::Status);
+
+    fn endpoint(port: u16) -> Endpoint {
+        format!("127.0.0.1:{port}").parse().unwrap()
+    }
+
+    fn at(secs: u64) -> UnixNanos {
+        UnixNanos::from_secs(secs)
+    }
+
+    fn entry(observer: &mut Observer, port: u16) -> WorkerEntry {
+        let report = observer.report(u64::from(port) + 1000, at(5)).unwrap();
+        report.entries.into_iter().find(|entry| entry.endpoint == endpoint(port)).unwrap()
+    }
+
+    #[test]
+    fn a_worker_that_saw_nothing_reports_once_and_then_not_again() {
+        let mut observer = Observer::default();
+        assert!(observer.report(7, at(1)).is_some());
+        assert!(observer.report(7, at(2)).is_none());
+    }
+
+    #[test]
+    fn a_new_slot_is_reported_to_at_once() {
+        let mut observer = Observer::default();
+        observer.report(7, at(1));
+        assert_eq!(observer.report(8, at(2)).unwrap().owner, 8);
+    }
+
+    #[test]
+    fn a_success_ends_the_run_of_failures() {
+        let mut observer = Observer::default();
+        for outcome in [FAILED, FAILED, Outcome::Neutral] {
+            observer.outcome(endpoint(1), outcome, at(1));
+        }
+        assert_eq!(entry(&mut observer, 1).consecutive_failures, 2);
+        observer.outcome(endpoint(1), Outcome::Success, at(2));
+        let entry = entry(&mut observer, 1);
+        assert_eq!((entry.succeeded, entry.failed, entry.consecutive_failures), (1, 2, 0));
+        assert_eq!((entry.last_success, entry.last_failure), (at(2), at(1)));
+    }
+
+    #[test]
+    fn in_flight_counts_begun_and_not_ended_and_never_wraps() {
+        let mut observer = Observer::default();
+        observer.began(endpoint(1), at(1));
+        observer.began(endpoint(1), at(1));
+        observer.ended(endpoint(1), at(1));
+        assert_eq!(entry(&mut observer, 1).in_flight, 1);
+        observer.ended(endpoint(1), at(1));
+        observer.ended(endpoint(1), at(1));
+        assert_eq!(entry(&mut observer, 1).in_flight, 0);
+    }
+
+    #[test]
+    fn a_failure_hastens_the_report_but_not_without_end() {
+        let mut observer = Observer::default();
+        observer.outcome(endpoint(1), Outcome::Success, at(10));
+        assert!(!observer.is_hasty(at(10)));
+        observer.outcome(endpoint(1), FAILED, at(10));
+        assert!(observer.is_hasty(at(10)));
+        observer.report(1, at(10));
+        observer.outcome(endpoint(1), FAILED, at(10));
+        assert!(!observer.is_hasty(at(10).plus(Duration::from_millis(49))));
+        assert!(observer.is_hasty(at(10).plus(Duration::from_millis(50))));
+        assert!(observer.is_hasty(at(5)), "the clock stepped back");
+    }
+
+    #[test]
+    fn a_report_that_could_not_be_written_is_due_again() {
+        let mut observer = Observer::default();
+        observer.report(1, at(1));
+        observer.report_failed();
+        assert!(observer.report(1, at(2)).is_some());
+    }
+
+    #[test]
+    fn only_an_endpoint_that_the_host_chose_is_a_sighting_and_not_each_time() {
+        let mut observer = Observer::default();
+        observer.outcome(endpoint(1), FAILED, at(1));
+        observer.sighted(endpoint(2), at(1));
+        assert_eq!(observer.sightings(at(1)), [endpoint(2)]);
+        observer.sighted(endpoint(2), at(2));
+        assert_eq!(observer.sightings(at(5)), []);
+        assert_eq!(observer.sightings(at(6)), [endpoint(2)]);
+        assert_eq!(observer.sightings(at(60)), [], "idle since");
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_the_idle_make_room() {
+        let mut observer = Observer::default();
+        observer.began(endpoint(1), at(1));
+        for port in 2..=MAX_MEMBERS + 5 {
+            observer.outcome(endpoint(port), Outcome::Success, at(1));
+        }
+        assert_eq!(observer.tracks.len(), usize::from(MAX_MEMBERS));
+        observer.outcome(endpoint(9999), Outcome::Success, at(601));
+        let kept: Vec<_> = observer.tracks.keys().copied().collect();
+        assert_eq!(kept, [endpoint(1), endpoint(9999)], "in flight is not idle");
+    }
+}

@@ -1,0 +1,65 @@
+//! The text form: a comma-separated list of `name=value`, or `name:value` as older servers write.
+
+use super::{Draft, Refusal};
+use std::collections::BTreeSet;
+
+pub(super) fn read(text: &str, draft: &mut Draft) -> Result<(), Refusal> {
+    let mut seen = BTreeSet::new();
+    for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+        let (name, value) = entry.split_once(['=', ':']).ok_or(Refusal::NoValue)?;
+        let value = value.trim_start();
+        if name.is_empty() {
+            return Err(Refusal::NoName);
+        }
+        if value.is_empty() {
+            return Err(Refusal::NoValue);
+        }
+        if !seen.insert(name) {
+            return Err(Refusal::Duplicate);
+        }
+        draft.set(name, value.parse().map_err(|_| Refusal::NotANumber)?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared_state::UnixNanos;
+
+    fn outcome(text: &str, strict: bool) -> Result<u32, Refusal> {
+        let mut draft = Draft::new(strict, UnixNanos::ZERO);
+        read(text, &mut draft).map(|()| draft.accepted.ignored)
+    }
+
+    #[test]
+    fn one_bad_metric_refuses_the_report() {
+        for (text, refusal) in [
+            ("cpu_utilization=\"0.7\"", Refusal::NotANumber),
+            ("cpu_utilization=NaN", Refusal::Range),
+            ("cpu_utilization=inf", Refusal::Range),
+            ("cpu_utilization=1e999", Refusal::Range),
+            ("cpu_utilization=0.7,cpu_utilization=0.8", Refusal::Duplicate),
+            ("named_metrics.a=1,named_metrics.a=2", Refusal::Duplicate),
+            ("named_metrics.=123", Refusal::NoName),
+            ("=1", Refusal::NoName),
+            ("cpu_utilization=", Refusal::NoValue),
+            ("not-a-list-of-key-value-pairs", Refusal::NoValue),
+        ] {
+            assert_eq!(outcome(text, true), Err(refusal), "{text}");
+            assert_eq!(outcome(text, false), Err(refusal), "lenient: {text}");
+        }
+    }
+
+    #[test]
+    fn only_strict_mode_refuses_an_unknown_metric() {
+        let text = "cpu_utilization=0.7,unsupported_metric=0.8";
+        assert_eq!(outcome(text, true), Err(Refusal::Unknown));
+        assert_eq!(outcome(text, false), Ok(1));
+    }
+
+    #[test]
+    fn the_older_colon_and_blanks_are_taken() {
+        assert_eq!(outcome("cpu_utilization:0.7, eps: 2,,", true), Ok(0));
+    }
+}
