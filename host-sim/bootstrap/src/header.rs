@@ -1,51 +1,6 @@
-//! Header transforms and matchers, used by routes and by the header-mutation filter.
-
-use regex::Regex;
+//! Header transforms, of routes and of the header-mutation filter.
 
 use crate::reader::{Message, Reader};
-
-/// A compiled regular expression that compares by its source.
-#[derive(Debug, Clone)]
-pub struct Pattern {
-    source: String,
-    regex: Regex,
-}
-
-impl Pattern {
-    /// For searching anywhere in a text (stats tags).
-    pub fn search(source: &str) -> Result<Self, regex::Error> {
-        Ok(Self { source: source.to_owned(), regex: Regex::new(source)? })
-    }
-
-    /// For matching a whole text (`safe_regex`).
-    pub fn full(source: &str) -> Result<Self, regex::Error> {
-        // The bare source is compiled first: `a)(b` must not become valid by wrapping.
-        Regex::new(source)?;
-        let regex = Regex::new(&format!("^(?:{source})$"))?;
-        Ok(Self { source: source.to_owned(), regex })
-    }
-
-    /// As written in the file.
-    pub fn source(&self) -> &str {
-        &self.source
-    }
-
-    /// The compiled expression.
-    pub fn regex(&self) -> &Regex {
-        &self.regex
-    }
-
-    /// Whether `text` matches.
-    pub fn is_match(&self, text: &str) -> bool {
-        self.regex.is_match(text)
-    }
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.regex.as_str() == other.regex.as_str()
-    }
-}
 
 /// `request_headers_to_add`, `_to_remove` and their response twins, of one route level.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -105,43 +60,6 @@ pub enum HeaderMutation {
     Append(HeaderValueOption),
 }
 
-/// `envoy.config.route.v3.HeaderMatcher`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HeaderMatcher {
-    /// Header name, lower case; pseudo headers too.
-    pub name: String,
-    /// What its value must be. Several values of one header are joined with `,` first.
-    pub value: HeaderMatch,
-    /// The match must fail for the matcher to succeed.
-    pub invert: bool,
-    /// An absent header counts as an empty value.
-    pub treat_missing_as_empty: bool,
-}
-
-/// What a header's value must be.
-#[derive(Debug, Clone, PartialEq)]
-pub enum HeaderMatch {
-    /// Present (true) or absent (false).
-    Present(bool),
-    /// Equal. The flag says `ignore_case`, here and below.
-    Exact(String, bool),
-    /// Starts with.
-    Prefix(String, bool),
-    /// Ends with.
-    Suffix(String, bool),
-    /// Contains.
-    Contains(String, bool),
-    /// The whole value matches.
-    Regex(Pattern),
-    /// A decimal integer in `start..end`.
-    Range {
-        /// Inclusive.
-        start: i64,
-        /// Exclusive.
-        end: i64,
-    },
-}
-
 pub(crate) const HEADER_VALUE_OPTION: Message<HeaderValueOption> =
     Message { name: "envoy.config.core.v3.HeaderValueOption", read: header_value_option };
 
@@ -149,15 +67,6 @@ pub(crate) const HEADER_MUTATIONS: Message<HeaderMutations> = Message {
     name: "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
     read: |message| message.required("mutations", MUTATIONS),
 };
-
-pub(crate) const HEADER_MATCHER: Message<HeaderMatcher> =
-    Message { name: "envoy.config.route.v3.HeaderMatcher", read: header_matcher };
-
-pub(crate) const STRING_MATCHER: Message<HeaderMatch> =
-    Message { name: "envoy.type.matcher.v3.StringMatcher", read: string_matcher };
-
-pub(crate) const REGEX_MATCHER: Message<Pattern> =
-    Message { name: "envoy.type.matcher.v3.RegexMatcher", read: regex_matcher };
 
 const HEADER_VALUE: Message<(String, String)> =
     Message { name: "envoy.config.core.v3.HeaderValue", read: header_value };
@@ -167,12 +76,6 @@ const MUTATIONS: Message<HeaderMutations> =
 
 const MUTATION: Message<HeaderMutation> =
     Message { name: "envoy.config.common.mutation_rules.v3.HeaderMutation", read: mutation };
-
-const GOOGLE_RE2: Message<()> =
-    Message { name: "envoy.type.matcher.v3.RegexMatcher.GoogleRE2", read: |_| Some(()) };
-
-const INT64_RANGE: Message<HeaderMatch> =
-    Message { name: "envoy.type.v3.Int64Range", read: int64_range };
 
 /// The four transform fields that route table, virtual host and route have in common.
 pub(crate) fn transforms(message: &mut Reader<'_>) -> HeaderTransforms {
@@ -237,67 +140,4 @@ fn mutation(message: &mut Reader<'_>) -> Option<HeaderMutation> {
     let remove = message.header_name("remove").map(HeaderMutation::Remove);
     let append = message.message("append", HEADER_VALUE_OPTION).map(HeaderMutation::Append);
     remove.or(append)
-}
-
-fn header_matcher(message: &mut Reader<'_>) -> Option<HeaderMatcher> {
-    let specifiers = [
-        "string_match",
-        "present_match",
-        "range_match",
-        "exact_match",
-        "safe_regex_match",
-        "prefix_match",
-        "suffix_match",
-        "contains_match",
-    ];
-    message.one_of(&specifiers, false);
-    if !message.has("name") {
-        message.problem("field 'name' is required");
-    }
-    let name = message.header_name("name");
-    let string = message.message("string_match", STRING_MATCHER);
-    let present = message.optional_flag("present_match").map(HeaderMatch::Present);
-    let range = message.message("range_match", INT64_RANGE);
-    let value = string.or(present).or(range).or(deprecated_match(message));
-    Some(HeaderMatcher {
-        name: name?,
-        value: value.unwrap_or(HeaderMatch::Present(true)),
-        invert: message.flag("invert_match", false),
-        treat_missing_as_empty: message.flag("treat_missing_header_as_empty", false),
-    })
-}
-
-/// Envoy 1.40 still loads these; `string_match` has replaced them.
-fn deprecated_match(message: &mut Reader<'_>) -> Option<HeaderMatch> {
-    let exact = message.optional_text("exact_match").map(|text| HeaderMatch::Exact(text, false));
-    let prefix = message.optional_text("prefix_match").map(|text| HeaderMatch::Prefix(text, false));
-    let suffix = message.optional_text("suffix_match").map(|text| HeaderMatch::Suffix(text, false));
-    let contains = message.optional_text("contains_match");
-    let contains = contains.map(|text| HeaderMatch::Contains(text, false));
-    let regex = message.message("safe_regex_match", REGEX_MATCHER).map(HeaderMatch::Regex);
-    exact.or(prefix).or(suffix).or(contains).or(regex)
-}
-
-fn string_matcher(message: &mut Reader<'_>) -> Option<HeaderMatch> {
-    let patterns = ["exact", "prefix", "suffix", "contains", "safe_regex", "custom"];
-    message.one_of(&patterns, true);
-    let ignore_case = message.flag("ignore_case", false);
-    let exact = message.optional_text("exact").map(|text| HeaderMatch::Exact(text, ignore_case));
-    let prefix = message.optional_text("prefix").map(|text| HeaderMatch::Prefix(text, ignore_case));
-    let suffix = message.optional_text("suffix").map(|text| HeaderMatch::Suffix(text, ignore_case));
-    let contains = message.optional_text("contains");
-    let contains = contains.map(|text| HeaderMatch::Contains(text, ignore_case));
-    let regex = message.message("safe_regex", REGEX_MATCHER).map(HeaderMatch::Regex);
-    exact.or(prefix).or(suffix).or(contains).or(regex)
-}
-
-fn regex_matcher(message: &mut Reader<'_>) -> Option<Pattern> {
-    message.message("google_re2", GOOGLE_RE2);
-    let source = message.required_text("regex")?;
-    message.pattern("regex", Pattern::full(&source))
-}
-
-fn int64_range(message: &mut Reader<'_>) -> Option<HeaderMatch> {
-    let (start, end) = (message.signed("start"), message.signed("end"));
-    Some(HeaderMatch::Range { start, end })
 }

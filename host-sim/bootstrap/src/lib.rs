@@ -20,9 +20,11 @@ mod document;
 mod endpoint;
 mod filter;
 mod header;
+mod header_matcher;
 mod http;
 mod listener;
 mod load_balancing;
+mod pattern;
 mod problem;
 mod rate_limit;
 mod reader;
@@ -45,12 +47,13 @@ pub use cluster::{Cluster, Discovery, DnsLookupFamily};
 pub use endpoint::{Endpoint, HealthStatus};
 pub use filter::{HttpFilter, HttpFilterConfig, Router};
 pub use header::{
-    AppendAction, HeaderMatch, HeaderMatcher, HeaderMutation, HeaderMutations, HeaderTransforms,
-    HeaderValueOption, Pattern,
+    AppendAction, HeaderMutation, HeaderMutations, HeaderTransforms, HeaderValueOption,
 };
+pub use header_matcher::{HeaderMatch, HeaderMatcher};
 pub use http::{CodecType, CommonHttpOptions, Http2Options, HttpConnectionManager};
 pub use listener::Listener;
 pub use load_balancing::{LoadBalancingPolicy, OverrideSource, SelectionMethod};
+pub use pattern::Pattern;
 pub use problem::{Problem, Problems};
 pub use rate_limit::{FractionalPercent, LocalRateLimit, TokenBucket};
 pub use retry_policy::{RETRY_CONDITIONS, RetryBackOff, RetryPolicy};

@@ -17,7 +17,7 @@ pub enum LoadBalancingPolicy {
         /// Random choices, or a look at every host. Default N_CHOICES.
         selection_method: SelectionMethod,
     },
-    /// Uniform over healthy hosts (by weight when weights differ).
+    /// Uniform over healthy hosts whatever their weights, as in Envoy.
     Random,
     /// The hosts a request header names, in order; then the fallback policy.
     OverrideHost {

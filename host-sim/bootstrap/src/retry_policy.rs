@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::HeaderMatcher;
-use crate::header::HEADER_MATCHER;
+use crate::header_matcher::HEADER_MATCHER;
 use crate::reader::{Message, Reader};
 use crate::schema;
 

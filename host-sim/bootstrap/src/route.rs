@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::header::{HEADER_MATCHER, REGEX_MATCHER, transforms};
+use crate::header::transforms;
+use crate::header_matcher::{HEADER_MATCHER, REGEX_MATCHER};
 use crate::reader::{Message, Reader};
 use crate::retry_policy::{RETRY_POLICY, RetryPolicy};
 use crate::tls::{DATA_SOURCE, DataSource};

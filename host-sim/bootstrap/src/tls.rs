@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::header::{HeaderMatch, STRING_MATCHER};
+use crate::header_matcher::{HeaderMatch, STRING_MATCHER};
 use crate::reader::{Message, Reader};
 
 /// `DownstreamTlsContext`.

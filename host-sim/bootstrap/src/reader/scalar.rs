@@ -9,7 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
 
 use super::{Reader, describe, quoted};
-use crate::header::Pattern;
+use crate::pattern::Pattern;
 
 /// protobuf's JSON accepts base64 with and without padding.
 const LENIENT: GeneralPurposeConfig =
