@@ -1,0 +1,111 @@
+//! A change of state and why it came, in words for the log.
+
+use core::fmt;
+use core::time::Duration;
+use shared_state::BreakerState;
+
+/// One change of state. Among all workers exactly one is told of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    /// The epoch that begins with it.
+    pub epoch: u32,
+    /// State before.
+    pub from: BreakerState,
+    /// State from now on.
+    pub to: BreakerState,
+    /// Why.
+    pub reason: Reason,
+    /// How long the breaker stays open, if it opens.
+    pub open_time: Option<Duration>,
+}
+
+/// Why a breaker changed its state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reason {
+    /// Too large a share of requests failed.
+    FailureRate {
+        /// The share, in percent.
+        percent: f64,
+        /// Requests in the window.
+        calls: u64,
+    },
+    /// So many requests failed in a row.
+    ConsecutiveFailures(u32),
+    /// The open time is over and a request came.
+    OpenTimeOver,
+    /// Too many probes failed.
+    ProbesFailed {
+        /// Probes that failed or were lost.
+        failed: u16,
+        /// Permits.
+        of: u16,
+    },
+    /// Enough probes succeeded.
+    ProbesSucceeded {
+        /// Probes that succeeded.
+        succeeded: u16,
+        /// Permits.
+        of: u16,
+    },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {} ({})", self.from.name(), self.to.name(), self.reason)?;
+        match self.open_time {
+            Some(time) => write!(f, ", half-open in {:.1}s", time.as_secs_f64()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FailureRate { percent, calls } => {
+                write!(f, "failure rate {percent:.0}% of {calls} calls")
+            }
+            Self::ConsecutiveFailures(count) => write!(f, "consecutive failures {count}"),
+            Self::OpenTimeOver => f.write_str("open time over"),
+            Self::ProbesFailed { failed, of } => write!(f, "{failed} of {of} probes failed"),
+            Self::ProbesSucceeded { succeeded, of } => {
+                write!(f, "{succeeded} of {of} probes succeeded")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trip_reads_as_a_sentence() {
+        let change = Change {
+            epoch: 1,
+            from: BreakerState::Closed,
+            to: BreakerState::Open,
+            reason: Reason::ConsecutiveFailures(5),
+            open_time: Some(Duration::from_millis(4210)),
+        };
+        assert_eq!(
+            change.to_string(),
+            "Closed -> Open (consecutive failures 5), half-open in 4.2s"
+        );
+    }
+
+    #[test]
+    fn every_reason_says_its_numbers() {
+        let said = |reason: Reason| reason.to_string();
+        assert_eq!(
+            said(Reason::FailureRate { percent: 52.38, calls: 21 }),
+            "failure rate 52% of 21 calls"
+        );
+        assert_eq!(said(Reason::ProbesFailed { failed: 2, of: 3 }), "2 of 3 probes failed");
+        assert_eq!(
+            said(Reason::ProbesSucceeded { succeeded: 2, of: 3 }),
+            "2 of 3 probes succeeded"
+        );
+        assert_eq!(said(Reason::OpenTimeOver), "open time over");
+    }
+}
