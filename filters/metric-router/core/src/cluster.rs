@@ -1,0 +1,322 @@
+//! One cluster as one worker sees it: pick, learn, measure.
+
+use crate::flight::{Flight, Outcome, Response};
+use crate::membership::{Exploration, falls_within};
+use crate::note::Source;
+use crate::pick::{Pick, Reason, Steered};
+use crate::rank::cheapest;
+use crate::row::{MISSES_ALLOWED, Row, Table};
+use crate::shared::Notes;
+use crate::steering::Effectiveness;
+use crate::{ClusterConfig, Endpoints, Note, Policy, Schedule, Snapshot};
+use core::time::Duration;
+use shared_state::{
+    BreakerState, Endpoint, Key, Members, SharedStore, Transition, UnixNanos, WorkerEntry,
+};
+
+/// How often a sighting of a known endpoint is written down.
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often the number of endpoints is asked for.
+const SIZE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// After a breaker's last change, misses of its endpoint prove nothing: circuit-breaker may have
+/// struck it off the list.
+const BREAKER_DOUBT: Duration = Duration::from_secs(10);
+
+/// The endpoints of one cluster, and what this worker makes of them.
+#[derive(Debug)]
+pub struct Cluster {
+    pub(crate) name: String,
+    pub(crate) config: ClusterConfig,
+    pub(crate) members_key: Key<Members>,
+    max_endpoints: usize,
+    /// The endpoints as of the last refresh.
+    pub(crate) known: Vec<Endpoint>,
+    pub(crate) table: Table,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) schedule: Schedule,
+    pub(crate) exploration: Exploration,
+    steering: Effectiveness,
+    /// How many endpoints the proxy says there are, and when it said so.
+    pub(crate) size: Option<(u32, UnixNanos)>,
+    pub(crate) refreshed_at: Option<UnixNanos>,
+    pub(crate) published: Vec<WorkerEntry>,
+    pub(crate) notes: Notes,
+    unsteered: [u64; Reason::ALL.len()],
+}
+
+impl Cluster {
+    /// A cluster of which only the configuration is known.
+    pub fn new(name: &str, config: ClusterConfig, max_endpoints: usize, now: UnixNanos) -> Self {
+        let mut cluster = Self {
+            name: name.to_owned(),
+            members_key: Members::key(name),
+            max_endpoints,
+            known: Vec::new(),
+            table: Table::default(),
+            snapshot: Snapshot::default(),
+            schedule: Schedule::default(),
+            exploration: Exploration::default(),
+            steering: Effectiveness::default(),
+            size: None,
+            refreshed_at: None,
+            published: Vec::new(),
+            notes: Notes::default(),
+            unsteered: [0; Reason::ALL.len()],
+            config,
+        };
+        if let Endpoints::Static(list) = &cluster.config.endpoints {
+            cluster.known.clone_from(list);
+            cluster.rebuild_alone(now);
+        }
+        cluster
+    }
+
+    /// The cluster's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// True if [`Cluster::set_size`] should be called before the next pick.
+    pub fn wants_size(&self, now: UnixNanos) -> bool {
+        matches!(self.config.endpoints, Endpoints::Learned { .. })
+            && self.size.is_none_or(|(_, at)| at > now || now.since(at) >= SIZE_INTERVAL)
+    }
+
+    /// The proxy says how many endpoints the cluster has.
+    pub fn set_size(&mut self, size: Option<u32>, now: UnixNanos) {
+        self.size = size.map(|size| (size, now));
+    }
+
+    /// Decides where a request goes. `enforced` is false if the list will not be sent; such a
+    /// request is accounted for where it turns out to have gone. Reads no shared data.
+    pub fn pick(&mut self, now: UnixNanos, draw: u64, enforced: bool) -> (Pick, Flight) {
+        let mut flight = Flight { started_at: now, ..Flight::default() };
+        if let Some(reason) = self.obstacle(now, (draw >> 32) as u32) {
+            return (self.leave(reason), flight);
+        }
+        let places = self.choose(draw as u32);
+        let mut list = String::with_capacity(places.len() * 22);
+        for place in &places {
+            if let Some(row) = self.table.at(*place) {
+                if !list.is_empty() {
+                    list.push(',');
+                }
+                list.push_str(&row.text);
+            }
+        }
+        let first = places.first().and_then(|place| self.table.at(*place));
+        let Some(row) = first else { return (self.leave(Reason::NoEndpoints), flight) };
+        row.picks = row.picks.saturating_add(1);
+        let first = row.endpoint;
+        if enforced {
+            row.in_flight = row.in_flight.saturating_add(1);
+            flight.first = Some(first);
+            flight.charged = Some(first);
+        }
+        let candidates = self.snapshot.candidates.len();
+        let policy = self.config.policy;
+        (Pick::Steer(Steered { first, list, candidates, policy }), flight)
+    }
+
+    /// Accounts for a response, once: measures the endpoint that served it and learns from it.
+    pub fn respond(
+        &mut self,
+        store: &impl SharedStore,
+        flight: &mut Flight,
+        response: Response,
+        now: UnixNanos,
+    ) {
+        if flight.responded {
+            return;
+        }
+        flight.responded = true;
+        let Some(served) = response.served else { return };
+        self.move_charge(flight, served);
+        let astray = flight.went_astray(response.served);
+        if !astray && flight.first.is_some() {
+            self.steering.confirm();
+        }
+        // After a retry the time went to several endpoints.
+        let alone = response.attempts <= 1 || !astray && flight.first.is_some();
+        let took = alone.then(|| now.since(flight.started_at));
+        self.serve(store, served, response.outcome, took, now);
+        if let Some(first) = flight.first
+            && astray
+            && response.attempts == 1
+            && !response.edited
+        {
+            self.miss(store, first, now);
+        }
+    }
+
+    /// The stream is over: whatever came of it, it is no longer in flight. May be called again.
+    pub fn finish(&mut self, flight: &mut Flight) {
+        if let Some(row) = flight.charged.take().and_then(|endpoint| self.table.find(endpoint)) {
+            row.in_flight = row.in_flight.saturating_sub(1);
+        }
+    }
+
+    /// Requests of this worker that wait for `endpoint`.
+    pub fn in_flight(&mut self, endpoint: Endpoint) -> u32 {
+        self.table.find(endpoint).map_or(0, |row| row.in_flight)
+    }
+
+    /// Endpoints known as of the last refresh.
+    pub fn members(&self) -> usize {
+        self.known.len()
+    }
+
+    /// True while the proxy is believed to ignore the list.
+    pub fn is_steering_ineffective(&mut self, now: UnixNanos) -> bool {
+        self.steering.is_suspended(now)
+    }
+
+    /// Picks by first endpoint, since the last call.
+    pub fn take_picks(&mut self, mut each: impl FnMut(&str, u64)) {
+        for row in self.table.rows_mut() {
+            if row.picks > 0 {
+                each(&row.text, core::mem::take(&mut row.picks));
+            }
+        }
+    }
+
+    /// Requests that were not steered, by reason, since the last call.
+    pub fn take_unsteered(&mut self, mut each: impl FnMut(Reason, u64)) {
+        for (reason, count) in Reason::ALL.into_iter().zip(&mut self.unsteered) {
+            if *count > 0 {
+                each(reason, core::mem::take(count));
+            }
+        }
+    }
+
+    /// Weights by 1000 that changed since the last call; the average endpoint has 1000.
+    pub fn take_weights(&mut self, mut each: impl FnMut(&str, u64)) {
+        for row in self.table.rows_mut() {
+            if row.weight_milli != row.weight_told {
+                row.weight_told = row.weight_milli;
+                each(&row.text, row.weight_milli);
+            }
+        }
+    }
+
+    /// What went wrong since the last call.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        self.notes.take()
+    }
+
+    fn obstacle(&mut self, now: UnixNanos, draw: u32) -> Option<Reason> {
+        if self.snapshot.candidates.is_empty() && !self.snapshot.panic {
+            return Some(Reason::NoEndpoints);
+        }
+        if self.steering.is_suspended(now) {
+            return Some(Reason::SteeringIneffective);
+        }
+        if self.snapshot.panic {
+            return Some(Reason::Panic);
+        }
+        let Endpoints::Learned { exploration, verification } = self.config.endpoints else {
+            return None;
+        };
+        let size = self.size.map(|(size, _)| size);
+        let share = self.exploration.share(size, exploration, verification);
+        falls_within(draw, share).then_some(Reason::Exploring)
+    }
+
+    fn leave(&mut self, reason: Reason) -> Pick {
+        if reason == Reason::Exploring {
+            self.exploration.explored();
+        }
+        let counts = Reason::ALL.iter().zip(&mut self.unsteered);
+        for (_, count) in counts.filter(|(other, _)| **other == reason) {
+            *count = count.saturating_add(1);
+        }
+        Pick::Leave(reason)
+    }
+
+    /// Rows of the endpoints to list, best first.
+    fn choose(&mut self, draw: u32) -> Vec<usize> {
+        let candidates = &self.snapshot.candidates;
+        match self.config.policy {
+            Policy::LeastCost => {
+                let rows = self.table.rows();
+                let own = |row: usize| rows.get(row).map_or(0, Row::waiting);
+                cheapest(candidates, self.max_endpoints, draw, |candidate| own(candidate.row))
+                    .into_iter()
+                    .filter_map(|place| candidates.get(place))
+                    .map(|candidate| candidate.row)
+                    .collect()
+            }
+            Policy::WeightedRoundRobin => self
+                .schedule
+                .next(self.max_endpoints)
+                .into_iter()
+                .filter_map(|endpoint| candidates.iter().find(|c| c.endpoint == endpoint))
+                .map(|candidate| candidate.row)
+                .collect(),
+        }
+    }
+
+    fn move_charge(&mut self, flight: &mut Flight, served: Endpoint) {
+        if flight.charged == Some(served) {
+            return;
+        }
+        self.finish(flight);
+        if let Some(row) = self.table.get_or_add(&self.name, served) {
+            row.in_flight = row.in_flight.saturating_add(1);
+            flight.charged = Some(served);
+        }
+    }
+
+    fn serve(
+        &mut self,
+        store: &impl SharedStore,
+        served: Endpoint,
+        outcome: Outcome,
+        took: Option<Duration>,
+        now: UnixNanos,
+    ) {
+        let learns = matches!(self.config.endpoints, Endpoints::Learned { .. });
+        let is_known = self.known.contains(&served);
+        let Some(row) = self.table.get_or_add(&self.name, served) else { return };
+        row.measure(outcome, took, now, &self.config.least_cost);
+        let misses = core::mem::take(&mut row.misses);
+        // Just learned, it becomes known with the next refresh; so ask no more often than that.
+        let interval = if is_known { CONFIRM_INTERVAL } else { self.config.update_interval };
+        let age = now.since(row.confirmed_at);
+        let due = misses > 0 || row.confirmed_at > now || age >= interval;
+        if learns && due {
+            row.confirmed_at = now;
+            let seen = |prior| Members::seen(prior, served, now);
+            self.notes.update(store, &self.members_key, Source::Members, seen);
+        }
+        if misses > 0 {
+            self.steering.contradict(misses, now);
+        }
+    }
+
+    /// A request sent to `first` was served by something else at its first attempt: `first` is no
+    /// member, or the proxy does not listen.
+    fn miss(&mut self, store: &impl SharedStore, first: Endpoint, now: UnixNanos) {
+        let Some(row) = self.table.find(first) else { return };
+        let breaker = self.notes.read(store, &row.breaker_key, Source::Breaker);
+        let struck_off = breaker.is_some_and(|breaker| {
+            breaker.state != BreakerState::Closed || now.since(breaker.changed_at) < BREAKER_DOUBT
+        });
+        if struck_off {
+            return;
+        }
+        row.miss(now);
+        if matches!(self.config.endpoints, Endpoints::Learned { .. }) {
+            let surplus = self.size.is_some_and(|(size, _)| self.known.len() > size as usize);
+            let allowed = if surplus { 1 } else { MISSES_ALLOWED };
+            let missed =
+                |prior| -> Transition<Members, bool> { Members::missed(prior, first, allowed) };
+            self.notes.update(store, &self.members_key, Source::Members, missed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

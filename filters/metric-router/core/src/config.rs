@@ -1,0 +1,155 @@
+//! The configuration, after validation: no value of these types is wrong.
+
+mod raw;
+
+use core::time::Duration;
+use plugin_config::{Parsed, Problems};
+use shared_state::Endpoint;
+
+/// What the plugin was asked to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Label `plugin` of the metrics. Default `metric_router`.
+    pub name: String,
+    /// Whether picks are acted upon.
+    pub mode: Mode,
+    /// How a pick reaches the proxy.
+    pub steering: Steering,
+    /// One entry a cluster; the one named `*` is for all others.
+    pub clusters: Vec<ClusterConfig>,
+}
+
+/// Whether decisions are acted upon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Picks are written into the steering header.
+    #[default]
+    Enforce,
+    /// Picks are counted and logged, and the header is removed.
+    Shadow,
+    /// Nothing is picked. The header is removed all the same: whoever left the cluster's policy in
+    /// place must not let clients choose endpoints.
+    Off,
+}
+
+/// How a pick reaches the proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Steering {
+    /// The request header that the cluster's `override_host` policy reads.
+    pub header: String,
+    /// Endpoints a list names at most, 1 to 8. Default 3: the first attempt and two retries.
+    pub max_endpoints: usize,
+}
+
+/// How endpoints of one cluster are picked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterConfig {
+    /// The cluster's name, or `*`.
+    pub name: String,
+    /// How the first endpoint is chosen.
+    pub policy: Policy,
+    /// Which endpoints there are.
+    pub endpoints: Endpoints,
+    /// How often the snapshot is rebuilt, 0.01 s to 10 s. Default 0.1 s.
+    pub update_interval: Duration,
+    /// Share of known endpoints, 0 to 100, below which nothing is steered. Default 50, as Envoy's.
+    pub healthy_panic_threshold: f64,
+    /// How an endpoint that came back is taken up.
+    pub slow_start: SlowStart,
+    /// How load reports become weights.
+    pub load_reports: LoadReports,
+    /// How latency and errors become costs.
+    pub least_cost: LeastCost,
+}
+
+/// How the first endpoint of a list is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// Where the request is expected to be done first.
+    #[default]
+    LeastCost,
+    /// In turn, in proportion to weights made of load reports.
+    WeightedRoundRobin,
+}
+
+impl Policy {
+    /// The name in configurations and access logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LeastCost => "least_cost",
+            Self::WeightedRoundRobin => "weighted_round_robin",
+        }
+    }
+}
+
+/// Where the list of endpoints comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Endpoints {
+    /// The configuration.
+    Static(Vec<Endpoint>),
+    /// Traffic: each response names the endpoint that served it.
+    Learned {
+        /// Least share of requests, 0 to 1, left unsteered while endpoints are missing. Default
+        /// 0.05.
+        exploration: f64,
+        /// Share of requests, 0 to 1, left unsteered for ever, to notice an endpoint that was
+        /// replaced by another. Default 0.005.
+        verification: f64,
+    },
+}
+
+/// How an endpoint that came back is taken up: Envoy's `slow_start_config`, linear.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SlowStart {
+    /// How long its weight grows. Zero switches this off. Default 10 s.
+    pub window: Duration,
+    /// Weight that it starts with, as a share of its own, above 0 to 1. Default 0.1.
+    pub min_weight: f64,
+}
+
+/// How load reports become weights: the fields of Envoy's `client_side_weighted_round_robin`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadReports {
+    /// How long an endpoint must report before its weight is used. Default 10 s.
+    pub blackout_period: Duration,
+    /// How long a report is used. Default 180 s.
+    pub weight_expiration_period: Duration,
+    /// How much an error share of 1 adds to utilization. Default 1.
+    pub error_utilization_penalty: f64,
+    /// Named metrics that are utilizations; the greatest counts. Default none: the application's
+    /// utilization, else the CPU's.
+    pub metric_names: Vec<String>,
+}
+
+/// How latency and errors become costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LeastCost {
+    /// What a failed attempt took, at the least: failing fast is not being fast. Default 0.03 s.
+    pub default_latency: Duration,
+    /// Time constant of latencies and error ratios. Default 10 s.
+    pub decay_time: Duration,
+    /// An endpoint with error ratio `e` costs `1 + error_penalty * e` times as much. Default 10.
+    pub error_penalty: f64,
+}
+
+impl Config {
+    /// Reads the configuration, or tells everything that is wrong with it.
+    pub fn from_json(bytes: &[u8]) -> Result<Parsed<Self>, Problems> {
+        raw::from_json(bytes)
+    }
+
+    /// The entry for `cluster`.
+    pub fn cluster(&self, cluster: &str) -> Option<&ClusterConfig> {
+        let named = |name: &str| self.clusters.iter().find(|entry| entry.name == name);
+        named(cluster).or_else(|| named("*"))
+    }
+
+    /// How often the plugin must wake up.
+    pub fn tick_period(&self) -> Duration {
+        self.clusters.iter().map(|entry| entry.update_interval).min().unwrap_or(DEFAULT_UPDATE)
+    }
+}
+
+const DEFAULT_UPDATE: Duration = Duration::from_millis(100);

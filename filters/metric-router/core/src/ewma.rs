@@ -1,0 +1,116 @@
+//! A mean that forgets: exponentially weighted, for samples at uneven intervals.
+//!
+//! A sample `dt` after the one before weighs `1 - exp(-dt / tau)`, so the mean forgets in time and
+//! not in samples, and a burst does not wipe out what was known. The first samples weigh `1 / n`
+//! instead: with the formula alone the very first one would count for a whole `tau`.
+//!
+//! Not the peak-sensitive variant of Finagle: it keeps the worst of the last `tau`, which a sampler
+//! of two forgives, but a full scan follows the noise.
+
+use core::time::Duration;
+use shared_state::UnixNanos;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Ewma {
+    value: f64,
+    samples: f64,
+    updated_at: UnixNanos,
+}
+
+impl Ewma {
+    /// Takes up `sample`. A clock that stepped back counts as no time passed.
+    pub(crate) fn record(&mut self, sample: f64, now: UnixNanos, tau: Duration) {
+        if !sample.is_finite() {
+            return;
+        }
+        self.samples += 1.0;
+        let gain = (1.0 - decay(now.since(self.updated_at), tau)).max(1.0 / self.samples);
+        self.value += (sample - self.value) * gain;
+        self.updated_at = now;
+    }
+
+    /// The mean, or `None` before the first sample.
+    pub(crate) fn value(&self) -> Option<f64> {
+        (self.samples > 0.0).then_some(self.value)
+    }
+
+    /// The mean as if zeros had come in since the last sample.
+    pub(crate) fn faded(&self, now: UnixNanos, tau: Duration) -> f64 {
+        self.value * decay(now.since(self.updated_at), tau)
+    }
+}
+
+/// What is left of a value after `elapsed`: 1 at once, towards 0.
+pub(crate) fn decay(elapsed: Duration, tau: Duration) -> f64 {
+    (-elapsed.as_secs_f64() / tau.as_secs_f64().max(1e-9)).exp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TAU: Duration = Duration::from_secs(10);
+
+    fn at(secs: u64) -> UnixNanos {
+        UnixNanos::from_secs(secs)
+    }
+
+    #[test]
+    fn nothing_is_known_before_the_first_sample() {
+        assert_eq!(Ewma::default().value(), None);
+    }
+
+    #[test]
+    fn the_first_samples_are_averaged() {
+        let mut mean = Ewma::default();
+        for sample in [1.0, 2.0, 3.0] {
+            mean.record(sample, at(100), TAU);
+        }
+        assert!((mean.value().unwrap() - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn after_tau_a_new_level_has_replaced_two_thirds_of_the_old() {
+        let mut mean = Ewma::default();
+        for millis in 0..100_000 {
+            mean.record(1.0, UnixNanos::from_millis(millis), TAU);
+        }
+        for millis in 100_000..110_000 {
+            mean.record(0.0, UnixNanos::from_millis(millis), TAU);
+        }
+        assert!((mean.value().unwrap() - (-1.0f64).exp()).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_takes_the_sample_up_without_time() {
+        let mut mean = Ewma::default();
+        mean.record(1.0, at(1000), TAU);
+        mean.record(3.0, at(10), TAU);
+        assert!((mean.value().unwrap() - 2.0).abs() < 1e-9);
+        assert!((mean.faded(at(5), TAU) - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn far_ahead_nothing_is_left() {
+        let mut mean = Ewma::default();
+        mean.record(1.0, at(1), TAU);
+        assert_eq!(mean.faded(UnixNanos::from_nanos(u64::MAX), TAU), 0.0);
+    }
+
+    proptest! {
+        #[test]
+        fn the_mean_stays_between_its_samples(
+            samples in proptest::collection::vec((0.0f64..1e6, any::<u64>()), 1..50),
+        ) {
+            let mut mean = Ewma::default();
+            for (sample, nanos) in &samples {
+                mean.record(*sample, UnixNanos::from_nanos(*nanos), TAU);
+            }
+            let value = mean.value().unwrap();
+            let least = samples.iter().map(|(s, _)| *s).fold(f64::INFINITY, f64::min);
+            let most = samples.iter().map(|(s, _)| *s).fold(0.0, f64::max);
+            prop_assert!(value >= least - 1e-6 && value <= most + 1e-6);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! One request on its way, from the pick to the end of the stream.
+
+use shared_state::{Endpoint, UnixNanos};
+
+/// What must be remembered of a request so that its end can be accounted for exactly once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flight {
+    /// When the request came.
+    pub(crate) started_at: UnixNanos,
+    /// First endpoint of the list that was sent; `None` if the request was not steered.
+    pub(crate) first: Option<Endpoint>,
+    /// The endpoint that counts this request as in flight.
+    pub(crate) charged: Option<Endpoint>,
+    /// The response has been accounted for.
+    pub(crate) responded: bool,
+}
+
+impl Flight {
+    /// True while no response has been accounted for.
+    pub const fn awaits_response(&self) -> bool {
+        !self.responded
+    }
+
+    /// True if the request was steered and something else than its first endpoint served it.
+    pub fn went_astray(&self, served: Option<Endpoint>) -> bool {
+        self.first.is_some() && served.is_some() && self.first != served
+    }
+}
+
+/// What is known when a response has come, or when it is clear that none will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The endpoint of the last attempt; `None` if there was none, or if it has no `ip:port`.
+    pub served: Option<Endpoint>,
+    /// Attempts made. Matters only where another endpoint than the first of the list served.
+    pub attempts: u32,
+    /// Another filter changed the list after the pick, so that it proves nothing.
+    pub edited: bool,
+    /// What the response says about the endpoint.
+    pub outcome: Outcome,
+}
+
+/// What a response says about the endpoint that served it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It works.
+    Success,
+    /// It does not.
+    Failure,
+    /// Nothing: the client left, or the proxy did not ask it.
+    Neutral,
+}
+
+/// Envoy's response flags of attempts that failed on the way: upstream timeout, local reset,
+/// upstream remote reset, connection failure, connection termination.
+const FLAGS_FAILED: u64 = 0x4 | 0x8 | 0x10 | 0x20 | 0x40;
+
+/// Flags of requests that no endpoint is to blame for: no healthy upstream, overflow, and a client
+/// that left.
+const FLAGS_BLAMELESS: u64 = 0x2 | 0x80 | 0x4000;
+
+impl Outcome {
+    /// From the status, if there was one, and Envoy's response flags.
+    pub const fn of(status: Option<u16>, flags: u64) -> Self {
+        match status {
+            Some(..500) => Self::Success,
+            _ if flags & FLAGS_BLAMELESS != 0 => Self::Neutral,
+            Some(_) => Self::Failure,
+            None if flags & FLAGS_FAILED != 0 => Self::Failure,
+            None => Self::Neutral,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_blamed_for_its_own_failures_only() {
+        for (status, flags, outcome) in [
+            (Some(200), 0, Outcome::Success),
+            (Some(499), 0, Outcome::Success),
+            (Some(500), 0, Outcome::Failure),
+            (Some(503), 0x20 | 0x8000, Outcome::Failure),
+            (Some(504), 0x4, Outcome::Failure),
+            (Some(503), 0x80, Outcome::Neutral),
+            (Some(503), 0x2, Outcome::Neutral),
+            (None, 0x4000, Outcome::Neutral),
+            (None, 0x10, Outcome::Failure),
+            (None, 0, Outcome::Neutral),
+        ] {
+            assert_eq!(Outcome::of(status, flags), outcome, "{status:?} {flags:#x}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The tick's work for one cluster: read what others know, rebuild the snapshot, tell what we know.
+
+use crate::note::Source;
+use crate::worker::{MODULE, Worker};
+use crate::{Cluster, Endpoints, Facts, Policy, Snapshot};
+use core::time::Duration;
+use hashbrown::HashMap;
+use shared_state::{
+    Endpoint, EndpointHealth, HealthState, Members, SharedStore, UnixNanos, WorkerReport,
+};
+
+/// Age from which a health record says nothing: its writer is gone or has stopped.
+const MAX_HEALTH_AGE: Duration = Duration::from_secs(30);
+
+/// Age from which a learned endpoint may be dropped if the cluster has fewer than are known.
+const SURPLUS_AGE: Duration = Duration::from_secs(60);
+
+/// Age of the proxy's number of endpoints up to which endpoints are dropped by it.
+const SIZE_AGE: Duration = Duration::from_secs(5);
+
+/// What the other workers say of one endpoint, added up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Elsewhere {
+    in_flight: u64,
+    last_answer: UnixNanos,
+}
+
+impl Cluster {
+    /// True if the snapshot is due. Ticks are not exact, so a tenth less than the interval will do.
+    pub(crate) fn is_due(&self, now: UnixNanos) -> bool {
+        let interval = self.config.update_interval;
+        self.refreshed_at.is_none_or(|at| at > now || now.since(at) >= interval * 9 / 10)
+    }
+
+    /// True if this worker has something to tell the others.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.published.is_empty() || !self.table.entries().is_empty()
+    }
+
+    /// Reads shared data and rebuilds the snapshot.
+    pub(crate) fn refresh(
+        &mut self,
+        store: &impl SharedStore,
+        worker: &Worker,
+        now: UnixNanos,
+        draw: u64,
+    ) {
+        self.refreshed_at = Some(now);
+        if matches!(self.config.endpoints, Endpoints::Learned { .. }) {
+            self.refresh_members(store, now);
+        }
+        self.exploration.update(self.known.len());
+        let elsewhere = self.read_peers(store, worker);
+        self.table.compact(&self.known, now);
+        let known = core::mem::take(&mut self.known);
+        let facts: Vec<Facts> = known
+            .iter()
+            .filter_map(|endpoint| {
+                let elsewhere = elsewhere.get(endpoint).copied().unwrap_or_default();
+                self.gather(store, *endpoint, elsewhere, now)
+            })
+            .collect();
+        self.known = known;
+        self.rebuild(&facts, now, draw);
+    }
+
+    /// Rebuilds the snapshot without looking at shared data.
+    pub(crate) fn rebuild_alone(&mut self, now: UnixNanos) {
+        let facts: Vec<Facts> = (self.known.iter())
+            .filter_map(|endpoint| {
+                let row = self.table.place_or_add(&self.name, *endpoint)?;
+                Some(unknown(*endpoint, row))
+            })
+            .collect();
+        self.rebuild(&facts, now, 0);
+    }
+
+    /// Tells the other workers what this one has in flight and has measured, if that changed.
+    pub(crate) fn publish(&mut self, store: &impl SharedStore, worker: &Worker, now: UnixNanos) {
+        let Some(slot) = worker.slot else { return };
+        let entries = self.table.entries();
+        if entries == self.published {
+            return;
+        }
+        let report = WorkerReport { owner: slot.owner, written_at: now, entries };
+        self.notes.write(store, &WorkerReport::key(MODULE, &self.name, slot.index), &report);
+        self.published = report.entries;
+    }
+
+    fn refresh_members(&mut self, store: &impl SharedStore, now: UnixNanos) {
+        let key = &self.members_key;
+        let mut members = self.notes.read(store, key, Source::Members).unwrap_or_default();
+        let size = self.size.filter(|(_, at)| *at <= now && now.since(*at) < SIZE_AGE);
+        // An endpoint that is never picked is never missed either: drop the one unseen for longest.
+        if let Some((size, _)) = size
+            && members.list.len() > size as usize
+            && let Some(oldest) = members.list.iter().min_by_key(|member| member.last_seen).copied()
+            && now.since(oldest.last_seen) >= SURPLUS_AGE
+        {
+            let drop = |prior| Members::missed(prior, oldest.endpoint, 1);
+            self.notes.update(store, key, Source::Members, drop);
+            members.list.retain(|member| member.endpoint != oldest.endpoint);
+        }
+        self.known = members.endpoints().collect();
+    }
+
+    fn read_peers(
+        &mut self,
+        store: &impl SharedStore,
+        worker: &Worker,
+    ) -> HashMap<Endpoint, Elsewhere> {
+        let mut sums: HashMap<Endpoint, Elsewhere> = HashMap::new();
+        for peer in &worker.peers {
+            let key = WorkerReport::key(MODULE, &self.name, peer.index);
+            let report = self.notes.read(store, &key, Source::Workers);
+            // A report of the slot's former owner is of requests that are long done.
+            let Some(report) = report.filter(|report| report.owner == peer.owner) else { continue };
+            for entry in report.entries {
+                let sum = sums.entry(entry.endpoint).or_default();
+                sum.in_flight = sum.in_flight.saturating_add(u64::from(entry.in_flight));
+                let answer = entry.last_success.max(entry.last_failure);
+                sum.last_answer = sum.last_answer.max(answer);
+            }
+        }
+        sums
+    }
+
+    /// What is known of `endpoint`; `None` if it is taken for gone.
+    fn gather(
+        &mut self,
+        store: &impl SharedStore,
+        endpoint: Endpoint,
+        elsewhere: Elsewhere,
+        now: UnixNanos,
+    ) -> Option<Facts> {
+        let place = self.table.place_or_add(&self.name, endpoint)?;
+        let row = self.table.at(place)?;
+        row.new_failures = 0;
+        let in_flight_elsewhere = row.load_elsewhere(elsewhere.in_flight, now);
+        if row.is_absent(now) {
+            return None;
+        }
+        let health = self.notes.read(store, &row.health_key, Source::Health);
+        let report = health.as_ref().and_then(|health| health.report.as_ref());
+        if let Some(report) = report {
+            row.orca.observe(report, now, &self.config.load_reports);
+        }
+        let health = health.filter(|health| is_current(health, now));
+        let breaker = self.notes.read(store, &row.breaker_key, Source::Breaker);
+        let shared = health.as_ref().filter(|health| health.latency_us > 0);
+        let latency = match shared {
+            Some(health) => Some(f64::from(health.latency_us) / 1e6),
+            None => row.latency.value(),
+        };
+        let last_answer = row.last_answer().max(elsewhere.last_answer);
+        let rules = &self.config.least_cost;
+        Some(Facts {
+            endpoint,
+            row: place,
+            state: health.as_ref().map_or(HealthState::Unknown, |health| health.state),
+            state_since: health.as_ref().map(|health| health.state_since),
+            breaker_rejects: breaker.is_some_and(|breaker| breaker.rejects(now)),
+            elsewhere: in_flight_elsewhere,
+            orca: row.orca.usable(now, &self.config.load_reports),
+            latency,
+            latency_age: now.since(last_answer),
+            error_ratio: match &health {
+                Some(health) => f64::from(health.error_ratio).clamp(0.0, 1.0),
+                None => row.error_ratio(now, rules),
+            },
+        })
+    }
+
+    fn rebuild(&mut self, facts: &[Facts], now: UnixNanos, draw: u64) {
+        self.snapshot = Snapshot::build(facts, &self.config, now);
+        if self.config.policy == Policy::WeightedRoundRobin {
+            let weights = self.snapshot.candidates.iter().map(|c| (c.endpoint, c.rate));
+            self.schedule.update(weights, draw);
+        }
+        for row in self.table.rows_mut() {
+            row.weight_milli = 0;
+        }
+        for candidate in &self.snapshot.candidates {
+            if let Some(row) = self.table.at(candidate.row) {
+                // A float beyond the range becomes its end; an endpoint that is picked shows.
+                row.weight_milli = ((candidate.rate * 1000.0) as u64).max(1);
+            }
+        }
+    }
+}
+
+fn unknown(endpoint: Endpoint, row: usize) -> Facts {
+    Facts {
+        endpoint,
+        row,
+        state: HealthState::Unknown,
+        state_since: None,
+        breaker_rejects: false,
+        elsewhere: 0.0,
+        orca: None,
+        latency: None,
+        latency_age: Duration::ZERO,
+        error_ratio: 0.0,
+    }
+}
+
+/// True unless the record is old, or was written before the clock stepped back.
+fn is_current(health: &EndpointHealth, now: UnixNanos) -> bool {
+    now.since(health.written_at) < MAX_HEALTH_AGE
+        && !health.written_at.is_stale_deadline(now, MAX_HEALTH_AGE)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+use crate::{Config, Flight, Note, Outcome, Pick, Reason, Response, Router};
+use shared_state::{
+    Endpoint, EndpointHealth, Expected, HealthState, LoadReport, MemoryStore, SharedStore,
+    UnixNanos, encode,
+};
+
+fn endpoint(port: u16) -> Endpoint {
+    format!("127.0.0.1:{port}").parse().unwrap()
+}
+
+fn at(secs: u64) -> UnixNanos {
+    UnixNanos::from_secs(secs)
+}
+
+fn router(json: &str) -> Router {
+    let json = format!(
+        r#"{{"clusters":[{{"name":"backend",
+            "endpoints":["127.0.0.1:1","127.0.0.1:2","127.0.0.1:3"]{json}}},{{"name":"*"}}]}}"#
+    );
+    Router::new(Config::from_json(json.as_bytes()).unwrap().value, at(0))
+}
+
+fn health(store: &MemoryStore, port: u16, record: &EndpointHealth) {
+    let key = EndpointHealth::key("backend", endpoint(port));
+    store.set(key.as_str(), &encode(record), Expected::Any).unwrap();
+}
+
+fn state(state: HealthState, secs: u64) -> EndpointHealth {
+    EndpointHealth { state, written_at: at(secs), ..EndpointHealth::default() }
+}
+
+fn pick(router: &mut Router, secs: u64) -> (Pick, Flight) {
+    let id = router.find("backend").unwrap();
+    router.cluster(id).unwrap().pick(at(secs), u64::MAX, true)
+}
+
+fn first(router: &mut Router, secs: u64) -> u16 {
+    match pick(router, secs).0 {
+        Pick::Steer(steered) => steered.first.address().port(),
+        Pick::Leave(reason) => panic!("unsteered: {reason:?}"),
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_down_is_not_listed() {
+    let store = MemoryStore::default();
+    let mut router = router("");
+    health(&store, 2, &state(HealthState::Down, 100));
+    router.tick(&store, at(100), 0);
+    match pick(&mut router, 100).0 {
+        Pick::Steer(steered) => {
+            assert_eq!(steered.candidates, 2);
+            assert!(!steered.list.contains("127.0.0.1:2"), "{}", steered.list);
+        }
+        Pick::Leave(reason) => panic!("unsteered: {reason:?}"),
+    }
+}
+
+#[test]
+fn too_many_down_is_a_panic_and_the_cluster_decides() {
+    let store = MemoryStore::default();
+    let mut router = router("");
+    health(&store, 1, &state(HealthState::Down, 100));
+    health(&store, 2, &state(HealthState::Unready, 100));
+    router.tick(&store, at(100), 0);
+    assert_eq!(pick(&mut router, 100).0, Pick::Leave(Reason::Panic));
+}
+
+#[test]
+fn an_old_health_record_and_one_from_the_future_say_nothing() {
+    let store = MemoryStore::default();
+    let mut router = router("");
+    health(&store, 1, &state(HealthState::Down, 69));
+    health(&store, 2, &state(HealthState::Down, 500));
+    router.tick(&store, at(100), 0);
+    assert!(matches!(pick(&mut router, 100).0, Pick::Steer(steered) if steered.candidates == 3));
+}
+
+#[test]
+fn shared_latency_rules_over_what_was_measured_here() {
+    let store = MemoryStore::default();
+    let mut router = router("");
+    let id = router.find("backend").unwrap();
+    for port in 1..=3 {
+        let cluster = router.cluster(id).unwrap();
+        let (_, mut flight) = cluster.pick(at(99), u64::MAX, false);
+        let response = Response {
+            served: Some(endpoint(port)),
+            attempts: 1,
+            edited: false,
+            outcome: Outcome::Success,
+        };
+        cluster.respond(&store, &mut flight, response, at(100));
+        cluster.finish(&mut flight);
+        let latency_us = if port == 3 { 1000 } else { 8000 };
+        health(&store, port, &EndpointHealth { latency_us, ..state(HealthState::Healthy, 100) });
+    }
+    router.tick(&store, at(100), 0);
+    assert_eq!(first(&mut router, 100), 3);
+}
+
+#[test]
+fn what_other_workers_have_in_flight_counts() {
+    let store = MemoryStore::default();
+    let (mut one, mut two) = (router(""), router(""));
+    let flights: Vec<_> = (0..30).map(|_| pick(&mut one, 100).1).collect();
+    let busy = flights[0].charged.unwrap();
+    let id = one.find("backend").unwrap();
+    for mut flight in flights {
+        if flight.charged != Some(busy) {
+            one.cluster(id).unwrap().finish(&mut flight);
+        }
+    }
+    one.tick(&store, at(100), 0);
+    two.tick(&store, at(101), 0);
+    two.tick(&store, at(102), 0);
+    for _ in 0..20 {
+        assert_ne!(pick(&mut two, 102).1.charged, Some(busy));
+    }
+}
+
+#[test]
+fn a_worker_that_is_gone_weighs_on_nobody() {
+    let store = MemoryStore::default();
+    let (mut one, mut two) = (router(""), router(""));
+    for _ in 0..30 {
+        pick(&mut one, 100);
+    }
+    one.tick(&store, at(100), 0);
+    two.tick(&store, at(101), 0);
+    let id = two.find("backend").unwrap();
+    let load = |router: &mut Router| -> f64 {
+        let candidates = &router.cluster(id).unwrap().snapshot.candidates;
+        candidates.iter().map(|candidate| candidate.elsewhere).sum()
+    };
+    assert!(load(&mut two) > 29.0);
+    for secs in 104..120 {
+        two.tick(&store, at(secs), 0);
+    }
+    assert!(load(&mut two) < 0.1);
+}
+
+#[test]
+fn load_reports_become_weights_after_the_blackout() {
+    let store = MemoryStore::default();
+    let mut router = router(r#","policy":"weighted_round_robin""#);
+    for secs in 100..=110 {
+        for (port, rps) in [(1, 100.0), (2, 100.0), (3, 200.0)] {
+            let report = LoadReport {
+                received_at: at(secs),
+                application_utilization: 0.5,
+                rps,
+                ..LoadReport::default()
+            };
+            let record = state(HealthState::Healthy, secs);
+            health(&store, port, &EndpointHealth { report: Some(report), ..record });
+        }
+        router.tick(&store, at(secs), 0);
+    }
+    let mut counts = [0; 3];
+    for _ in 0..400 {
+        counts[usize::from(first(&mut router, 110)) - 1] += 1;
+    }
+    assert_eq!(counts, [100, 100, 200]);
+}
+
+#[test]
+fn nothing_is_published_while_nothing_changes() {
+    let store = MemoryStore::default();
+    let mut router = router("");
+    router.tick(&store, at(100), 0);
+    assert_eq!(store.sets_tried(), 0, "a worker without requests has nothing to say");
+    pick(&mut router, 100);
+    router.tick(&store, at(101), 0);
+    let keys = store.keys();
+    assert!(keys.contains(&"weir/1/router/worker/backend/0".to_owned()), "{keys:?}");
+    let sets = store.sets_tried();
+    router.tick(&store, UnixNanos::from_millis(101_100), 0);
+    assert_eq!(store.sets_tried(), sets);
+}
+
+#[test]
+fn a_clock_that_steps_back_stops_no_tick() {
+    let store = MemoryStore::default();
+    let mut router = router("");
+    router.tick(&store, at(1000), 0);
+    health(&store, 1, &state(HealthState::Down, 10));
+    router.tick(&store, at(10), 0);
+    assert!(matches!(pick(&mut router, 10).0, Pick::Steer(steered) if steered.candidates == 2));
+}
+
+#[test]
+fn a_host_without_shared_data_leaves_the_workers_own_measurements() {
+    let store = MemoryStore::default();
+    store.fail_with(12);
+    let mut router = router("");
+    pick(&mut router, 100);
+    router.tick(&store, at(100), 0);
+    assert!(router.take_notes().iter().all(|note| matches!(note, Note::Store(_))));
+    assert!(matches!(pick(&mut router, 100).0, Pick::Steer(steered) if steered.candidates == 3));
+}
+
+#[test]
+fn a_surplus_endpoint_that_nobody_has_seen_for_a_minute_is_dropped() {
+    let store = MemoryStore::default();
+    let mut router = router("");
+    let id = router.follow("learned", at(0)).unwrap();
+    let see = |router: &mut Router, port, secs| {
+        let cluster = router.cluster(id).unwrap();
+        let response = Response {
+            served: Some(endpoint(port)),
+            attempts: 1,
+            edited: false,
+            outcome: Outcome::Success,
+        };
+        let mut flight = Flight::default();
+        cluster.respond(&store, &mut flight, response, at(secs));
+        cluster.finish(&mut flight);
+        cluster.set_size(Some(1), at(secs));
+        router.tick(&store, at(secs), 0);
+        router.cluster(id).unwrap().members()
+    };
+    see(&mut router, 1, 100);
+    assert_eq!(see(&mut router, 2, 110), 2);
+    assert_eq!(see(&mut router, 2, 159), 2);
+    assert_eq!(see(&mut router, 2, 160), 1);
+}
+
+#[test]
+fn clusters_are_bounded_and_only_configured_ones_are_followed() {
+    let mut router = router("");
+    for at_most in 0..1000 {
+        router.follow(&format!("cluster-{at_most}"), at(0));
+    }
+    assert_eq!(router.clusters().count(), crate::MAX_CLUSTERS);
+    let json = br#"{"clusters":[{"name":"a"}]}"#;
+    let mut strict = Router::new(Config::from_json(json).unwrap().value, at(0));
+    assert!(strict.follow("b", at(0)).is_none() && strict.follow("a", at(0)).is_some());
+}

@@ -1,0 +1,328 @@
+//! What this worker knows of one endpoint by its own measurement.
+
+use crate::ewma::Ewma;
+use crate::{LeastCost, OrcaWeight, Outcome};
+use core::time::Duration;
+use shared_state::{
+    BreakerRecord, DEFAULT_ENDPOINT_SCOPE, Endpoint, EndpointHealth, Key, MAX_MEMBERS, UnixNanos,
+    WorkerEntry,
+};
+
+/// Rows a table holds: all members, and as many again that were and still have requests in flight.
+const MAX_ROWS: usize = 2 * MAX_MEMBERS as usize;
+
+/// Misses in a row after which an endpoint is taken for gone.
+pub(crate) const MISSES_ALLOWED: u8 = 2;
+
+/// How long an endpoint is taken for gone, unless it serves.
+const ABSENCE: Duration = Duration::from_secs(30);
+
+/// Time constant of the load of other workers. They tell it at ticks, and by the time it is read
+/// the requests it counted are mostly done: taken as it is, all workers would rush to whatever
+/// looked idle a moment ago. Smoothed, it says who has more to do, which stays true for longer.
+const ELSEWHERE_TIME: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) endpoint: Endpoint,
+    /// The endpoint as the header and the metrics write it.
+    pub(crate) text: String,
+    pub(crate) health_key: Key<EndpointHealth>,
+    pub(crate) breaker_key: Key<BreakerRecord>,
+    pub(crate) in_flight: u32,
+    /// Failures that no snapshot knows of yet.
+    pub(crate) new_failures: u32,
+    elsewhere: Ewma,
+    /// Seconds.
+    pub(crate) latency: Ewma,
+    errors: Ewma,
+    succeeded: u64,
+    failed: u64,
+    consecutive_failures: u32,
+    last_success: UnixNanos,
+    last_failure: UnixNanos,
+    /// When its membership was last written down.
+    pub(crate) confirmed_at: UnixNanos,
+    /// Picks in a row that something else served.
+    pub(crate) misses: u8,
+    missed_at: UnixNanos,
+    pub(crate) orca: OrcaWeight,
+    /// Picks since they were last counted.
+    pub(crate) picks: u64,
+    /// Weight by 1000, as it is and as it was last told.
+    pub(crate) weight_milli: u64,
+    pub(crate) weight_told: u64,
+}
+
+impl Row {
+    fn new(cluster: &str, endpoint: Endpoint) -> Self {
+        let text = endpoint.to_string();
+        Self {
+            endpoint,
+            health_key: EndpointHealth::key(cluster, endpoint),
+            breaker_key: BreakerRecord::key(DEFAULT_ENDPOINT_SCOPE, &[cluster, &text]),
+            text,
+            in_flight: 0,
+            new_failures: 0,
+            elsewhere: Ewma::default(),
+            latency: Ewma::default(),
+            errors: Ewma::default(),
+            succeeded: 0,
+            failed: 0,
+            consecutive_failures: 0,
+            last_success: UnixNanos::ZERO,
+            last_failure: UnixNanos::ZERO,
+            confirmed_at: UnixNanos::ZERO,
+            misses: 0,
+            missed_at: UnixNanos::ZERO,
+            orca: OrcaWeight::default(),
+            picks: 0,
+            weight_milli: 0,
+            weight_told: 0,
+        }
+    }
+
+    /// Takes up a response. `took` is `None` where the time was spent on several endpoints.
+    ///
+    /// A failure counts as at least the latency known so far and the configured default: an
+    /// endpoint that refuses in a tenth of a millisecond must not look like the fastest of all.
+    pub(crate) fn measure(
+        &mut self,
+        outcome: Outcome,
+        took: Option<Duration>,
+        now: UnixNanos,
+        rules: &LeastCost,
+    ) {
+        let mut took = took.map(|took| took.as_secs_f64());
+        match outcome {
+            Outcome::Neutral => return,
+            Outcome::Success => {
+                self.succeeded = self.succeeded.saturating_add(1);
+                self.consecutive_failures = 0;
+                self.last_success = now;
+                self.errors.record(0.0, now, rules.decay_time);
+            }
+            Outcome::Failure => {
+                self.failed = self.failed.saturating_add(1);
+                self.new_failures = self.new_failures.saturating_add(1);
+                self.consecutive_failures = self.consecutive_failures.saturating_add(1);
+                self.last_failure = now;
+                self.errors.record(1.0, now, rules.decay_time);
+                let least = rules.default_latency.as_secs_f64();
+                let known = self.latency.value().unwrap_or(0.0);
+                took = took.map(|took| took.max(least).max(known));
+            }
+        }
+        if let Some(took) = took {
+            self.latency.record(took, now, rules.decay_time);
+        }
+    }
+
+    /// When it last answered, well or badly.
+    pub(crate) fn last_answer(&self) -> UnixNanos {
+        self.last_success.max(self.last_failure)
+    }
+
+    /// Share of attempts that failed. Fades without traffic, or an endpoint that is no longer
+    /// picked could never show that it has recovered.
+    pub(crate) fn error_ratio(&self, now: UnixNanos, rules: &LeastCost) -> f64 {
+        self.errors.faded(now, rules.decay_time).clamp(0.0, 1.0)
+    }
+
+    /// What a new request would have to wait for: those in flight, and those that failed since the
+    /// last snapshot. An endpoint that fails at once has nothing in flight, and would draw all
+    /// requests until the snapshot knows better.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.in_flight.saturating_add(self.new_failures)
+    }
+
+    /// Takes up what all other workers have in flight there, and gives the smoothed number.
+    pub(crate) fn load_elsewhere(&mut self, in_flight: u64, now: UnixNanos) -> f64 {
+        self.elsewhere.record(in_flight as f64, now, ELSEWHERE_TIME);
+        self.elsewhere.value().unwrap_or(0.0)
+    }
+
+    /// A request picked for it was served by something else.
+    pub(crate) fn miss(&mut self, now: UnixNanos) {
+        self.misses = self.misses.saturating_add(1);
+        self.missed_at = now;
+    }
+
+    /// True while it is taken for gone.
+    pub(crate) fn is_absent(&self, now: UnixNanos) -> bool {
+        self.misses >= MISSES_ALLOWED && self.has_missed_lately(now)
+    }
+
+    fn has_missed_lately(&self, now: UnixNanos) -> bool {
+        self.misses > 0 && self.missed_at <= now && now.since(self.missed_at) < ABSENCE
+    }
+
+    fn entry(&self) -> WorkerEntry {
+        let micros = self.latency.value().unwrap_or(0.0) * 1e6;
+        WorkerEntry {
+            in_flight: self.in_flight,
+            succeeded: self.succeeded,
+            failed: self.failed,
+            consecutive_failures: self.consecutive_failures,
+            // A float beyond the range becomes its end.
+            latency_us: micros as u32,
+            last_success: self.last_success,
+            last_failure: self.last_failure,
+            ..WorkerEntry::new(self.endpoint)
+        }
+    }
+}
+
+/// The rows of one cluster. A row keeps its place until [`Table::compact`].
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    rows: Vec<Row>,
+}
+
+impl Table {
+    pub(crate) fn at(&mut self, place: usize) -> Option<&mut Row> {
+        self.rows.get_mut(place)
+    }
+
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    pub(crate) fn rows_mut(&mut self) -> &mut [Row] {
+        &mut self.rows
+    }
+
+    pub(crate) fn find(&mut self, endpoint: Endpoint) -> Option<&mut Row> {
+        self.rows.iter_mut().find(|row| row.endpoint == endpoint)
+    }
+
+    /// The row of `endpoint`, new if need be; `None` if the table is full.
+    pub(crate) fn get_or_add(&mut self, cluster: &str, endpoint: Endpoint) -> Option<&mut Row> {
+        let place = self.place_or_add(cluster, endpoint)?;
+        self.rows.get_mut(place)
+    }
+
+    pub(crate) fn place_or_add(&mut self, cluster: &str, endpoint: Endpoint) -> Option<usize> {
+        let found = self.rows.iter().position(|row| row.endpoint == endpoint);
+        if found.is_none() && self.rows.len() < MAX_ROWS {
+            self.rows.push(Row::new(cluster, endpoint));
+            return Some(self.rows.len() - 1);
+        }
+        found
+    }
+
+    /// Forgets rows that nobody needs: not known, nothing in flight, nothing left to tell.
+    pub(crate) fn compact(&mut self, known: &[Endpoint], now: UnixNanos) {
+        self.rows.retain(|row| {
+            row.in_flight > 0
+                || row.picks > 0
+                || row.weight_told > 0
+                || row.has_missed_lately(now)
+                || known.contains(&row.endpoint)
+        });
+    }
+
+    /// What the other workers should know.
+    pub(crate) fn entries(&self) -> Vec<WorkerEntry> {
+        let busy = |row: &&Row| row.in_flight > 0 || row.succeeded > 0 || row.failed > 0;
+        self.rows.iter().filter(busy).take(usize::from(MAX_MEMBERS)).map(Row::entry).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const RULES: LeastCost = LeastCost {
+        default_latency: Duration::from_millis(30),
+        decay_time: Duration::from_secs(10),
+        error_penalty: 10.0,
+    };
+
+    fn row() -> Row {
+        Row::new("backend", "127.0.0.1:1".parse().unwrap())
+    }
+
+    fn at(secs: u64) -> UnixNanos {
+        UnixNanos::from_secs(secs)
+    }
+
+    #[test]
+    fn failing_fast_does_not_look_fast() {
+        let mut row = row();
+        row.measure(Outcome::Failure, Some(Duration::from_micros(100)), at(1), &RULES);
+        assert!((row.latency.value().unwrap() - 0.03).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_slow_endpoint_does_not_get_faster_by_failing() {
+        let mut row = row();
+        row.measure(Outcome::Success, Some(Duration::from_millis(500)), at(1), &RULES);
+        for _ in 0..100 {
+            row.measure(Outcome::Failure, Some(Duration::ZERO), at(2), &RULES);
+        }
+        assert!((row.latency.value().unwrap() - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_client_that_leaves_says_nothing() {
+        let mut row = row();
+        row.measure(Outcome::Neutral, Some(Duration::from_secs(1)), at(1), &RULES);
+        assert_eq!((row.latency.value(), row.succeeded, row.failed), (None, 0, 0));
+    }
+
+    #[test]
+    fn errors_fade_without_traffic() {
+        let mut row = row();
+        row.measure(Outcome::Failure, None, at(1), &RULES);
+        assert_eq!(row.error_ratio(at(1), &RULES), 1.0);
+        assert!(row.error_ratio(at(61), &RULES) < 0.01);
+    }
+
+    #[test]
+    fn two_misses_in_a_row_make_an_endpoint_absent_for_a_while() {
+        let mut row = row();
+        row.miss(at(10));
+        assert!(!row.is_absent(at(10)));
+        row.miss(at(11));
+        assert!(row.is_absent(at(12)));
+        assert!(!row.is_absent(at(41)), "it is tried again");
+        assert!(!row.is_absent(at(5)), "a clock that stepped back ends the absence");
+    }
+
+    #[test]
+    fn a_table_is_bounded_and_forgets_who_left() {
+        let mut table = Table::default();
+        for port in 0..2000u16 {
+            table.get_or_add("backend", format!("127.0.0.1:{port}").parse().unwrap());
+        }
+        assert_eq!(table.rows().len(), MAX_ROWS);
+        let kept = table.rows()[3].endpoint;
+        table.at(7).unwrap().in_flight = 1;
+        table.compact(&[kept], at(1));
+        assert_eq!(table.rows().len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn no_mix_of_failures_lowers_the_latency_of_the_successes(
+            responses in proptest::collection::vec((any::<bool>(), 0u64..200), 1..100),
+        ) {
+            let (mut mixed, mut clean) = (row(), row());
+            for (tick, (ok, millis)) in (1u64..).zip(&responses) {
+                let now = UnixNanos::from_millis(tick * 10_000);
+                let took = Some(Duration::from_millis(*millis));
+                let outcome = if *ok { Outcome::Success } else { Outcome::Failure };
+                let before = mixed.latency.value().unwrap_or(0.0);
+                mixed.measure(outcome, took, now, &RULES);
+                if *ok {
+                    clean.measure(outcome, took, now, &RULES);
+                } else {
+                    prop_assert!(mixed.latency.value().unwrap() >= before - 1e-9);
+                }
+            }
+            prop_assert!(clean.latency.value().is_none() || mixed.latency.value().is_some());
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Which endpoints are candidates, and how much each can do: rebuilt by the tick, read by picks.
+//!
+//! A rate is relative: 1 is the average endpoint. It comes from load reports if at least half of
+//! the candidates have a usable weight, else from latency; the two have different units and are
+//! never compared with each other. What is unknown counts as the median of what is known: neither
+//! starved nor flooded.
+//!
+//! Rates by latency are rounded to a fifth (a quarter of an octave) around the median. Latencies
+//! of equal endpoints differ by chance, and at low load, when nothing is in flight, the smallest
+//! difference would send every request to the same one.
+
+use crate::ewma::decay;
+use crate::{ClusterConfig, Policy};
+use core::time::Duration;
+use shared_state::{Endpoint, HealthState, UnixNanos};
+
+/// How much less a degraded endpoint can do: others are preferred until they have four times as
+/// much waiting, so it works when it is needed, and else has time to recover.
+const DEGRADED_RATE: f64 = 0.25;
+
+/// Steps of a rate by latency, for each doubling.
+const STEPS_PER_OCTAVE: f64 = 4.0;
+
+/// No endpoint is believed to be more than this many octaves faster or slower than the median.
+const MOST_OCTAVES: f64 = 10.0;
+
+/// What is known of one endpoint when a snapshot is built.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// Which.
+    pub endpoint: Endpoint,
+    /// Where this worker keeps its own measurements.
+    pub row: usize,
+    /// Its state; unknown if nobody says.
+    pub state: HealthState,
+    /// Since when it has been in that state, if anybody says.
+    pub state_since: Option<UnixNanos>,
+    /// Its breaker would let no request pass.
+    pub breaker_rejects: bool,
+    /// Requests of other workers in flight, smoothed.
+    pub elsewhere: f64,
+    /// Usable weight by load reports.
+    pub orca: Option<f64>,
+    /// Smoothed latency in seconds.
+    pub latency: Option<f64>,
+    /// Time since it last answered: how old the latency is.
+    pub latency_age: Duration,
+    /// Share of attempts that failed, 0 to 1.
+    pub error_ratio: f64,
+}
+
+/// An endpoint that may be picked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// Which.
+    pub endpoint: Endpoint,
+    /// Where this worker keeps its own measurements.
+    pub row: usize,
+    /// Requests of other workers in flight, smoothed.
+    pub elsewhere: f64,
+    /// What it can do, relative to the average of 1; greater than 0.
+    pub rate: f64,
+}
+
+/// What picks are made from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// The endpoints to choose from.
+    pub candidates: Vec<Candidate>,
+    /// So few of the known endpoints are fit that choosing among them would crush them.
+    pub panic: bool,
+}
+
+impl Snapshot {
+    /// From all known endpoints of a cluster.
+    pub fn build(facts: &[Facts], config: &ClusterConfig, now: UnixNanos) -> Self {
+        let fit: Vec<&Facts> = facts.iter().filter(|facts| badness(facts) == 0).collect();
+        let panic = fit.len() as f64 * 100.0 < config.healthy_panic_threshold * facts.len() as f64;
+        // Without a threshold the least bad are better than none.
+        let least = facts.iter().map(badness).min().unwrap_or(0);
+        let chosen: Vec<&Facts> = facts.iter().filter(|facts| badness(facts) == least).collect();
+        let base = match config.policy {
+            Policy::LeastCost => least_cost_rates(&chosen, config),
+            Policy::WeightedRoundRobin => orca_rates(&chosen),
+        };
+        let candidates = chosen.iter().zip(base).map(|(facts, base)| Candidate {
+            endpoint: facts.endpoint,
+            row: facts.row,
+            elsewhere: facts.elsewhere,
+            rate: base * health_factor(facts, config, now),
+        });
+        Self { candidates: candidates.collect(), panic }
+    }
+}
+
+/// 0 if it may be picked; else the greater the worse.
+fn badness(facts: &Facts) -> u8 {
+    match facts.state {
+        HealthState::Down => 3,
+        _ if facts.breaker_rejects => 2,
+        HealthState::Unready => 1,
+        HealthState::Unknown | HealthState::Degraded | HealthState::Healthy => 0,
+    }
+}
+
+fn least_cost_rates(facts: &[&Facts], config: &ClusterConfig) -> Vec<f64> {
+    let reporting = facts.iter().filter(|facts| facts.orca.is_some()).count();
+    let rates = if reporting > 0 && reporting * 2 >= facts.len() {
+        orca_rates(facts)
+    } else {
+        latency_rates(facts, config)
+    };
+    let penalty = config.least_cost.error_penalty;
+    let penalised = |(facts, rate): (&&Facts, f64)| rate / (1.0 + penalty * facts.error_ratio);
+    facts.iter().zip(rates).map(penalised).collect()
+}
+
+fn orca_rates(facts: &[&Facts]) -> Vec<f64> {
+    let median = median(facts.iter().filter_map(|facts| facts.orca).collect()).unwrap_or(1.0);
+    facts.iter().map(|facts| facts.orca.unwrap_or(median) / median).collect()
+}
+
+fn latency_rates(facts: &[&Facts], config: &ClusterConfig) -> Vec<f64> {
+    let known = facts.iter().filter_map(|facts| facts.latency.filter(|latency| *latency > 0.0));
+    let Some(median) = median(known.collect()) else { return vec![1.0; facts.len()] };
+    let rate = |facts: &&Facts| match facts.latency {
+        Some(latency) if latency > 0.0 => {
+            // An endpoint that is no longer picked cannot show that it has become faster, so what
+            // is known of it fades.
+            let fresh = decay(facts.latency_age, config.least_cost.decay_time);
+            stepped(median / (median + (latency - median) * fresh))
+        }
+        _ => 1.0,
+    };
+    facts.iter().map(rate).collect()
+}
+
+fn stepped(ratio: f64) -> f64 {
+    let octaves = ratio.log2().clamp(-MOST_OCTAVES, MOST_OCTAVES);
+    ((octaves * STEPS_PER_OCTAVE).round() / STEPS_PER_OCTAVE).exp2()
+}
+
+fn health_factor(facts: &Facts, config: &ClusterConfig, now: UnixNanos) -> f64 {
+    match (facts.state, facts.state_since) {
+        (HealthState::Degraded, _) => DEGRADED_RATE,
+        (HealthState::Healthy, Some(since)) => {
+            let window = config.slow_start.window.as_secs_f64();
+            let elapsed = now.since(since).as_secs_f64();
+            // A state that begins in the future was written before the clock stepped back.
+            if since > now || elapsed >= window {
+                return 1.0;
+            }
+            (elapsed / window).max(config.slow_start.min_weight)
+        }
+        _ => 1.0,
+    }
+}
+
+/// The middle one, or the mean of the two in the middle.
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let upper = values.get(values.len() / 2)?;
+    let lower = values.get((values.len() - 1) / 2)?;
+    Some((lower + upper) / 2.0)
+}
+
+#[cfg(test)]
+mod tests;

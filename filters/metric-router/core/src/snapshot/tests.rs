@@ -1,0 +1,174 @@
+use super::*;
+use crate::Config;
+use proptest::prelude::*;
+
+fn config(json: &str) -> ClusterConfig {
+    let json = format!(r#"{{"clusters":[{{"name":"backend"{json}}}]}}"#);
+    Config::from_json(json.as_bytes()).unwrap().value.clusters.remove(0)
+}
+
+fn at(secs: u64) -> UnixNanos {
+    UnixNanos::from_secs(secs)
+}
+
+fn facts(row: usize) -> Facts {
+    Facts {
+        endpoint: format!("127.0.0.1:{}", row + 1).parse().unwrap(),
+        row,
+        state: HealthState::Unknown,
+        state_since: None,
+        breaker_rejects: false,
+        elsewhere: 0.0,
+        orca: None,
+        latency: None,
+        latency_age: Duration::ZERO,
+        error_ratio: 0.0,
+    }
+}
+
+fn rates(facts: &[Facts], json: &str) -> Vec<f64> {
+    let snapshot = Snapshot::build(facts, &config(json), at(1000));
+    snapshot.candidates.iter().map(|candidate| candidate.rate).collect()
+}
+
+fn latencies(latencies: &[f64]) -> Vec<f64> {
+    let latency = |(row, latency)| Facts { latency: Some(latency), ..facts(row) };
+    let facts: Vec<_> = latencies.iter().copied().enumerate().map(latency).collect();
+    rates(&facts, "")
+}
+
+#[test]
+fn endpoints_of_which_nothing_is_known_are_equal() {
+    assert_eq!(rates(&[facts(0), facts(1)], ""), [1.0, 1.0]);
+}
+
+#[test]
+fn twice_as_fast_is_twice_the_rate() {
+    assert_eq!(latencies(&[0.01, 0.02, 0.04]), [2.0, 1.0, 0.5]);
+}
+
+#[test]
+fn differences_by_chance_are_none() {
+    assert_eq!(latencies(&[0.0095, 0.01, 0.0108]), [1.0, 1.0, 1.0]);
+}
+
+#[test]
+fn an_unknown_endpoint_is_an_average_one() {
+    let fast = Facts { latency: Some(0.01), ..facts(0) };
+    let slow = Facts { latency: Some(0.04), ..facts(1) };
+    let middle = Facts { latency: Some(0.02), ..facts(2) };
+    assert_eq!(rates(&[fast, slow, middle, facts(3)], ""), [2.0, 0.5, 1.0, 1.0]);
+}
+
+#[test]
+fn an_old_latency_fades_towards_the_average() {
+    let old = Duration::from_secs(3600);
+    let slow = Facts { latency: Some(8.0), latency_age: old, ..facts(0) };
+    let usual = |row| Facts { latency: Some(0.01), ..facts(row) };
+    assert_eq!(rates(&[slow, usual(1), usual(2)], ""), [1.0, 1.0, 1.0]);
+}
+
+#[test]
+fn load_reports_rule_when_half_of_the_candidates_have_one() {
+    let reporting = |row, orca| Facts { orca: Some(orca), latency: Some(0.01), ..facts(row) };
+    let silent = |row| Facts { latency: Some(0.02), ..facts(row) };
+    let with_half = [reporting(0, 300.0), reporting(1, 100.0), silent(2), silent(3)];
+    assert_eq!(rates(&with_half, ""), [1.5, 0.5, 1.0, 1.0]);
+    let with_less = [reporting(0, 300.0), silent(1), silent(2)];
+    assert_eq!(rates(&with_less, ""), [2.0, 1.0, 1.0]);
+}
+
+#[test]
+fn an_endpoint_that_fails_costs_more() {
+    let failing = Facts { error_ratio: 0.5, ..facts(0) };
+    assert_eq!(rates(&[failing, facts(1)], ""), [1.0 / 6.0, 1.0]);
+}
+
+#[test]
+fn weighted_round_robin_takes_the_median_for_what_does_not_report() {
+    let wrr = r#","policy":"weighted_round_robin""#;
+    let one = Facts { orca: Some(100.0), ..facts(0) };
+    let other = Facts { orca: Some(300.0), ..facts(1) };
+    assert_eq!(rates(&[one, other, facts(2)], wrr), [0.5, 1.5, 1.0]);
+    assert_eq!(rates(&[facts(0), facts(1)], wrr), [1.0, 1.0]);
+}
+
+#[test]
+fn who_is_unfit_is_no_candidate() {
+    let down = Facts { state: HealthState::Down, ..facts(0) };
+    let unready = Facts { state: HealthState::Unready, ..facts(1) };
+    let rejecting = Facts { breaker_rejects: true, ..facts(2) };
+    let all = [down, unready, rejecting, facts(3), facts(4), facts(5)];
+    let snapshot = Snapshot::build(&all, &config(""), at(1000));
+    assert!(!snapshot.panic);
+    assert!(snapshot.candidates.iter().map(|candidate| candidate.row).eq(3..6));
+}
+
+#[test]
+fn the_panic_threshold_is_crossed_below_it_and_not_at_it() {
+    let down = |row| Facts { state: HealthState::Down, ..facts(row) };
+    let half = [down(0), facts(1)];
+    assert!(!Snapshot::build(&half, &config(""), at(1000)).panic);
+    let less = [down(0), down(1), facts(2)];
+    assert!(Snapshot::build(&less, &config(""), at(1000)).panic);
+    assert!(!Snapshot::build(&[], &config(""), at(1000)).panic);
+}
+
+#[test]
+fn without_a_threshold_the_least_bad_are_kept() {
+    let down = Facts { state: HealthState::Down, ..facts(0) };
+    let unready = Facts { state: HealthState::Unready, ..facts(1) };
+    let snapshot =
+        Snapshot::build(&[down, unready], &config(r#","healthy_panic_threshold":0"#), at(1000));
+    assert!(!snapshot.panic);
+    assert_eq!(snapshot.candidates.len(), 1);
+    assert_eq!(snapshot.candidates[0].row, 1);
+}
+
+#[test]
+fn a_degraded_endpoint_gets_less() {
+    let degraded = Facts { state: HealthState::Degraded, ..facts(0) };
+    assert_eq!(rates(&[degraded, facts(1)], ""), [0.25, 1.0]);
+}
+
+#[test]
+fn an_endpoint_that_came_back_starts_slowly() {
+    let healthy = |row, since| Facts {
+        state: HealthState::Healthy,
+        state_since: Some(at(since)),
+        ..facts(row)
+    };
+    let came_back = [healthy(0, 1000), healthy(1, 995), healthy(2, 990), healthy(3, 2000)];
+    assert_eq!(rates(&came_back, ""), [0.1, 0.5, 1.0, 1.0]);
+    let off = r#","slow_start_config":{"slow_start_window":"0s"}"#;
+    assert_eq!(rates(&[healthy(0, 1000)], off), [1.0]);
+}
+
+proptest! {
+    #[test]
+    fn every_rate_is_a_positive_number(
+        endpoints in proptest::collection::vec(
+            (0u8..5, any::<bool>(), proptest::option::of(0.0f64..1e12),
+             proptest::option::of(0.0f64..1e6), any::<u32>(), 0.0f64..=1.0), 0..20),
+        wrr in any::<bool>(),
+    ) {
+        use HealthState::{Degraded, Down, Healthy, Unknown, Unready};
+        let states = [Unknown, Down, Unready, Degraded, Healthy];
+        let all: Vec<_> = endpoints.iter().enumerate().map(|(row, odd)| Facts {
+            state: states[usize::from(odd.0)],
+            state_since: Some(at(u64::from(odd.4))),
+            breaker_rejects: odd.1,
+            orca: odd.2.filter(|orca| *orca > 1e-30),
+            latency: odd.3,
+            latency_age: Duration::from_secs(u64::from(odd.4)),
+            error_ratio: odd.5,
+            ..facts(row)
+        }).collect();
+        let policy = if wrr { r#","policy":"weighted_round_robin""# } else { "" };
+        let snapshot = Snapshot::build(&all, &config(policy), at(1000));
+        prop_assert_eq!(snapshot.candidates.is_empty(), all.is_empty());
+        for candidate in snapshot.candidates {
+            prop_assert!(candidate.rate.is_finite() && candidate.rate > 0.0, "{candidate:?}");
+        }
+    }
+}
