@@ -12,6 +12,7 @@
 //! - [`admit`] and [`record`] are the state machine, pure;
 //! - [`Ending`] and [`Classify`] tell failures from what only looks like one;
 //! - [`destinations`] edits the ordered list of endpoints in the steering header;
+//! - [`Filter`] puts them together for one worker;
 //! - [`Config`] is what an operator writes.
 
 #![cfg_attr(
@@ -25,6 +26,8 @@ mod change;
 mod class;
 mod config;
 pub mod destinations;
+mod filter;
+mod retry_after;
 mod status;
 mod window;
 mod worker;
@@ -39,5 +42,7 @@ pub use breaker::{
 pub use change::{Change, Reason};
 pub use class::{Classify, Ending, grpc};
 pub use config::{Config, EndpointScope, GuardScope, GuardedBy, Mode, Rejection, Scope};
+pub use filter::{Decision, Ended, Exchange, Filter, Incoming, Steering};
+pub use retry_after::retry_after_secs;
 pub use status::StatusSet;
 pub use worker::{Event, Subject, WorkerBreakers};
