@@ -1,1 +1,9 @@
 //! The circuit-breaker plugin: translates callbacks for its core.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod report;
+mod root;
+mod stream;
+
+plugin_kit::main!(module: "circuit-breaker", root: root::CircuitBreakerRoot::new);

@@ -1,0 +1,197 @@
+//! What the operator gets to see: metrics, logs and the access log.
+
+use circuit_breaker_core::{
+    Change, Config, Decision, Event, Exchange, GuardedBy, Mode, PermitTally, Subject,
+};
+use core::fmt::Write as _;
+use plugin_kit::metrics::{Counter, Family, Gauge};
+use plugin_kit::{Degraded, set_filter_state};
+use shared_state::{BreakerState, Endpoint};
+
+pub(crate) struct Report {
+    degraded: Degraded,
+    endpoints: Option<EndpointReport>,
+    guard: Option<GuardReport>,
+}
+
+struct EndpointReport {
+    transitions: Family<Counter>,
+    state: Family<Gauge>,
+    excluded: Family<Counter>,
+    permits: Family<Counter>,
+    all_rejected: Counter,
+    unsteered: Counter,
+}
+
+struct GuardReport {
+    kind: &'static str,
+    transitions: Family<Counter>,
+    state: Family<Gauge>,
+    rejected: Family<Counter>,
+    permits: Family<Counter>,
+}
+
+impl Report {
+    pub(crate) fn new(config: &Config) -> Self {
+        let mode = if config.mode == Mode::Shadow { "shadow" } else { "enforce" };
+        let endpoints = config.endpoints.as_ref().map(|endpoints| {
+            let plugin = ("plugin", config.name.as_str());
+            let scope = [plugin, ("scope", endpoints.scope.name.as_str())];
+            let acting = [plugin, ("mode", mode)];
+            EndpointReport {
+                transitions: Family::new(
+                    "weir_breaker_transitions_total",
+                    &scope,
+                    &["cluster", "endpoint", "to"],
+                ),
+                state: Family::new("weir_breaker_state", &scope, &["cluster", "endpoint"]),
+                excluded: Family::new(
+                    "weir_breaker_excluded_total",
+                    &acting,
+                    &["cluster", "endpoint"],
+                ),
+                permits: Family::new("weir_breaker_permits_total", &scope, &["outcome"]),
+                all_rejected: Counter::new("weir_breaker_all_rejected_total", &[plugin]),
+                unsteered: Counter::new("weir_breaker_unsteered_total", &[plugin]),
+            }
+        });
+        let guard = config.guard.as_ref().map(|guard| {
+            let plugin = ("plugin", config.name.as_str());
+            let scope = [plugin, ("scope", guard.scope.name.as_str())];
+            let acting = [scope[0], scope[1], ("mode", mode)];
+            let (kind, key, key_and_to): (_, &'static [_], &'static [_]) = match guard.by {
+                GuardedBy::Route => ("route", &["route"], &["route", "to"]),
+                GuardedBy::Cluster => ("cluster", &["cluster"], &["cluster", "to"]),
+            };
+            GuardReport {
+                kind,
+                transitions: Family::new("weir_breaker_transitions_total", &scope, key_and_to),
+                state: Family::new("weir_breaker_state", &scope, key),
+                rejected: Family::new("weir_breaker_rejected_total", &acting, key),
+                permits: Family::new("weir_breaker_permits_total", &scope, &["outcome"]),
+            }
+        });
+        Self { degraded: Degraded::new(&config.name), endpoints, guard }
+    }
+
+    /// The request has no cluster that this filter could know of.
+    pub(crate) fn no_cluster(&self) {
+        self.degraded.note("no_cluster", "a request has no cluster");
+    }
+
+    /// The request has no list of endpoints.
+    pub(crate) fn unsteered(&self) {
+        if let Some(endpoints) = &self.endpoints {
+            endpoints.unsteered.add(1);
+        }
+    }
+
+    pub(crate) fn decision(&self, cluster: &str, decision: &Decision, exchange: Option<&Exchange>) {
+        match (decision, &self.endpoints, &self.guard) {
+            (Decision::Reject { subject, .. }, _, Some(guard)) => {
+                guard.rejected.with(&[&subject.name]).add(1);
+            }
+            (Decision::Pass { selection, .. }, Some(endpoints), _) => {
+                for excluded in &selection.excluded {
+                    endpoints.excluded.with(&[cluster, &excluded.to_string()]).add(1);
+                }
+                endpoints.all_rejected.add(u64::from(selection.all_rejected));
+                let probed = exchange.and_then(Exchange::probed);
+                access_log(&selection.excluded, selection.all_rejected, probed);
+            }
+            _ => {}
+        }
+    }
+
+    /// Events of endpoints, and of what is guarded.
+    pub(crate) fn events(&self, (of_endpoints, of_guarded): (Vec<Event>, Vec<Event>)) {
+        for event in of_endpoints {
+            let Some(endpoints) = &self.endpoints else { break };
+            match event {
+                Event::Changed { subject, change } => endpoints.changed(&subject, &change),
+                Event::Granted => endpoints.permits.with(&["granted"]).add(1),
+                Event::Resolved(tally) => resolved(&endpoints.permits, tally),
+                Event::Degraded { reason } => self.step_aside(reason),
+            }
+        }
+        for event in of_guarded {
+            let Some(guard) = &self.guard else { break };
+            match event {
+                Event::Changed { subject, change } => guard.changed(&subject, &change),
+                Event::Granted => guard.permits.with(&["granted"]).add(1),
+                Event::Resolved(tally) => resolved(&guard.permits, tally),
+                Event::Degraded { reason } => self.step_aside(reason),
+            }
+        }
+    }
+
+    fn step_aside(&self, reason: &'static str) {
+        self.degraded.note(reason, "a breaker's record was not read or not written");
+    }
+}
+
+impl EndpointReport {
+    fn changed(&self, subject: &Subject, change: &Change) {
+        let Some(endpoint) = subject.endpoint else { return };
+        let text = endpoint.to_string();
+        self.transitions.with(&[&subject.name, &text, change.to.label()]).add(1);
+        self.state.with(&[&subject.name, &text]).set(gauge(change.to));
+        say(change, format_args!("endpoint {endpoint} of {}", subject.name));
+    }
+}
+
+impl GuardReport {
+    fn changed(&self, subject: &Subject, change: &Change) {
+        self.transitions.with(&[&subject.name, change.to.label()]).add(1);
+        self.state.with(&[&subject.name]).set(gauge(change.to));
+        say(change, format_args!("{} {}", self.kind, subject.name));
+    }
+}
+
+fn resolved(permits: &Family<Counter>, tally: PermitTally) {
+    let outcomes = [
+        ("succeeded", tally.succeeded),
+        ("failed", tally.failed),
+        ("returned", tally.returned),
+        ("expired", tally.expired),
+    ];
+    for (outcome, count) in outcomes.into_iter().filter(|(_, count)| *count > 0) {
+        permits.with(&[outcome]).add(u64::from(count));
+    }
+}
+
+fn gauge(state: BreakerState) -> u64 {
+    match state {
+        BreakerState::Closed => 0,
+        BreakerState::HalfOpen => 1,
+        BreakerState::Open => 2,
+    }
+}
+
+/// An opening breaker is a warning; how it comes back is news.
+fn say(change: &Change, of: core::fmt::Arguments<'_>) {
+    match change.to {
+        BreakerState::Open => log::warn!("{of}: {change}"),
+        BreakerState::Closed | BreakerState::HalfOpen => log::info!("{of}: {change}"),
+    }
+}
+
+/// Says what was done to the request; nothing, if nothing was.
+fn access_log(excluded: &[Endpoint], all_rejected: bool, probed: Option<Endpoint>) {
+    if excluded.is_empty() && !all_rejected && probed.is_none() {
+        return;
+    }
+    let mut line = String::new();
+    // Writing to a String cannot fail.
+    for (at, endpoint) in excluded.iter().enumerate() {
+        let _ = write!(line, "{}{endpoint}", if at == 0 { "excluded=" } else { "," });
+    }
+    let space = |line: &str| if line.is_empty() { "" } else { " " };
+    if let Some(endpoint) = probed {
+        let _ = write!(line, "{}probe={endpoint}", space(&line));
+    }
+    if all_rejected {
+        let _ = write!(line, "{}all_rejected", space(&line));
+    }
+    set_filter_state("weir.circuit_breaker", &line);
+}
