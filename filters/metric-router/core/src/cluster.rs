@@ -3,7 +3,7 @@
 use crate::flight::{Flight, Outcome, Response};
 use crate::membership::{Exploration, falls_within};
 use crate::note::Source;
-use crate::pick::{Pick, Reason, Steered};
+use crate::pick::{Pick, Reason, Steered, Unsteered};
 use crate::rank::cheapest;
 use crate::row::{MISSES_ALLOWED, Row, Table};
 use crate::shared::Notes;
@@ -43,7 +43,17 @@ pub struct Cluster {
     pub(crate) refreshed_at: Option<UnixNanos>,
     pub(crate) published: Vec<WorkerEntry>,
     pub(crate) notes: Notes,
-    unsteered: [u64; Reason::ALL.len()],
+    /// A request has come. Workers without any, such as the main thread's VM, have nothing to say.
+    pub(crate) is_active: bool,
+    told: Told,
+    pub(crate) unsteered: Unsteered,
+}
+
+/// Gauges as they were last told.
+#[derive(Debug, Default)]
+struct Told {
+    members: usize,
+    is_ineffective: bool,
 }
 
 impl Cluster {
@@ -63,7 +73,9 @@ impl Cluster {
             refreshed_at: None,
             published: Vec::new(),
             notes: Notes::default(),
-            unsteered: [0; Reason::ALL.len()],
+            is_active: false,
+            told: Told::default(),
+            unsteered: Unsteered::default(),
             config,
         };
         if let Endpoints::Static(list) = &cluster.config.endpoints {
@@ -85,13 +97,14 @@ impl Cluster {
     }
 
     /// The proxy says how many endpoints the cluster has.
-    pub fn set_size(&mut self, size: Option<u32>, now: UnixNanos) {
-        self.size = size.map(|size| (size, now));
+    pub fn set_size(&mut self, size: u32, now: UnixNanos) {
+        self.size = Some((size, now));
     }
 
     /// Decides where a request goes. `enforced` is false if the list will not be sent; such a
     /// request is accounted for where it turns out to have gone. Reads no shared data.
     pub fn pick(&mut self, now: UnixNanos, draw: u64, enforced: bool) -> (Pick, Flight) {
+        self.is_active = true;
         let mut flight = Flight { started_at: now, ..Flight::default() };
         if let Some(reason) = self.obstacle(now, (draw >> 32) as u32) {
             return (self.leave(reason), flight);
@@ -163,7 +176,7 @@ impl Cluster {
         self.table.find(endpoint).map_or(0, |row| row.in_flight)
     }
 
-    /// Endpoints known as of the last refresh.
+    /// How many endpoints were known as of the last refresh.
     pub fn members(&self) -> usize {
         self.known.len()
     }
@@ -182,18 +195,27 @@ impl Cluster {
         }
     }
 
-    /// Requests that were not steered, by reason, since the last call.
-    pub fn take_unsteered(&mut self, mut each: impl FnMut(Reason, u64)) {
-        for (reason, count) in Reason::ALL.into_iter().zip(&mut self.unsteered) {
-            if *count > 0 {
-                each(reason, core::mem::take(count));
-            }
+    /// The number of known endpoints, if it has changed since the last call.
+    pub fn take_members(&mut self) -> Option<usize> {
+        let members = self.known.len();
+        if !self.is_active || self.told.members == members {
+            return None;
         }
+        self.told.members = members;
+        Some(members)
+    }
+
+    /// Whether the proxy is believed to ignore the list, if that has changed since the last call.
+    pub fn take_ineffective(&mut self, now: UnixNanos) -> Option<bool> {
+        let is_ineffective = self.is_steering_ineffective(now);
+        let before = core::mem::replace(&mut self.told.is_ineffective, is_ineffective);
+        (before != is_ineffective).then_some(is_ineffective)
     }
 
     /// Weights by 1000 that changed since the last call; the average endpoint has 1000.
     pub fn take_weights(&mut self, mut each: impl FnMut(&str, u64)) {
-        for row in self.table.rows_mut() {
+        let is_active = self.is_active;
+        for row in self.table.rows_mut().iter_mut().filter(|_| is_active) {
             if row.weight_milli != row.weight_told {
                 row.weight_told = row.weight_milli;
                 each(&row.text, row.weight_milli);
@@ -228,10 +250,7 @@ impl Cluster {
         if reason == Reason::Exploring {
             self.exploration.explored();
         }
-        let counts = Reason::ALL.iter().zip(&mut self.unsteered);
-        for (_, count) in counts.filter(|(other, _)| **other == reason) {
-            *count = count.saturating_add(1);
-        }
+        self.unsteered.count(reason);
         Pick::Leave(reason)
     }
 

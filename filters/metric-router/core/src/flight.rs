@@ -21,6 +21,18 @@ impl Flight {
         !self.responded
     }
 
+    /// True if the request was sent with a list.
+    pub const fn is_steered(&self) -> bool {
+        self.first.is_some()
+    }
+
+    /// True if `list`, the steering header as it is now, begins with another endpoint than was
+    /// picked. A header that is gone was stripped on the way out, and says nothing.
+    pub fn is_edited(&self, list: Option<&str>) -> bool {
+        let first = list.and_then(|list| list.split(',').next()).map(|first| first.parse().ok());
+        first.is_some_and(|first| first != self.first)
+    }
+
     /// True if the request was steered and something else than its first endpoint served it.
     pub fn went_astray(&self, served: Option<Endpoint>) -> bool {
         self.first.is_some() && served.is_some() && self.first != served
@@ -75,6 +87,14 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_that_begins_with_something_else_was_edited() {
+        let flight = Flight { first: "127.0.0.1:1".parse().ok(), ..Flight::default() };
+        assert!(!flight.is_edited(Some("127.0.0.1:1,127.0.0.1:2")));
+        assert!(flight.is_edited(Some("127.0.0.1:2")) && flight.is_edited(Some("")));
+        assert!(!flight.is_edited(None), "stripped on the way out");
+    }
 
     #[test]
     fn an_endpoint_is_blamed_for_its_own_failures_only() {

@@ -51,6 +51,6 @@ pub use flight::{Flight, Outcome, Response};
 pub use note::Note;
 pub use orca::OrcaWeight;
 pub use pick::{Pick, Reason, Steered};
-pub use router::{ClusterId, MAX_CLUSTERS, Router};
+pub use router::{ClusterId, Journey, MAX_CLUSTERS, Router};
 pub use schedule::Schedule;
 pub use snapshot::{Candidate, Facts, Snapshot};

@@ -67,6 +67,28 @@ impl Reason {
     }
 }
 
+/// Requests that were not steered, by reason.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Unsteered([u64; Reason::ALL.len()]);
+
+impl Unsteered {
+    pub(crate) fn count(&mut self, reason: Reason) {
+        let counts = Reason::ALL.iter().zip(&mut self.0);
+        for (_, count) in counts.filter(|(other, _)| **other == reason) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Gives what was counted since the last call.
+    pub(crate) fn take(&mut self, mut each: impl FnMut(Reason, u64)) {
+        for (reason, count) in Reason::ALL.into_iter().zip(&mut self.0) {
+            if *count > 0 {
+                each(reason, core::mem::take(count));
+            }
+        }
+    }
+}
+
 impl fmt::Display for Pick {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -32,11 +32,6 @@ impl Cluster {
         self.refreshed_at.is_none_or(|at| at > now || now.since(at) >= interval * 9 / 10)
     }
 
-    /// True if this worker has something to tell the others.
-    pub(crate) fn has_news(&self) -> bool {
-        !self.published.is_empty() || !self.table.entries().is_empty()
-    }
-
     /// Reads shared data and rebuilds the snapshot.
     pub(crate) fn refresh(
         &mut self,

@@ -1,7 +1,8 @@
 //! The clusters of one worker.
 
+use crate::pick::Unsteered;
 use crate::worker::Worker;
-use crate::{Cluster, Config, Mode, Note};
+use crate::{Cluster, Config, Flight, Mode, Note, Pick, Reason, Response};
 use core::time::Duration;
 use shared_state::{SharedStore, UnixNanos};
 
@@ -9,9 +10,20 @@ use shared_state::{SharedStore, UnixNanos};
 /// client choose it, and nothing a client can name may grow without bound.
 pub const MAX_CLUSTERS: usize = 256;
 
+/// Value of the label `cluster` for requests of which the cluster is not known.
+const NO_CLUSTER: &str = "none";
+
 /// Number of a cluster, valid for the life of its router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClusterId(usize);
+
+/// A request on its way to a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Journey {
+    cluster: ClusterId,
+    /// What is remembered of it.
+    pub flight: Flight,
+}
 
 /// Everything one worker knows.
 #[derive(Debug)]
@@ -19,6 +31,8 @@ pub struct Router {
     config: Config,
     clusters: Vec<Cluster>,
     worker: Worker,
+    /// Requests that belong to no cluster that is followed.
+    unsteered: Unsteered,
 }
 
 impl Router {
@@ -30,7 +44,7 @@ impl Router {
         let named = named.filter(|entry| entry.name != "*");
         let clusters =
             named.map(|entry| Cluster::new(&entry.name, entry.clone(), most, now)).collect();
-        Self { clusters, worker: Worker::default(), config }
+        Self { clusters, worker: Worker::default(), unsteered: Unsteered::default(), config }
     }
 
     /// The configuration.
@@ -41,6 +55,69 @@ impl Router {
     /// How often [`Router::tick`] wants to be called.
     pub fn tick_period(&self) -> Duration {
         self.config.tick_period()
+    }
+
+    /// True if [`Router::pick`] for this cluster should be told its number of endpoints.
+    pub fn wants_size(&self, name: &str, now: UnixNanos) -> bool {
+        match self.find(name).and_then(|id| self.clusters.get(id.0)) {
+            Some(cluster) => cluster.wants_size(now),
+            None => self.config.mode != Mode::Off && self.config.cluster(name).is_some(),
+        }
+    }
+
+    /// Decides where a request to the cluster called `name` goes. `size` is what the proxy says of
+    /// its number of endpoints, if it was asked.
+    pub fn pick(
+        &mut self,
+        name: Option<&str>,
+        size: Option<u32>,
+        now: UnixNanos,
+        draw: u64,
+    ) -> (Pick, Option<Journey>) {
+        if self.config.mode == Mode::Off {
+            return (self.leave(Reason::Off), None);
+        }
+        // A cluster without a number of endpoints is one that the proxy does not know.
+        let id = name
+            .and_then(|name| self.find(name).or_else(|| size.and_then(|_| self.follow(name, now))));
+        let enforced = self.config.mode == Mode::Enforce;
+        let Some((id, cluster)) = id.and_then(|id| Some((id, self.clusters.get_mut(id.0)?))) else {
+            return (self.leave(Reason::UnknownCluster), None);
+        };
+        if let Some(size) = size {
+            cluster.set_size(size, now);
+        }
+        let (pick, flight) = cluster.pick(now, draw, enforced);
+        (pick, Some(Journey { cluster: id, flight }))
+    }
+
+    /// Accounts for a response, once.
+    pub fn respond(
+        &mut self,
+        store: &impl SharedStore,
+        journey: &mut Journey,
+        response: Response,
+        now: UnixNanos,
+    ) {
+        if let Some(cluster) = self.clusters.get_mut(journey.cluster.0) {
+            cluster.respond(store, &mut journey.flight, response, now);
+        }
+    }
+
+    /// The stream is over. May be called again.
+    pub fn finish(&mut self, journey: &mut Journey) {
+        if let Some(cluster) = self.clusters.get_mut(journey.cluster.0) {
+            cluster.finish(&mut journey.flight);
+        }
+    }
+
+    /// Requests that were not steered, by cluster and reason, since the last call.
+    pub fn take_unsteered(&mut self, mut each: impl FnMut(&str, Reason, u64)) {
+        self.unsteered.take(|reason, count| each(NO_CLUSTER, reason, count));
+        for cluster in &mut self.clusters {
+            let Cluster { name, unsteered, .. } = cluster;
+            unsteered.take(|reason, count| each(name, reason, count));
+        }
     }
 
     /// The cluster called `name`, if it is followed.
@@ -77,7 +154,7 @@ impl Router {
     /// Does what is due: renews the worker's slot, tells what changed, rebuilds snapshots. `draw`
     /// decides where new schedules begin.
     pub fn tick(&mut self, store: &impl SharedStore, now: UnixNanos, draw: u64) {
-        let has_news = self.clusters.iter().any(Cluster::has_news);
+        let has_news = self.clusters.iter().any(|cluster| cluster.is_active);
         let mut clusters =
             self.clusters.iter_mut().filter(|cluster| cluster.is_due(now)).peekable();
         if let Some(first) = clusters.peek_mut() {
@@ -92,5 +169,55 @@ impl Router {
     /// What went wrong since the last call.
     pub fn take_notes(&mut self) -> Vec<Note> {
         self.clusters.iter_mut().flat_map(Cluster::take_notes).collect()
+    }
+
+    fn leave(&mut self, reason: Reason) -> Pick {
+        self.unsteered.count(reason);
+        Pick::Leave(reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn router(json: &str) -> Router {
+        Router::new(Config::from_json(json.as_bytes()).unwrap().value, UnixNanos::ZERO)
+    }
+
+    const ONE: &str = r#""clusters":[{"name":"a","endpoints":["127.0.0.1:1"]},{"name":"*"}]"#;
+
+    fn pick(router: &mut Router, name: Option<&str>, size: Option<u32>) -> Pick {
+        router.pick(name, size, UnixNanos::from_secs(1), u64::MAX).0
+    }
+
+    #[test]
+    fn a_request_to_a_named_cluster_is_steered() {
+        let mut router = router(&format!("{{{ONE}}}"));
+        assert!(!router.wants_size("a", UnixNanos::ZERO), "a static list needs no number");
+        assert!(matches!(pick(&mut router, Some("a"), None), Pick::Steer(_)));
+    }
+
+    #[test]
+    fn what_the_proxy_does_not_know_is_not_followed() {
+        let mut router = router(&format!("{{{ONE}}}"));
+        assert_eq!(pick(&mut router, Some("b"), None), Pick::Leave(Reason::UnknownCluster));
+        assert_eq!(pick(&mut router, None, None), Pick::Leave(Reason::UnknownCluster));
+        assert!(router.wants_size("b", UnixNanos::ZERO));
+        assert_eq!(pick(&mut router, Some("b"), Some(2)), Pick::Leave(Reason::NoEndpoints));
+        let mut told = Vec::new();
+        router.take_unsteered(|name, reason, count| told.push((name.to_owned(), reason, count)));
+        let expected = [
+            ("none".to_owned(), Reason::UnknownCluster, 2),
+            ("b".to_owned(), Reason::NoEndpoints, 1),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn off_picks_nothing_and_asks_for_nothing() {
+        let mut router = router(&format!(r#"{{"mode":"off",{ONE}}}"#));
+        assert!(!router.wants_size("b", UnixNanos::ZERO));
+        assert_eq!(pick(&mut router, Some("a"), None), Pick::Leave(Reason::Off));
     }
 }

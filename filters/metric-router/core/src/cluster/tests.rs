@@ -137,7 +137,7 @@ fn a_shadow_pick_counts_where_the_request_really_went() {
 fn endpoints_that_serve_are_learned_and_picked() {
     let store = MemoryStore::default();
     let mut cluster = cluster("");
-    cluster.set_size(Some(3), millis(0));
+    cluster.set_size(3, millis(0));
     for port in [3, 1, 2] {
         show(&mut cluster, &store, port, millis(0));
     }
@@ -153,7 +153,7 @@ fn an_incomplete_list_leaves_the_missing_share_to_the_proxy() {
     let mut cluster = cluster("");
     show(&mut cluster, &store, 1, millis(0));
     refresh(&mut cluster, &store, millis(100));
-    cluster.set_size(Some(4), millis(100));
+    cluster.set_size(4, millis(100));
     let (below, above) = (0xbfff_ffffu64 << 32, 0xc000_0000u64 << 32);
     assert_eq!(cluster.pick(millis(100), below, true).0, Pick::Leave(Reason::Exploring));
     steered(&cluster.pick(millis(100), above, true).0);
@@ -187,7 +187,7 @@ fn astray(cluster: &mut Cluster, store: &MemoryStore, first: u16, now: UnixNanos
 fn an_endpoint_that_others_serve_for_twice_is_dropped() {
     let store = MemoryStore::default();
     let mut cluster = cluster("");
-    cluster.set_size(Some(2), millis(0));
+    cluster.set_size(2, millis(0));
     show(&mut cluster, &store, 1, millis(0));
     astray(&mut cluster, &store, 1, millis(10));
     assert_eq!(members(&store), [1, 100]);
@@ -203,7 +203,7 @@ fn with_more_known_than_there_are_one_miss_is_enough() {
         show(&mut cluster, &store, port, millis(0));
     }
     refresh(&mut cluster, &store, millis(100));
-    cluster.set_size(Some(1), millis(100));
+    cluster.set_size(1, millis(100));
     astray(&mut cluster, &store, 1, millis(110));
     assert_eq!(members(&store), [100]);
 }

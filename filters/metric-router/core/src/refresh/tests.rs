@@ -216,7 +216,7 @@ fn a_surplus_endpoint_that_nobody_has_seen_for_a_minute_is_dropped() {
         let mut flight = Flight::default();
         cluster.respond(&store, &mut flight, response, at(secs));
         cluster.finish(&mut flight);
-        cluster.set_size(Some(1), at(secs));
+        cluster.set_size(1, at(secs));
         router.tick(&store, at(secs), 0);
         router.cluster(id).unwrap().members()
     };

@@ -1,0 +1,107 @@
+//! One HTTP exchange.
+
+use crate::root::Shared;
+use metric_router_core::{Journey, Mode, Outcome, Pick, Response};
+use plugin_kit::headers::{self, Map};
+use plugin_kit::{HostStore, property};
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+use std::rc::Rc;
+
+pub(crate) struct Stream {
+    shared: Rc<Shared>,
+    journey: Option<Journey>,
+}
+
+impl Stream {
+    pub(crate) const fn new(shared: Rc<Shared>) -> Self {
+        Self { shared, journey: None }
+    }
+
+    fn pick(&mut self) -> Option<Pick> {
+        let mut router = self.shared.router.try_borrow_mut().ok()?;
+        let draw = self.shared.draws.try_borrow_mut().ok()?.next_u64();
+        let now = plugin_kit::now();
+        let cluster = property::cluster_name();
+        let size = cluster
+            .as_deref()
+            .filter(|name| router.wants_size(name, now))
+            .and_then(|_| property::num_endpoints());
+        let (pick, journey) = router.pick(cluster.as_deref(), size, now, draw);
+        self.journey = journey;
+        Some(pick)
+    }
+
+    /// Accounts for the response, or for its absence.
+    fn respond(&mut self) {
+        let Some(journey) = self.journey.as_mut().filter(|at| at.flight.awaits_response()) else {
+            return;
+        };
+        let served = property::upstream_address();
+        let astray = journey.flight.went_astray(served);
+        // Where the first endpoint served, there was one attempt that matters.
+        let attempts = match served {
+            Some(_) if astray || !journey.flight.is_steered() => property::attempt_count(),
+            _ => 1,
+        };
+        let list = if astray { headers::get(Map::Request, &self.shared.header) } else { None };
+        let edited = journey.flight.is_edited(list.as_deref());
+        let status = property::response_code();
+        let flags = match status {
+            Some(..500) => 0,
+            _ => property::response_flags(),
+        };
+        let outcome = Outcome::of(status, flags);
+        let response = Response { served, attempts, edited, outcome };
+        if let Ok(mut router) = self.shared.router.try_borrow_mut() {
+            router.respond(&HostStore, journey, response, plugin_kit::now());
+        }
+    }
+
+    fn finish(&mut self) {
+        if let (Some(mut journey), Ok(mut router)) =
+            (self.journey.take(), self.shared.router.try_borrow_mut())
+        {
+            router.finish(&mut journey);
+        }
+    }
+}
+
+impl Context for Stream {
+    /// The end even where there is no access log.
+    fn on_done(&mut self) -> bool {
+        self.finish();
+        true
+    }
+}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        let pick = self.pick();
+        let header = &self.shared.header;
+        // A client's own copy never gets through: it would choose its endpoint itself.
+        match (&pick, self.shared.mode) {
+            (Some(Pick::Steer(steered)), Mode::Enforce) => {
+                headers::set(Map::Request, header, &steered.list);
+            }
+            _ => {
+                headers::remove(Map::Request, header);
+            }
+        }
+        if let Some(pick) = pick {
+            let shadow = if self.shared.mode == Mode::Shadow { " mode=shadow" } else { "" };
+            plugin_kit::set_filter_state("weir.metric_router", &format!("{pick}{shadow}"));
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+        self.respond();
+        Action::Continue
+    }
+
+    fn on_log(&mut self) {
+        self.respond();
+        self.finish();
+    }
+}
