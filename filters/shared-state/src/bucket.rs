@@ -1,1 +1,330 @@
 //! A table of token buckets.
+//!
+//! A bucket is one number, its theoretical arrival time (TAT): the moment at which it is full
+//! again. That makes forgetting exact: **a slot whose TAT has passed is the same as no slot**, so
+//! such slots are dropped at every write, and a record holds the buckets in use and nothing else. A
+//! policy without a key takes 42 bytes.
+//!
+//! Forgetting is exact only if time does not run backwards, and between workers it does, by as long
+//! as one of them is suspended between reading the clock and writing the record: it would find a
+//! bucket absent that was forgotten at a later time than its own, take it as full at its own, and
+//! have the time between refilled twice. So the table keeps the latest time at which it was
+//! written, and no decision on it is made at an earlier one.
+//!
+//! The table is bounded, and full when every slot is in use. It is searched as a whole, not in sets
+//! of ways: the record is read and written as a whole in any case, so full associativity costs
+//! nothing and wastes no slot. Keys that find no room share one bucket more, the *overflow*. A key
+//! that later gets a slot of its own starts from the overflow's TAT if that is still in use,
+//! because it may have spent from there: sharing never gives a key more than a slot would have.
+
+use crate::{DecodeError, Key, Reader, Record, UnixNanos, Writer};
+use core::time::Duration;
+
+/// Most slots of one table: 4 KB, which the host copies twice for a request.
+pub const MAX_SLOTS: u16 = 256;
+
+/// One bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slot {
+    /// Keyed hash of what the bucket counts.
+    fingerprint: u64,
+    /// When it is full again.
+    tat: UnixNanos,
+}
+
+/// The buckets in use of one shard of one policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlotTable {
+    /// In order of fingerprint.
+    slots: Vec<Slot>,
+    overflow: UnixNanos,
+    /// Latest time at which it was written.
+    written_at: UnixNanos,
+}
+
+/// A table's own time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The moment to decide at: the caller's, or a later one at which the table was written.
+    pub now: UnixNanos,
+    /// The table was written before the clock stepped back, or for a slower bucket than it now is,
+    /// and has been mended. It must be stored even by a refusal, or each refusal would find it as
+    /// it was.
+    pub mended: bool,
+}
+
+impl SlotTable {
+    /// Where a shard is kept. Plugins of one name share their buckets.
+    pub fn key(plugin: &str, policy: &str, shard: u16) -> Key<Self> {
+        Key::new("bucket", &[plugin, policy, &shard.to_string()])
+    }
+
+    /// Forgets what is full again, and gives the moment to decide at. `longest` is the time in
+    /// which an empty bucket fills.
+    ///
+    /// If the clock stepped back by less than `longest`, time stands still until it has caught up:
+    /// what was refilled in that time is not refilled twice. If it stepped back by more, the table
+    /// follows it, with buckets that are at worst empty. Either way nothing stays refused for
+    /// longer than an empty bucket takes to fill and to give one token.
+    pub fn settle(&mut self, now: UnixNanos, longest: Duration) -> Settled {
+        let mut mended = self.written_at.is_stale_deadline(now, longest);
+        let now = if mended { now } else { now.max(self.written_at) };
+        self.written_at = now;
+        let limit = now.plus(longest);
+        let mut mend = |tat: UnixNanos| {
+            mended |= tat > limit;
+            tat.min(limit)
+        };
+        self.overflow = if self.overflow > now { mend(self.overflow) } else { UnixNanos::ZERO };
+        self.slots.retain_mut(|slot| {
+            slot.tat = mend(slot.tat);
+            slot.tat > now
+        });
+        Settled { now, mended }
+    }
+
+    /// TAT of the bucket with this fingerprint, if it has a slot.
+    pub fn find(&self, fingerprint: u64) -> Option<UnixNanos> {
+        let at = self.position(fingerprint).ok()?;
+        self.slots.get(at).map(|slot| slot.tat)
+    }
+
+    /// Sets the TAT of a bucket, in its slot or a new one. Answers false, and changes nothing, if
+    /// a new one would be more than [`MAX_SLOTS`].
+    pub fn put(&mut self, fingerprint: u64, tat: UnixNanos) -> bool {
+        match self.position(fingerprint) {
+            Ok(at) => {
+                if let Some(slot) = self.slots.get_mut(at) {
+                    slot.tat = tat;
+                }
+                true
+            }
+            Err(at) if self.slots.len() < usize::from(MAX_SLOTS) => {
+                self.slots.insert(at, Slot { fingerprint, tat });
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// TAT of the bucket that keys without a slot share. [`UnixNanos::ZERO`]: none does.
+    pub fn overflow(&self) -> UnixNanos {
+        self.overflow
+    }
+
+    /// Sets the TAT of the shared bucket.
+    pub fn put_overflow(&mut self, tat: UnixNanos) {
+        self.overflow = tat;
+    }
+
+    /// Slots in use.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// True if no slot is in use.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// When the next slot comes free.
+    pub fn next_free_at(&self) -> Option<UnixNanos> {
+        self.slots.iter().map(|slot| slot.tat).min()
+    }
+
+    fn position(&self, fingerprint: u64) -> Result<usize, usize> {
+        self.slots.binary_search_by_key(&fingerprint, |slot| slot.fingerprint)
+    }
+}
+
+impl Record for SlotTable {
+    const TAG: u8 = 6;
+
+    fn write(&self, out: &mut Writer) {
+        out.u64(self.written_at.as_nanos());
+        out.u64(self.overflow.as_nanos());
+        out.list(&self.slots, MAX_SLOTS, |out, slot| {
+            out.u64(slot.fingerprint);
+            out.u64(slot.tat.as_nanos());
+        });
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let written_at = UnixNanos::from_nanos(input.u64()?);
+        let overflow = UnixNanos::from_nanos(input.u64()?);
+        let slots = input.list(MAX_SLOTS, |input| {
+            Ok(Slot { fingerprint: input.u64()?, tat: UnixNanos::from_nanos(input.u64()?) })
+        })?;
+        // The search relies on the order, and a fingerprint that stands twice would be two buckets.
+        if slots.is_sorted_by(|a, b| a.fingerprint < b.fingerprint) {
+            Ok(Self { slots, overflow, written_at })
+        } else {
+            Err(DecodeError::Field)
+        }
+    }
+}
+
+/// The key of the hash that turns what a client sent into a fingerprint. Drawn once for a process,
+/// by whichever VM needs it first, so that all workers name a bucket alike and no client can aim
+/// at another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashSeed(pub [u64; 2]);
+
+impl HashSeed {
+    /// Where the seed is kept.
+    pub fn key() -> Key<Self> {
+        Key::new("bucket", &["seed"])
+    }
+}
+
+impl Record for HashSeed {
+    const TAG: u8 = 8;
+
+    fn write(&self, out: &mut Writer) {
+        for half in self.0 {
+            out.u64(half);
+        }
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self([input.u64()?, input.u64()?]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{decode, encode};
+    use proptest::prelude::*;
+
+    const LONGEST: Duration = Duration::from_secs(10);
+
+    fn at(secs: u64) -> UnixNanos {
+        UnixNanos::from_secs(secs)
+    }
+
+    fn table(slots: &[(u64, u64)]) -> SlotTable {
+        let mut table = SlotTable::default();
+        for (fingerprint, secs) in slots {
+            assert!(table.put(*fingerprint, at(*secs)));
+        }
+        table
+    }
+
+    #[test]
+    fn a_bucket_that_is_full_again_is_forgotten() {
+        let mut table = table(&[(3, 105), (1, 100), (2, 101)]);
+        assert_eq!(table.settle(at(101), LONGEST), Settled { now: at(101), mended: false });
+        assert_eq!((table.find(1), table.find(2), table.find(3)), (None, None, Some(at(105))));
+        assert_eq!(table.next_free_at(), Some(at(105)));
+    }
+
+    #[test]
+    fn whoever_read_the_clock_before_the_last_writer_decides_at_the_last_writers_time() {
+        let mut table = table(&[(1, 105)]);
+        table.settle(at(101), LONGEST);
+        assert_eq!(table.settle(at(91), LONGEST), Settled { now: at(101), mended: false });
+        assert_eq!(table.find(1), Some(at(105)));
+    }
+
+    #[test]
+    fn a_clock_that_stepped_back_further_than_a_refill_is_followed() {
+        let mut table = table(&[(1, 105)]);
+        table.put_overflow(at(107));
+        table.settle(at(101), LONGEST);
+        assert_eq!(table.settle(at(50), LONGEST), Settled { now: at(50), mended: true });
+        assert_eq!((table.find(1), table.overflow()), (Some(at(60)), at(60)));
+        assert_eq!(table.settle(at(50), LONGEST), Settled { now: at(50), mended: false });
+    }
+
+    #[test]
+    fn a_time_beyond_a_refill_is_brought_into_range() {
+        let mut table = table(&[(1, 1_000_000)]);
+        assert!(table.settle(at(50), LONGEST).mended);
+        assert_eq!(table.find(1), Some(at(60)));
+        assert!(!table.settle(at(50), LONGEST).mended);
+    }
+
+    #[test]
+    fn an_overflow_that_is_full_again_is_forgotten() {
+        let mut table = SlotTable::default();
+        table.put_overflow(at(100));
+        table.settle(at(100), LONGEST);
+        assert_eq!(table.overflow(), UnixNanos::ZERO);
+    }
+
+    #[test]
+    fn a_table_is_bounded() {
+        let mut table = SlotTable::default();
+        for fingerprint in 0..u64::from(MAX_SLOTS) {
+            assert!(table.put(fingerprint, at(1)));
+        }
+        assert!(!table.put(u64::MAX, at(1)));
+        assert!(table.put(0, at(2)), "a slot that exists can be changed");
+        assert_eq!(decode::<SlotTable>(&encode(&table)), Ok(table));
+    }
+
+    #[test]
+    fn the_layout_is_pinned() {
+        let mut table = table(&[(0x0102, 1)]);
+        table.settle(UnixNanos::from_nanos(5), LONGEST);
+        table.put_overflow(UnixNanos::from_nanos(7));
+        let body = [
+            5, 0, 0, 0, 0, 0, 0, 0, // written at
+            7, 0, 0, 0, 0, 0, 0, 0, // overflow
+            1, 0, // count
+            2, 1, 0, 0, 0, 0, 0, 0, // fingerprint
+            0x00, 0xca, 0x9a, 0x3b, 0, 0, 0, 0, // TAT
+        ];
+        let bytes = encode(&table);
+        assert_eq!(&bytes[..4], b"WR\x06\x01");
+        assert_eq!(&bytes[4..bytes.len() - 4], body);
+    }
+
+    #[test]
+    fn one_fingerprint_twice_or_out_of_order_does_not_decode() {
+        for slots in [[(1, 5), (1, 5)], [(2, 5), (1, 5)]] {
+            let slots = slots.map(|(fingerprint, secs)| Slot { fingerprint, tat: at(secs) });
+            let wrong = SlotTable { slots: slots.to_vec(), ..SlotTable::default() };
+            assert_eq!(decode::<SlotTable>(&encode(&wrong)), Err(DecodeError::Field));
+        }
+    }
+
+    #[test]
+    fn a_count_beyond_the_bound_does_not_decode() {
+        let slots = (0..=u64::from(MAX_SLOTS)).map(|n| Slot { fingerprint: n, tat: at(1) });
+        let mut bytes = encode(&SlotTable { slots: slots.collect(), ..SlotTable::default() });
+        bytes[20..22].copy_from_slice(&(MAX_SLOTS + 1).to_le_bytes());
+        let end = bytes.len() - 4;
+        let checksum = crc32fast::hash(&bytes[..end]);
+        bytes[end..].copy_from_slice(&checksum.to_le_bytes());
+        assert_eq!(decode::<SlotTable>(&bytes), Err(DecodeError::Field));
+    }
+
+    #[test]
+    fn a_seed_survives_the_round_trip_and_is_no_table() {
+        let bytes = encode(&HashSeed([1, u64::MAX]));
+        assert_eq!(decode(&bytes), Ok(HashSeed([1, u64::MAX])));
+        assert_eq!(decode::<SlotTable>(&bytes), Err(DecodeError::Tag));
+    }
+
+    proptest! {
+        #[test]
+        fn any_table_survives_the_round_trip(
+            slots in proptest::collection::btree_map(any::<u64>(), any::<u64>(), 0..64),
+            overflow in any::<u64>(),
+        ) {
+            let mut table = SlotTable::default();
+            for (fingerprint, tat) in slots {
+                table.put(fingerprint, UnixNanos::from_nanos(tat));
+            }
+            table.put_overflow(UnixNanos::from_nanos(overflow));
+            prop_assert_eq!(decode::<SlotTable>(&encode(&table)), Ok(table));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode::<SlotTable>(&bytes);
+        }
+    }
+}

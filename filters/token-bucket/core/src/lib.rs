@@ -1,1 +1,43 @@
 //! Exact keyed token buckets in bounded memory.
+//!
+//! A [`Config`] names policies; each has a token bucket ([`Gcra`]: one number) and a key, and
+//! there is one bucket for each value of the key. The buckets live in shared data, in a fixed
+//! number of tables ([`shared_state::SlotTable`]), so that all workers of the proxy spend from the
+//! same ones and no client can make them grow. A [`Limiter`] asks all policies about a request
+//! and gives a [`Verdict`]: pass or refuse, what to count, what to tell the client.
+//!
+//! What holds, whatever the order of the workers' reads and writes, the clock, or the contents of
+//! shared data that others may write to:
+//!
+//! - In any window of length `w`, at most `max_tokens + floor(w * tokens_per_fill / fill_interval)`
+//!   requests of one key pass. The exceptions are named in the configuration: `failure_mode` and
+//!   `on_contention` if set to `allow`, `on_full: allow`, and a record destroyed by a stranger,
+//!   which counts as a full bucket.
+//! - A refused request spends nothing, from no bucket.
+//! - Memory is at most `shards * slots_per_shard * 16` bytes a policy, however many clients there
+//!   are.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod config;
+mod denial;
+pub mod fields;
+mod gcra;
+mod key;
+mod limiter;
+mod siphash;
+mod table;
+#[cfg(test)]
+mod testing;
+mod verdict;
+
+pub use config::{
+    Config, FailureMode, Match, Mode, OnFull, OnMissingKey, PathMatch, Policy, ReplyConfig, Shards,
+};
+pub use gcra::{Decision, Gcra, Level};
+pub use key::{Attributes, KeyPart};
+pub use limiter::Limiter;
+pub use verdict::{Fault, Outcome, Reason, Refusal, Verdict};

@@ -1,1 +1,15 @@
 //! The token-bucket plugin: translates callbacks for its core.
+//!
+//! All decisions are [`token_bucket_core::Limiter`]'s. What is here is the proxy's side of it:
+//! where the request's attributes come from, how a refusal is answered, and what is counted where.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod attributes;
+mod root;
+mod stats;
+mod stream;
+
+use root::Root;
+
+plugin_kit::main!(module: "token-bucket", root: Root::new);

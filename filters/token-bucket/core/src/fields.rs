@@ -1,0 +1,149 @@
+//! Response headers: `RateLimit-Policy`, `RateLimit`, `Retry-After`.
+//!
+//! The first two are those of draft-ietf-httpapi-ratelimit-headers, structured fields (RFC 9651)
+//! that list one item for each policy:
+//!
+//! ```text
+//! ratelimit-policy: "per-client";q=60;w=1, "burst";q=100;w=1;burst=5
+//! ratelimit: "per-client";r=12;t=1, "burst";r=4;t=1
+//! ```
+//!
+//! A window there is whole seconds. `w` is the time in which an empty bucket fills, rounded up, and
+//! `q` what is filled in it, so that `q/w` is the rate; where rounding made `q` larger than the
+//! bucket, the parameter `burst` tells its size. `t` is the time until there is one token more than
+//! `r`. That keeps the draft's rule that `Retry-After` must not point earlier than `t`.
+
+use crate::{Level, Policy};
+use core::fmt::Write as _;
+use core::time::Duration;
+
+/// What one policy says of a request that it has seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Quota<'a> {
+    /// The policy.
+    pub policy: &'a Policy,
+    /// What its bucket holds now.
+    pub level: Level,
+}
+
+/// Values of `RateLimit-Policy` and `RateLimit`, the policy that leaves least first. `None` if
+/// there is none to name.
+pub fn ratelimit(quotas: &[Quota<'_>]) -> Option<(String, String)> {
+    let mut sorted: Vec<_> = quotas.iter().collect();
+    sorted.sort_by_key(|quota| quota.level.remaining);
+    let (mut policies, mut limits) = (String::new(), String::new());
+    for Quota { policy, level } in sorted {
+        for list in [&mut policies, &mut limits] {
+            if !list.is_empty() {
+                list.push_str(", ");
+            }
+        }
+        policies.push_str(&policy.declaration);
+        let (remaining, next) = (level.remaining, ceil_seconds(level.next_token));
+        // Writing to a String cannot fail.
+        let _ = write!(limits, "\"{}\";r={remaining};t={next}", policy.name);
+    }
+    (!limits.is_empty()).then_some((policies, limits))
+}
+
+/// A policy's item in `RateLimit-Policy`, from the figures as configured.
+pub(crate) fn declaration(name: &str, max: u32, per_fill: u32, fill_interval: Duration) -> String {
+    const SECOND_NS: u128 = 1_000_000_000;
+    let (max, per_fill, interval) =
+        (u128::from(max), u128::from(per_fill.max(1)), fill_interval.as_nanos().max(1));
+    let window = max.saturating_mul(interval).div_ceil(per_fill.saturating_mul(SECOND_NS)).max(1);
+    let filled = window.saturating_mul(SECOND_NS).saturating_mul(per_fill);
+    // Structured fields have integers of at most fifteen digits.
+    let quota = filled.checked_div(interval).unwrap_or(max).clamp(max, 999_999_999_999_999);
+    let burst = if quota == max { String::new() } else { format!(";burst={max}") };
+    format!("\"{name}\";q={quota};w={window}{burst}")
+}
+
+/// Value of `Retry-After`: the wait in whole seconds, and up to `jitter_percent` of it or a second
+/// more, by `draw`, so that clients refused together do not come back together.
+pub fn retry_after(wait: Duration, jitter_percent: u8, draw: u64) -> String {
+    let seconds = ceil_seconds(wait).max(1);
+    let spread = match jitter_percent {
+        0 => 0,
+        percent => (seconds.saturating_mul(u64::from(percent)) / 100).max(1),
+    };
+    let drawn = draw.checked_rem(spread.saturating_add(1)).unwrap_or(0);
+    seconds.saturating_add(drawn).to_string()
+}
+
+fn ceil_seconds(span: Duration) -> u64 {
+    span.as_secs().saturating_add(u64::from(span.subsec_nanos() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::policy;
+    use proptest::prelude::*;
+
+    fn bucket(max: u32, fill: u32, interval: &str) -> Policy {
+        policy(&format!(
+            r#"{{"name":"p","token_bucket":{{"max_tokens":{max},"tokens_per_fill":{fill},
+                "fill_interval":"{interval}"}}}}"#
+        ))
+    }
+
+    fn declared(max: u32, fill: u32, interval: &str) -> String {
+        let policy = bucket(max, fill, interval);
+        let level = Level { remaining: 1, next_token: Duration::ZERO };
+        ratelimit(&[Quota { policy: &policy, level }]).unwrap().0
+    }
+
+    #[test]
+    fn a_window_is_the_time_in_which_the_bucket_fills() {
+        assert_eq!(declared(60, 60, "1s"), r#""p";q=60;w=1"#);
+        assert_eq!(declared(20, 10, "1s"), r#""p";q=20;w=2"#);
+        assert_eq!(declared(1000, 1, "3600s"), r#""p";q=1000;w=3600000"#);
+    }
+
+    #[test]
+    fn a_window_below_a_second_is_declared_for_a_whole_one() {
+        assert_eq!(declared(5, 5, "0.05s"), r#""p";q=100;w=1;burst=5"#);
+        assert_eq!(declared(15, 10, "1s"), r#""p";q=20;w=2;burst=15"#);
+    }
+
+    #[test]
+    fn the_policy_that_leaves_least_stands_first() {
+        let (one, two) = (bucket(60, 60, "1s"), bucket(5, 5, "5s"));
+        let level =
+            |remaining, millis| Level { remaining, next_token: Duration::from_millis(millis) };
+        let (policies, limits) = ratelimit(&[
+            Quota { policy: &one, level: level(7, 10) },
+            Quota { policy: &two, level: level(2, 1_001) },
+        ])
+        .unwrap();
+        assert_eq!(policies, r#""p";q=5;w=5, "p";q=60;w=1"#);
+        assert_eq!(limits, r#""p";r=2;t=2, "p";r=7;t=1"#);
+        assert_eq!(ratelimit(&[]), None);
+    }
+
+    #[test]
+    fn a_wait_is_told_in_whole_seconds_and_never_as_none() {
+        for (millis, told) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2"), (60_000, "60")] {
+            assert_eq!(retry_after(Duration::from_millis(millis), 0, 99), told);
+        }
+    }
+
+    #[test]
+    fn jitter_spreads_over_a_share_of_the_wait_and_at_least_a_second() {
+        let told = |secs, draw| retry_after(Duration::from_secs(secs), 10, draw);
+        assert_eq!([told(1, 0), told(1, 1), told(1, 2)], ["1", "2", "1"]);
+        assert_eq!([told(100, 10), told(100, 11)], ["110", "100"]);
+    }
+
+    proptest! {
+        #[test]
+        fn retry_after_never_points_before_the_token(
+            wait in any::<u64>(), percent in any::<u8>(), draw in any::<u64>(),
+        ) {
+            let wait = Duration::from_nanos(wait);
+            let told: u64 = retry_after(wait, percent, draw).parse().unwrap();
+            prop_assert!(Duration::from_secs(told) >= wait && told >= ceil_seconds(wait));
+        }
+    }
+}

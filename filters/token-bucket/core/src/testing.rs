@@ -1,0 +1,66 @@
+//! A request for the tests of this crate.
+
+use crate::{Attributes, Config, Policy};
+use std::collections::BTreeMap;
+
+/// A request made of values.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    headers: BTreeMap<String, String>,
+    source: Option<String>,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        let headers = [(":method", "GET"), (":path", "/"), (":authority", "example.com")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Self { headers, source: Some("10.0.0.1:40000".to_owned()) }
+    }
+}
+
+impl Request {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.headers.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn source(mut self, source: &str) -> Self {
+        self.source = Some(source.to_owned());
+        self
+    }
+}
+
+impl Attributes for Request {
+    fn header(&self, name: &str) -> Option<String> {
+        self.headers.get(name).cloned()
+    }
+
+    fn path(&self) -> Option<String> {
+        let path = self.header(":path")?;
+        Some(path.split('?').next()?.to_owned())
+    }
+
+    fn method(&self) -> Option<String> {
+        self.header(":method")
+    }
+
+    fn source_address(&self) -> Option<String> {
+        self.source.clone()
+    }
+
+    fn route(&self) -> Option<String> {
+        Some("route".to_owned())
+    }
+
+    fn cluster(&self) -> Option<String> {
+        Some("backend".to_owned())
+    }
+}
+
+pub(crate) fn config(json: &str) -> Config {
+    Config::from_json(json.as_bytes()).unwrap_or_else(|problems| panic!("{problems}")).value
+}
+
+pub(crate) fn policy(json: &str) -> Policy {
+    config(&format!(r#"{{"policies":[{json}]}}"#)).policies.remove(0)
+}

@@ -1,0 +1,130 @@
+//! What was decided about one request, and what there is to count.
+
+use crate::{Config, Level, fields::Quota};
+use core::fmt;
+use core::time::Duration;
+
+/// The decision, as a value. What is empty takes no memory.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Verdict {
+    /// Set if the request is to be answered and not forwarded.
+    pub refusal: Option<Refusal>,
+    /// The first refusal that is not acted on, because the policy or the plugin is in shadow mode.
+    pub shadow_refusal: Option<Refusal>,
+    /// What to count for each policy that had a say.
+    pub outcomes: Vec<(usize, Outcome)>,
+    /// Levels of the buckets that count in earnest, for the response headers.
+    pub levels: Vec<(usize, Level)>,
+    /// Writes lost to other workers and repeated, for each policy that lost any.
+    pub conflicts: Vec<(usize, u32)>,
+    /// Policies whose table had no free slot for this key.
+    pub overflows: Vec<usize>,
+    /// What did not work.
+    pub faults: Vec<Fault>,
+}
+
+impl Verdict {
+    /// The response headers' view of it.
+    pub fn quotas<'a>(&self, config: &'a Config) -> Vec<Quota<'a>> {
+        let quota = |(at, level): &(usize, Level)| {
+            config.policies.get(*at).map(|policy| Quota { policy, level: *level })
+        };
+        self.levels.iter().filter_map(quota).collect()
+    }
+
+    /// A line for the access log; `None` for a request that passed without remark.
+    pub fn summary(&self, config: &Config) -> Option<String> {
+        let (word, refusal) = match (&self.refusal, &self.shadow_refusal) {
+            (Some(refusal), _) => ("limited", refusal),
+            (None, Some(refusal)) => ("shadow_limited", refusal),
+            (None, None) => {
+                let fault = self.faults.first()?;
+                return Some(format!("degraded reason={}", fault.reason));
+            }
+        };
+        let policy = config.policies.get(refusal.policy).map_or("", |policy| policy.name.as_str());
+        let mut line = format!("{word} policy={policy} reason={}", refusal.reason);
+        if let Some(wait) = refusal.wait {
+            line.push_str(&format!(" wait={:.3}s", wait.as_secs_f64()));
+        }
+        Some(line)
+    }
+}
+
+/// Label `outcome` of `weir_requests_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The policy admitted the request.
+    Allowed,
+    /// It refused, and the request was answered.
+    Limited,
+    /// It refused, and the request passed.
+    ShadowLimited,
+    /// It did not apply, for lack of a key.
+    Skipped,
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Allowed, Self::Limited, Self::ShadowLimited, Self::Skipped];
+
+    /// As it is written in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Limited => "limited",
+            Self::ShadowLimited => "shadow_limited",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// Who refused, why, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Index of the policy.
+    pub policy: usize,
+    /// Why.
+    pub reason: Reason,
+    /// When to come back; `None` if that would change nothing.
+    pub wait: Option<Duration>,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The bucket is empty.
+    NoToken,
+    /// No slot is free, and `on_full` is `deny`.
+    TableFull,
+    /// It costs more than the bucket holds.
+    TooCostly,
+    /// A part of the key is missing, and `on_missing_key` is `deny`.
+    MissingKey,
+    /// Every attempt was lost to other workers, and `on_contention` is `deny`.
+    Contention,
+    /// The host's shared data failed, and `failure_mode` is `deny`.
+    StoreFailure,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoToken => "no_token",
+            Self::TableFull => "table_full",
+            Self::TooCostly => "too_costly",
+            Self::MissingKey => "missing_key",
+            Self::Contention => "contention",
+            Self::StoreFailure => "store_failure",
+        })
+    }
+}
+
+/// Something that did not work, and was got round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Label `reason` of `weir_degraded_total`.
+    pub reason: &'static str,
+    /// For the log.
+    pub detail: String,
+}

@@ -1,0 +1,68 @@
+//! The root context: configuration, and what all streams of this VM share.
+
+use crate::stats::Stats;
+use crate::stream::Stream;
+use core::cell::RefCell;
+use core::hash::{BuildHasher, Hasher};
+use plugin_kit::Draws;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+use shared_state::HashSeed;
+use std::hash::RandomState;
+use std::rc::Rc;
+use token_bucket_core::{Config, Limiter, Mode};
+
+/// What the streams of one VM share. Replaced as a whole by a new configuration.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) limiter: RefCell<Limiter>,
+    pub(crate) draws: RefCell<Draws>,
+    pub(crate) stats: Stats,
+}
+
+pub(crate) struct Root {
+    context_id: u32,
+    worker: Option<Rc<Worker>>,
+}
+
+impl Root {
+    pub(crate) fn new(context_id: u32) -> Self {
+        Self { context_id, worker: None }
+    }
+}
+
+impl Context for Root {}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        let config = plugin_kit::configure(Config::from_json, |config| config.name.as_str());
+        let Some(config) = config else { return false };
+        self.worker = (config.mode != Mode::Off).then(|| {
+            Rc::new(Worker {
+                stats: Stats::new(&config),
+                draws: RefCell::new(Draws::new(plugin_kit::now(), self.context_id.into())),
+                limiter: RefCell::new(Limiter::new(config, draw_seed())),
+            })
+        });
+        true
+    }
+
+    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(self.worker.clone())))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+/// A seed that no client can guess. [`Draws`] would give one that follows from the time of start;
+/// the standard library keys its maps with the host's `random_get`, which does not.
+fn draw_seed() -> HashSeed {
+    let draw = |half: u8| {
+        let mut hasher = RandomState::new().build_hasher();
+        hasher.write_u8(half);
+        hasher.finish()
+    };
+    HashSeed([draw(0), draw(1)])
+}

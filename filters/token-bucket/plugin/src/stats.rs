@@ -1,0 +1,61 @@
+//! The metrics of one plugin, defined once, at first use.
+
+use plugin_kit::Degraded;
+use plugin_kit::metrics::Counter;
+use token_bucket_core::{Config, Outcome, Verdict};
+
+/// What is counted of one policy.
+#[derive(Debug)]
+struct PolicyStats {
+    requests: [Counter; Outcome::ALL.len()],
+    conflicts: Counter,
+    overflows: Counter,
+}
+
+/// What is counted.
+#[derive(Debug)]
+pub(crate) struct Stats {
+    policies: Vec<PolicyStats>,
+    degraded: Degraded,
+}
+
+impl Stats {
+    pub(crate) fn new(config: &Config) -> Self {
+        let plugin = ("plugin", config.name.as_str());
+        let policy = |name: &str| PolicyStats {
+            requests: Outcome::ALL.map(|outcome| {
+                let labels = [plugin, ("policy", name), ("outcome", outcome.as_str())];
+                Counter::new("weir_requests_total", &labels)
+            }),
+            conflicts: Counter::new("weir_bucket_conflicts_total", &[plugin, ("policy", name)]),
+            overflows: Counter::new("weir_bucket_overflows_total", &[plugin, ("policy", name)]),
+        };
+        Self {
+            policies: config.policies.iter().map(|found| policy(&found.name)).collect(),
+            degraded: Degraded::new(&config.name),
+        }
+    }
+
+    pub(crate) fn count(&self, verdict: &Verdict) {
+        for (policy, outcome) in &verdict.outcomes {
+            if let Some(stats) = self.policies.get(*policy)
+                && let Some(counter) = stats.requests.get(*outcome as usize)
+            {
+                counter.add(1);
+            }
+        }
+        for (policy, conflicts) in &verdict.conflicts {
+            if let Some(stats) = self.policies.get(*policy) {
+                stats.conflicts.add(u64::from(*conflicts));
+            }
+        }
+        for policy in &verdict.overflows {
+            if let Some(stats) = self.policies.get(*policy) {
+                stats.overflows.add(1);
+            }
+        }
+        for fault in &verdict.faults {
+            self.degraded.note(fault.reason, &fault.detail);
+        }
+    }
+}
