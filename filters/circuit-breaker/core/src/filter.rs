@@ -130,11 +130,18 @@ impl Filter {
     ) -> (Decision, Option<Exchange>) {
         let enforces = self.config.mode == Mode::Enforce;
         let cluster = self.intern(incoming.cluster);
-        let (guard, rejection) = self.ask_guard(store, incoming, now, draw);
-        let rejection =
-            rejection.map(|(subject, retry_after)| Decision::Reject { subject, retry_after });
-        if let (Some(rejection), true) = (&rejection, enforces) {
-            return (rejection.clone(), None);
+        let (mut guard, mut rejection) = (None, None);
+        match self.ask_guard(store, incoming, now, draw) {
+            None => {}
+            Some((subject, Admission::Allow)) => guard = Some((subject, None)),
+            Some((subject, Admission::Probe(permit))) => guard = Some((subject, Some(permit))),
+            Some((subject, Admission::Reject { retry_after })) => {
+                let rejected = Decision::Reject { subject, retry_after };
+                if enforces {
+                    return (rejected, None);
+                }
+                rejection = Some(rejected);
+            }
         }
         let list = incoming.destinations.map(destinations::parse).unwrap_or_default();
         let selection = self.select(store, &cluster, &list, now, draw);
@@ -224,30 +231,20 @@ impl Filter {
         (take(&mut self.endpoints), take(&mut self.guard))
     }
 
-    #[allow(clippy::type_complexity, reason = "one caller, which takes it apart at once")]
     fn ask_guard(
         &mut self,
         store: &impl SharedStore,
         incoming: Incoming<'_>,
         now: UnixNanos,
         draw: &mut impl FnMut() -> u64,
-    ) -> (Option<(Subject, Option<Permit>)>, Option<(Subject, Duration)>) {
-        let Some(by) = self.config.guard.as_ref().map(|guard| guard.by) else {
-            return (None, None);
-        };
-        let name = match by {
+    ) -> Option<(Subject, Admission)> {
+        let name = match self.config.guard.as_ref()?.by {
             GuardedBy::Route => incoming.route.unwrap_or(incoming.cluster),
             GuardedBy::Cluster => incoming.cluster,
         };
         let subject = Subject { name: self.intern(name), endpoint: None };
-        let Some(breakers) = &mut self.guard else { return (None, None) };
-        match breakers.admit(store, &subject, now, draw()) {
-            Admission::Allow => (Some((subject, None)), None),
-            Admission::Probe(permit) => (Some((subject, Some(permit))), None),
-            Admission::Reject { retry_after } => {
-                (Some((subject.clone(), None)), Some((subject, retry_after)))
-            }
-        }
+        let admission = self.guard.as_mut()?.admit(store, &subject, now, draw());
+        Some((subject, admission))
     }
 
     fn select(

@@ -45,4 +45,4 @@ pub use config::{Config, EndpointScope, GuardScope, GuardedBy, Mode, Rejection, 
 pub use filter::{Decision, Ended, Exchange, Filter, Incoming, Steering};
 pub use retry_after::retry_after_secs;
 pub use status::StatusSet;
-pub use worker::{Event, Subject, WorkerBreakers};
+pub use worker::{Degradation, Event, Subject, WorkerBreakers};

@@ -1,7 +1,7 @@
 //! Four workers over one store, in any order, each losing races to the others.
 
 use crate::breaker::{Admission, LeaseExpiry, Outcome, Permit, Rules, Verdict, admit, record};
-use crate::worker::{Event, Subject, WorkerBreakers};
+use crate::worker::{Degradation, Event, Subject, WorkerBreakers};
 use crate::{Backoff, Change, Jitter};
 use core::time::Duration;
 use proptest::prelude::*;
@@ -259,12 +259,12 @@ impl Fleet {
         self.events().into_iter().filter_map(change).collect()
     }
 
-    fn degraded(&mut self) -> Vec<&'static str> {
-        let reason = |event| match event {
-            Event::Degraded { reason } => Some(reason),
+    fn degraded(&mut self) -> Vec<Degradation> {
+        let why = |event| match event {
+            Event::Degraded(why) => Some(why),
             _ => None,
         };
-        self.events().into_iter().filter_map(reason).collect()
+        self.events().into_iter().filter_map(why).collect()
     }
 
     fn trip(&mut self) {
@@ -340,7 +340,7 @@ fn a_failing_store_lets_everything_pass_and_is_counted() {
     fleet.now_ms += 100;
     assert_eq!(fleet.admit(0), Admission::Allow);
     fleet.end(0, None, Verdict::Failure);
-    assert_eq!(fleet.degraded(), ["store", "store"]);
+    assert_eq!(fleet.degraded(), [Degradation::Store; 2]);
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn a_garbage_record_is_a_closed_breaker_and_is_counted() {
     let mut fleet = Fleet::new();
     fleet.store.set(key().as_str(), b"garbage", Expected::Any).unwrap();
     assert_eq!(fleet.admit(0), Admission::Allow);
-    assert_eq!(fleet.degraded(), ["corrupt"]);
+    assert_eq!(fleet.degraded(), [Degradation::Corrupt]);
     fleet.trip();
 }
 
@@ -359,7 +359,7 @@ fn outcomes_that_lost_every_race_are_stored_later() {
     for _ in 0..3 {
         fleet.end(0, None, Verdict::Failure);
     }
-    assert_eq!(fleet.degraded(), ["contended"; 3]);
+    assert_eq!(fleet.degraded(), [Degradation::Contended; 3]);
     fleet.now_ms += 100;
     fleet.tick();
     assert_eq!(fleet.changes(), [(BreakerState::Closed, BreakerState::Open)]);
@@ -372,7 +372,7 @@ fn a_probe_that_lost_every_race_passes() {
     fleet.now_ms += 1000;
     fleet.store.refuse_sets(u32::MAX);
     assert_eq!(fleet.admit(0), Admission::Allow);
-    assert_eq!(fleet.degraded(), ["contended"]);
+    assert_eq!(fleet.degraded(), [Degradation::Contended]);
 }
 
 #[test]
@@ -386,7 +386,7 @@ fn a_list_that_anyone_may_write_makes_no_more_records_than_the_cluster_has_endpo
         fleet.workers[0].record_unconfirmed(&fleet.store, &invented, outcome, 3, (now, 0));
     }
     assert_eq!(fleet.store.keys().len(), 3);
-    assert!(fleet.degraded().contains(&"unconfirmed_endpoint"));
+    assert!(fleet.degraded().contains(&Degradation::UnconfirmedEndpoint));
     fleet.end(0, None, Verdict::Failure);
     assert_eq!(fleet.store.keys().len(), 4, "who has answered is real");
 }

@@ -69,10 +69,48 @@ pub enum Event {
     /// Permits were resolved.
     Resolved(PermitTally),
     /// A breaker did less than it should.
-    Degraded {
-        /// Why: a label of metrics.
-        reason: &'static str,
-    },
+    Degraded(Degradation),
+}
+
+/// Why a breaker did less than it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Degradation {
+    /// Its record was no record: taken as closed.
+    Corrupt,
+    /// The host failed: the request passed.
+    Store,
+    /// Every race for its record was lost: the request passed, or its outcome waits.
+    Contended,
+    /// The worker follows as many as it may: this one does not exist.
+    TooManyBreakers,
+    /// A list named more endpoints that never answered than the cluster has.
+    UnconfirmedEndpoint,
+}
+
+impl Degradation {
+    /// The label of metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Corrupt => "corrupt_record",
+            Self::Store => "store_failed",
+            Self::Contended => "contended",
+            Self::TooManyBreakers => "too_many_breakers",
+            Self::UnconfirmedEndpoint => "unconfirmed_endpoint",
+        }
+    }
+
+    /// What happens because of it.
+    pub const fn consequence(self) -> &'static str {
+        match self {
+            Self::Corrupt => "a breaker's record does not decode and is taken as closed",
+            Self::Store => "shared data cannot be read or written, requests pass",
+            Self::Contended => "a breaker's record lost every race, its outcomes wait",
+            Self::TooManyBreakers => "a worker follows too many breakers, this one does not exist",
+            Self::UnconfirmedEndpoint => {
+                "the steering header names more endpoints that never answered than the cluster has"
+            }
+        }
+    }
 }
 
 /// The breakers of one scope, as one worker sees them.
@@ -115,7 +153,7 @@ impl WorkerBreakers {
                 Ok(record) => followed.record = record,
                 Err(error) => {
                     followed.record = None;
-                    degraded = Some(reason_of_read(error));
+                    degraded = Some(of_read(error));
                 }
             }
         }
@@ -123,7 +161,7 @@ impl WorkerBreakers {
             state: record.state_at(now),
             open_until: record.open_until,
         });
-        self.events.extend(degraded.map(|reason| Event::Degraded { reason }));
+        self.events.extend(degraded.map(Event::Degraded));
         view
     }
 
@@ -156,7 +194,7 @@ impl WorkerBreakers {
             Ok(updated) => {
                 let admission = updated.value.value;
                 let mut events = learn(followed, subject, updated.value, now);
-                events.extend(updated.corrupt.map(|_| Event::Degraded { reason: "corrupt" }));
+                events.extend(updated.corrupt.map(|_| Event::Degraded(Degradation::Corrupt)));
                 if matches!(admission, Admission::Probe(_)) {
                     events.push(Event::Granted);
                 }
@@ -164,7 +202,7 @@ impl WorkerBreakers {
                 admission
             }
             Err(error) => {
-                self.events.push(Event::Degraded { reason: reason_of_update(error) });
+                self.events.push(Event::Degraded(of_update(error)));
                 Admission::Allow
             }
         }
@@ -206,7 +244,7 @@ impl WorkerBreakers {
             let room = known.count() < usize::try_from(num_endpoints).unwrap_or(usize::MAX);
             let has_record = self.followed.get(subject).is_some_and(|own| own.record.is_some());
             if !room && !has_record {
-                self.events.push(Event::Degraded { reason: "unconfirmed_endpoint" });
+                self.events.push(Event::Degraded(Degradation::UnconfirmedEndpoint));
                 return;
             }
         }
@@ -258,7 +296,7 @@ impl WorkerBreakers {
 
     fn follow(&mut self, subject: &Subject, now: UnixNanos) -> Option<&mut Followed> {
         if !self.followed.contains_key(subject) && self.followed.len() >= MAX_SUBJECTS {
-            self.events.push(Event::Degraded { reason: "too_many_breakers" });
+            self.events.push(Event::Degraded(Degradation::TooManyBreakers));
             return None;
         }
         let scope = &self.scope;
@@ -294,7 +332,7 @@ fn flush(
         Ok(updated) => {
             followed.waiting.clear();
             let mut events = learn(followed, subject, updated.value, now);
-            events.extend(updated.corrupt.map(|_| Event::Degraded { reason: "corrupt" }));
+            events.extend(updated.corrupt.map(|_| Event::Degraded(Degradation::Corrupt)));
             events
         }
         Err(error) => {
@@ -304,7 +342,7 @@ fn flush(
                 followed.waiting.clear();
             }
             followed.waiting_since = now;
-            vec![Event::Degraded { reason: reason_of_update(error) }]
+            vec![Event::Degraded(of_update(error))]
         }
     }
 }
@@ -322,16 +360,16 @@ fn learn<T>(
     changed.into_iter().chain(resolved.map(Event::Resolved)).collect()
 }
 
-fn reason_of_read(error: ReadError) -> &'static str {
+fn of_read(error: ReadError) -> Degradation {
     match error {
-        ReadError::Corrupt(_) => "corrupt",
-        ReadError::Store(_) => "store",
+        ReadError::Corrupt(_) => Degradation::Corrupt,
+        ReadError::Store(_) => Degradation::Store,
     }
 }
 
-fn reason_of_update(error: UpdateError) -> &'static str {
+fn of_update(error: UpdateError) -> Degradation {
     match error {
-        UpdateError::Contended => "contended",
-        UpdateError::Store(_) => "store",
+        UpdateError::Contended => Degradation::Contended,
+        UpdateError::Store(_) => Degradation::Store,
     }
 }

@@ -1,5 +1,6 @@
 //! The circuit-breaker plugin: translates callbacks for its core.
 
+#![allow(missing_docs, reason = "the exports are those of the ABI")]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod report;

@@ -15,61 +15,53 @@ pub(crate) struct Report {
 }
 
 struct EndpointReport {
-    transitions: Family<Counter>,
-    state: Family<Gauge>,
+    scope: ScopeReport,
     excluded: Family<Counter>,
-    permits: Family<Counter>,
     all_rejected: Counter,
     unsteered: Counter,
 }
 
 struct GuardReport {
+    scope: ScopeReport,
+    rejected: Family<Counter>,
+}
+
+struct ScopeReport {
+    /// What has a breaker, in words.
     kind: &'static str,
     transitions: Family<Counter>,
     state: Family<Gauge>,
-    rejected: Family<Counter>,
     permits: Family<Counter>,
 }
 
 impl Report {
     pub(crate) fn new(config: &Config) -> Self {
-        let mode = if config.mode == Mode::Shadow { "shadow" } else { "enforce" };
+        let plugin = ("plugin", config.name.as_str());
+        let mode = ("mode", if config.mode == Mode::Shadow { "shadow" } else { "enforce" });
         let endpoints = config.endpoints.as_ref().map(|endpoints| {
-            let plugin = ("plugin", config.name.as_str());
             let scope = [plugin, ("scope", endpoints.scope.name.as_str())];
-            let acting = [plugin, ("mode", mode)];
+            let key = &["cluster", "endpoint"];
             EndpointReport {
-                transitions: Family::new(
-                    "weir_breaker_transitions_total",
-                    &scope,
-                    &["cluster", "endpoint", "to"],
-                ),
-                state: Family::new("weir_breaker_state", &scope, &["cluster", "endpoint"]),
-                excluded: Family::new(
-                    "weir_breaker_excluded_total",
-                    &acting,
-                    &["cluster", "endpoint"],
-                ),
-                permits: Family::new("weir_breaker_permits_total", &scope, &["outcome"]),
-                all_rejected: Counter::new("weir_breaker_all_rejected_total", &[plugin]),
+                scope: ScopeReport::new("endpoint", &scope, key, &["cluster", "endpoint", "to"]),
+                excluded: Family::new("weir_breaker_excluded_total", &[plugin, mode], key),
+                all_rejected: Counter::new("weir_breaker_all_rejected_total", &[plugin, mode]),
                 unsteered: Counter::new("weir_breaker_unsteered_total", &[plugin]),
             }
         });
         let guard = config.guard.as_ref().map(|guard| {
-            let plugin = ("plugin", config.name.as_str());
-            let scope = [plugin, ("scope", guard.scope.name.as_str())];
-            let acting = [scope[0], scope[1], ("mode", mode)];
-            let (kind, key, key_and_to): (_, &'static [_], &'static [_]) = match guard.by {
-                GuardedBy::Route => ("route", &["route"], &["route", "to"]),
-                GuardedBy::Cluster => ("cluster", &["cluster"], &["cluster", "to"]),
+            let name = ("scope", guard.scope.name.as_str());
+            let scope = [plugin, name];
+            let (scope, key): (_, &'static [_]) = match guard.by {
+                GuardedBy::Route => {
+                    (ScopeReport::new("route", &scope, &["route"], &["route", "to"]), &["route"])
+                }
+                GuardedBy::Cluster => (
+                    ScopeReport::new("cluster", &scope, &["cluster"], &["cluster", "to"]),
+                    &["cluster"],
+                ),
             };
-            GuardReport {
-                kind,
-                transitions: Family::new("weir_breaker_transitions_total", &scope, key_and_to),
-                state: Family::new("weir_breaker_state", &scope, key),
-                rejected: Family::new("weir_breaker_rejected_total", &acting, key),
-                permits: Family::new("weir_breaker_permits_total", &scope, &["outcome"]),
-            }
+            let rejected = Family::new("weir_breaker_rejected_total", &[plugin, name, mode], key);
+            GuardReport { scope, rejected }
         });
         Self { degraded: Degraded::new(&config.name), endpoints, guard }
     }
@@ -95,7 +87,9 @@ impl Report {
                 for excluded in &selection.excluded {
                     endpoints.excluded.with(&[cluster, &excluded.to_string()]).add(1);
                 }
-                endpoints.all_rejected.add(u64::from(selection.all_rejected));
+                if selection.all_rejected {
+                    endpoints.all_rejected.add(1);
+                }
                 let probed = exchange.and_then(Exchange::probed);
                 access_log(&selection.excluded, selection.all_rejected, probed);
             }
@@ -105,46 +99,51 @@ impl Report {
 
     /// Events of endpoints, and of what is guarded.
     pub(crate) fn events(&self, (of_endpoints, of_guarded): (Vec<Event>, Vec<Event>)) {
-        for event in of_endpoints {
-            let Some(endpoints) = &self.endpoints else { break };
-            match event {
-                Event::Changed { subject, change } => endpoints.changed(&subject, &change),
-                Event::Granted => endpoints.permits.with(&["granted"]).add(1),
-                Event::Resolved(tally) => resolved(&endpoints.permits, tally),
-                Event::Degraded { reason } => self.step_aside(reason),
-            }
-        }
-        for event in of_guarded {
-            let Some(guard) = &self.guard else { break };
-            match event {
-                Event::Changed { subject, change } => guard.changed(&subject, &change),
-                Event::Granted => guard.permits.with(&["granted"]).add(1),
-                Event::Resolved(tally) => resolved(&guard.permits, tally),
-                Event::Degraded { reason } => self.step_aside(reason),
+        let endpoints = self.endpoints.as_ref().map(|endpoints| &endpoints.scope);
+        let guard = self.guard.as_ref().map(|guard| &guard.scope);
+        for (scope, events) in [(endpoints, of_endpoints), (guard, of_guarded)] {
+            let Some(scope) = scope else { continue };
+            for event in events {
+                match event {
+                    Event::Changed { subject, change } => scope.changed(&subject, &change),
+                    Event::Granted => scope.permits.with(&["granted"]).add(1),
+                    Event::Resolved(tally) => resolved(&scope.permits, tally),
+                    Event::Degraded(why) => self.degraded.note(why.label(), why.consequence()),
+                }
             }
         }
     }
-
-    fn step_aside(&self, reason: &'static str) {
-        self.degraded.note(reason, "a breaker's record was not read or not written");
-    }
 }
 
-impl EndpointReport {
-    fn changed(&self, subject: &Subject, change: &Change) {
-        let Some(endpoint) = subject.endpoint else { return };
-        let text = endpoint.to_string();
-        self.transitions.with(&[&subject.name, &text, change.to.label()]).add(1);
-        self.state.with(&[&subject.name, &text]).set(gauge(change.to));
-        say(change, format_args!("endpoint {endpoint} of {}", subject.name));
+impl ScopeReport {
+    fn new(
+        kind: &'static str,
+        fixed: &[(&'static str, &str)],
+        key: &'static [&'static str],
+        key_and_to: &'static [&'static str],
+    ) -> Self {
+        Self {
+            kind,
+            transitions: Family::new("weir_breaker_transitions_total", fixed, key_and_to),
+            state: Family::new("weir_breaker_state", fixed, key),
+            permits: Family::new("weir_breaker_permits_total", fixed, &["outcome"]),
+        }
     }
-}
 
-impl GuardReport {
     fn changed(&self, subject: &Subject, change: &Change) {
-        self.transitions.with(&[&subject.name, change.to.label()]).add(1);
-        self.state.with(&[&subject.name]).set(gauge(change.to));
-        say(change, format_args!("{} {}", self.kind, subject.name));
+        let to = change.to.label();
+        match subject.endpoint.map(|endpoint| endpoint.to_string()) {
+            Some(endpoint) => {
+                self.transitions.with(&[&subject.name, &endpoint, to]).add(1);
+                self.state.with(&[&subject.name, &endpoint]).set(gauge(change.to));
+                say(change, format_args!("{} {endpoint} of {}", self.kind, subject.name));
+            }
+            None => {
+                self.transitions.with(&[&subject.name, to]).add(1);
+                self.state.with(&[&subject.name]).set(gauge(change.to));
+                say(change, format_args!("{} {}", self.kind, subject.name));
+            }
+        }
     }
 }
 
