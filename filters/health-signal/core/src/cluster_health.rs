@@ -7,12 +7,11 @@
 use crate::config::{Active, Cluster};
 use crate::passive::is_fresh;
 use crate::{
-    ActiveTrack, Answer, DecidedBy, ErrorRatio, Evidence, Opinions, Origin, PassiveTrack,
-    PollFailure, Schedule, fuse, healthz,
+    ActiveTrack, Answer, DecidedBy, EndpointMap, ErrorRatio, Evidence, Opinions, Origin,
+    PassiveTrack, PollFailure, Schedule, fuse, healthz,
 };
 use core::time::Duration;
 use shared_state::{Endpoint, EndpointHealth, HealthState, UnixNanos};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// How often a record is written although nothing in it has changed, so that readers can tell a
@@ -30,7 +29,7 @@ const MAX_POLLS_PER_TICK: usize = 32;
 #[derive(Debug)]
 pub struct ClusterHealth {
     config: Rc<Cluster>,
-    rows: BTreeMap<Endpoint, Row>,
+    rows: EndpointMap<Row>,
     /// Answers of this cluster name their endpoint: an upstream instance is there.
     named: bool,
     /// When an answer last came from the endpoint that was asked.
@@ -104,7 +103,7 @@ pub struct Publication {
 impl ClusterHealth {
     /// Without endpoints.
     pub fn new(config: Rc<Cluster>) -> Self {
-        Self { config, rows: BTreeMap::new(), named: false, steered_at: UnixNanos::ZERO }
+        Self { config, rows: EndpointMap::default(), named: false, steered_at: UnixNanos::ZERO }
     }
 
     /// Takes the list of members. `prior` gives the record that a former leader left of a new
@@ -119,16 +118,16 @@ impl ClusterHealth {
         let mut former = core::mem::take(&mut self.rows);
         for endpoint in members {
             let row = former
-                .remove(&endpoint)
+                .remove(endpoint)
                 .unwrap_or_else(|| Row::new(&self.config, prior(endpoint), now, draw()));
-            self.rows.insert(endpoint, row);
+            self.rows.get_or_insert_with(endpoint, || row);
         }
-        former.into_keys().collect()
+        former.iter().map(|(endpoint, _)| endpoint).collect()
     }
 
     /// Takes what the workers have seen by now.
-    pub fn absorb(&mut self, mut evidence: BTreeMap<Endpoint, Evidence>, now: UnixNanos) {
-        for (endpoint, row) in &mut self.rows {
+    pub fn absorb(&mut self, mut evidence: EndpointMap<Evidence>, now: UnixNanos) {
+        for (endpoint, row) in self.rows.iter_mut() {
             row.evidence = evidence.remove(endpoint).unwrap_or_default();
             row.errors.add(row.evidence.succeeded, row.evidence.failed, now);
             if self.config.passive.enabled {
@@ -148,13 +147,13 @@ impl ClusterHealth {
                 })
         };
         let due = self.rows.iter().filter(|(_, row)| is_due(row));
-        due.map(|(endpoint, _)| *endpoint).take(MAX_POLLS_PER_TICK).collect()
+        due.map(|(endpoint, _)| endpoint).take(MAX_POLLS_PER_TICK).collect()
     }
 
     /// A poll of `endpoint` was sent under the host's number `token`, or refused by the host.
     pub fn sent(&mut self, endpoint: Endpoint, token: Option<u32>, now: UnixNanos, draw: u64) {
         let Some(active) = &self.config.active else { return };
-        let Some(row) = self.rows.get_mut(&endpoint) else { return };
+        let Some(row) = self.rows.get_mut(endpoint) else { return };
         row.poll = token.map(|token| Poll { token, sent_at: now });
         row.schedule = Some(Schedule::after(now, active.interval, active.jitter_percent, draw));
     }
@@ -170,7 +169,7 @@ impl ClusterHealth {
         self.named |= answer.served.is_some();
         let config = Rc::clone(&self.config);
         let Some(active) = &config.active else { return PollOutcome::Late };
-        let Some(row) = self.rows.get_mut(&endpoint) else { return PollOutcome::Late };
+        let Some(row) = self.rows.get_mut(endpoint) else { return PollOutcome::Late };
         if row.poll.is_none_or(|poll| poll.token != token) {
             return PollOutcome::Late;
         }
@@ -195,7 +194,7 @@ impl ClusterHealth {
         let Some(active) = &config.active else { return Vec::new() };
         let patience = active.timeout.saturating_add(GRACE);
         let mut lost = Vec::new();
-        for (endpoint, row) in &mut self.rows {
+        for (endpoint, row) in self.rows.iter_mut() {
             let Some(poll) = row.poll else { continue };
             if poll.sent_at > now {
                 // The clock stepped back: how long it has been is unknown.
@@ -203,7 +202,7 @@ impl ClusterHealth {
             } else if now.since(poll.sent_at) > patience {
                 row.poll = None;
                 row.take_poll(Err(PollFailure::Timeout), active, now);
-                lost.push(*endpoint);
+                lost.push(endpoint);
             }
         }
         lost
@@ -221,12 +220,12 @@ impl ClusterHealth {
     pub fn publications(&mut self, now: UnixNanos) -> Vec<Publication> {
         let config = Rc::clone(&self.config);
         let rows = self.rows.iter_mut();
-        rows.filter_map(|(endpoint, row)| row.publication(*endpoint, &config, now)).collect()
+        rows.filter_map(|(endpoint, row)| row.publication(endpoint, &config, now)).collect()
     }
 
     /// The record of `endpoint` could not be written: it is due again.
     pub fn publication_failed(&mut self, endpoint: Endpoint) {
-        if let Some(row) = self.rows.get_mut(&endpoint) {
+        if let Some(row) = self.rows.get_mut(endpoint) {
             row.published = None;
         }
     }

@@ -42,16 +42,22 @@ fn poll(table: &mut ClusterHealth, secs: u64, answer: &Answer<'_>) -> PollOutcom
 
 fn state(table: &mut ClusterHealth, secs: u64) -> &'static str {
     table.publications(at(secs));
-    table.rows[&endpoint(1)].state.name()
+    table.rows.get(endpoint(1)).unwrap().state.name()
 }
 
-fn failing(run: u32, secs: u64) -> BTreeMap<Endpoint, Evidence> {
+fn only(evidence: Evidence) -> EndpointMap<Evidence> {
+    let mut map = EndpointMap::default();
+    map.get_or_insert_with(endpoint(1), || evidence);
+    map
+}
+
+fn failing(run: u32, secs: u64) -> EndpointMap<Evidence> {
     let evidence =
         Evidence { consecutive_failures: run, last_failure: at(secs), ..Evidence::default() };
-    [(endpoint(1), evidence)].into()
+    only(evidence)
 }
 
-fn answering(secs: u64) -> BTreeMap<Endpoint, Evidence> {
+fn answering(secs: u64) -> EndpointMap<Evidence> {
     let evidence = Evidence {
         succeeded: 1,
         last_success: at(secs),
@@ -59,7 +65,7 @@ fn answering(secs: u64) -> BTreeMap<Endpoint, Evidence> {
         in_flight: 2,
         ..Evidence::default()
     };
-    [(endpoint(1), evidence)].into()
+    only(evidence)
 }
 
 #[test]
@@ -161,7 +167,7 @@ fn a_load_report_is_kept_until_it_is_stale() {
     let mut table = passive();
     let report = LoadReport { received_at: at(100), rps: 5.0, ..LoadReport::default() };
     let evidence = Evidence { report: Some(report.clone()), ..Evidence::default() };
-    let evidence = BTreeMap::from([(endpoint(1), evidence)]);
+    let evidence = only(evidence);
     table.absorb(evidence.clone(), at(100));
     assert_eq!(table.publications(at(280))[0].record.report, Some(report));
     table.absorb(evidence, at(281));

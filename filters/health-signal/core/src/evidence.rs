@@ -1,7 +1,7 @@
 //! What all workers together have seen of an endpoint.
 
-use shared_state::{Endpoint, LoadReport, UnixNanos, WorkerReport};
-use std::collections::BTreeMap;
+use crate::EndpointMap;
+use shared_state::{LoadReport, UnixNanos, WorkerEntry, WorkerReport};
 
 /// The sum of the workers' entries for one endpoint.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,13 +29,36 @@ pub struct Evidence {
 /// Failures in a row are the sum over the workers whose last failure is younger than the newest
 /// success of all. A worker's own run may have begun before that success: then it counts in full,
 /// because so many failures in a row, as one worker saw them, are reason enough.
-pub fn merge<'a>(
-    reports: impl Iterator<Item = &'a WorkerReport> + Clone,
-) -> BTreeMap<Endpoint, Evidence> {
-    let mut merged: BTreeMap<Endpoint, Evidence> = BTreeMap::new();
-    let entries = || reports.clone().flat_map(|report| &report.entries);
+pub fn merge(reports: &[WorkerReport]) -> EndpointMap<Evidence> {
+    let mut merged: EndpointMap<Sum> = EndpointMap::default();
+    let entries = || reports.iter().flat_map(|report| &report.entries);
     for entry in entries() {
-        let sum = merged.entry(entry.endpoint).or_default();
+        if let Some(sum) = merged.get_or_insert_with(entry.endpoint, Sum::default) {
+            sum.add(entry);
+        }
+    }
+    // The newest success of all is known only now.
+    for entry in entries() {
+        if let Some(Sum { evidence, .. }) = merged.get_mut(entry.endpoint)
+            && entry.last_failure > evidence.last_success
+        {
+            evidence.consecutive_failures =
+                evidence.consecutive_failures.saturating_add(entry.consecutive_failures);
+        }
+    }
+    merged.map(Sum::evidence)
+}
+
+#[derive(Default)]
+struct Sum {
+    evidence: Evidence,
+    latency_us: u64,
+    latencies: u64,
+}
+
+impl Sum {
+    fn add(&mut self, entry: &WorkerEntry) {
+        let sum = &mut self.evidence;
         sum.in_flight = sum.in_flight.saturating_add(entry.in_flight);
         sum.succeeded = sum.succeeded.saturating_add(entry.succeeded);
         sum.failed = sum.failed.saturating_add(entry.failed);
@@ -45,32 +68,22 @@ pub fn merge<'a>(
         if received(&entry.report) > received(&sum.report) {
             sum.report.clone_from(&entry.report);
         }
-    }
-    let mut latencies: BTreeMap<Endpoint, (u64, u64)> = BTreeMap::new();
-    for entry in entries() {
-        let Some(sum) = merged.get_mut(&entry.endpoint) else { continue };
-        if entry.last_failure > sum.last_success {
-            sum.consecutive_failures =
-                sum.consecutive_failures.saturating_add(entry.consecutive_failures);
-        }
         if entry.latency_us > 0 {
-            let (total, count) = latencies.entry(entry.endpoint).or_default();
-            *total = total.saturating_add(u64::from(entry.latency_us));
-            *count += 1;
+            self.latency_us = self.latency_us.saturating_add(u64::from(entry.latency_us));
+            self.latencies += 1;
         }
     }
-    for (endpoint, (total, count)) in latencies {
-        if let Some(sum) = merged.get_mut(&endpoint) {
-            sum.latency_us = u32::try_from(total / count).unwrap_or(u32::MAX);
-        }
+
+    fn evidence(self) -> Evidence {
+        let mean = self.latency_us.checked_div(self.latencies).unwrap_or(0);
+        Evidence { latency_us: u32::try_from(mean).unwrap_or(u32::MAX), ..self.evidence }
     }
-    merged
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared_state::WorkerEntry;
+    use shared_state::Endpoint;
 
     fn endpoint() -> Endpoint {
         "10.0.0.1:80".parse().unwrap()
@@ -91,12 +104,12 @@ mod tests {
     }
 
     fn sum(reports: &[WorkerReport]) -> Evidence {
-        merge(reports.iter()).remove(&endpoint()).unwrap()
+        merge(reports).remove(endpoint()).unwrap()
     }
 
     #[test]
     fn no_report_is_no_evidence() {
-        assert!(merge([].iter()).is_empty());
+        assert!(merge(&[]).is_empty());
     }
 
     #[test]

@@ -3,10 +3,9 @@
 //! The request path touches memory of this VM only. The tick turns it into one record that no one
 //! else writes, and tells which addresses were seen, for the cluster's list of members.
 
-use crate::{FailureKind, Latency, Outcome};
+use crate::{EndpointMap, FailureKind, Latency, Outcome};
 use core::time::Duration;
 use shared_state::{Endpoint, LoadReport, MAX_MEMBERS, UnixNanos, WorkerEntry, WorkerReport};
-use std::collections::BTreeMap;
 
 /// After how long without an attempt an endpoint is forgotten, and its place free for another.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
@@ -20,7 +19,7 @@ const HASTE_INTERVAL: Duration = Duration::from_millis(50);
 /// A worker's tracks, one an endpoint.
 #[derive(Debug, Default)]
 pub struct Observer {
-    tracks: BTreeMap<Endpoint, Track>,
+    tracks: EndpointMap<Track>,
     changed: bool,
     failed: bool,
     reported_at: UnixNanos,
@@ -114,7 +113,7 @@ impl Observer {
         self.failed = false;
         self.reported_at = now;
         self.reported_as = owner;
-        let entries = self.tracks.values().map(|track| track.entry.clone()).collect();
+        let entries = self.tracks.iter().map(|(_, track)| track.entry.clone()).collect();
         Some(WorkerReport { owner, written_at: now, entries })
     }
 
@@ -133,32 +132,32 @@ impl Observer {
         for (endpoint, track) in self.tracks.iter_mut().filter(|(_, track)| due(track)) {
             track.sighted_at = Some(now);
             track.sighted = false;
-            list.push(*endpoint);
+            list.push(endpoint);
         }
         list
     }
 
     fn track(&mut self, endpoint: Endpoint, now: UnixNanos) -> Option<&mut Track> {
         let full = self.tracks.len() >= usize::from(MAX_MEMBERS);
-        if full && !self.tracks.contains_key(&endpoint) {
+        if full && self.tracks.get(endpoint).is_none() {
             self.forget(now);
             if self.tracks.len() >= usize::from(MAX_MEMBERS) {
                 return None;
             }
         }
-        let track = self.tracks.entry(endpoint).or_insert_with(|| Track {
+        let track = self.tracks.get_or_insert_with(endpoint, || Track {
             entry: WorkerEntry::new(endpoint),
             latency: Latency::default(),
             tried_at: now,
             sighted_at: None,
             sighted: false,
-        });
+        })?;
         track.tried_at = now;
         Some(track)
     }
 
     fn forget(&mut self, now: UnixNanos) {
-        self.tracks.retain(|_, track| {
+        self.tracks.retain(|track| {
             track.entry.in_flight > 0 || now.since(track.tried_at) < FORGOTTEN_AFTER
         });
     }
@@ -275,7 +274,7 @@ mod tests {
         }
         assert_eq!(observer.tracks.len(), usize::from(MAX_MEMBERS));
         observer.outcome(endpoint(9999), Outcome::Success, at(601));
-        let kept: Vec<_> = observer.tracks.keys().copied().collect();
+        let kept: Vec<_> = observer.tracks.iter().map(|(endpoint, _)| endpoint).collect();
         assert_eq!(kept, [endpoint(1), endpoint(9999)], "in flight is not idle");
     }
 }

@@ -27,6 +27,9 @@ pub enum FailureKind {
     Timeout,
     /// An answer cut off, or none at all.
     Reset,
+    /// The attempt ended without an answer, and nothing says why: a timeout of this attempt or a
+    /// reset. All that an upstream filter can tell.
+    NoAnswer,
     /// An answer with a status that counts as a failure.
     Status,
 }
@@ -38,6 +41,7 @@ impl FailureKind {
             Self::Connect => "connect",
             Self::Timeout => "timeout",
             Self::Reset => "reset",
+            Self::NoAnswer => "no_answer",
             Self::Status => "status",
         }
     }
@@ -54,6 +58,9 @@ pub struct Attempt {
     pub flags: u64,
     /// The connection failed, as an upstream filter is told.
     pub transport_failed: bool,
+    /// There was a connection, and the attempt ended before its answer did. Only an upstream
+    /// filter looks: downstream, flags say it.
+    pub cut_off: bool,
 }
 
 const UPSTREAM_REQUEST_TIMEOUT: u64 = 0x4;
@@ -98,6 +105,10 @@ impl Attempt {
         } else if self.transport_failed {
             let before_answer = self.status.is_none();
             let kind = if before_answer { FailureKind::Connect } else { FailureKind::Reset };
+            Outcome::Failure(kind)
+        } else if self.cut_off {
+            let before_answer = self.status.is_none();
+            let kind = if before_answer { FailureKind::NoAnswer } else { FailureKind::Reset };
             Outcome::Failure(kind)
         } else {
             self.answered(failures)
@@ -172,6 +183,15 @@ mod tests {
             |status| outcome(Attempt { status, transport_failed: true, ..Attempt::default() });
         assert_eq!(failed(None), Outcome::Failure(FailureKind::Connect));
         assert_eq!(failed(Some(200)), Outcome::Failure(FailureKind::Reset));
+    }
+
+    #[test]
+    fn an_attempt_that_was_cut_off_failed_unless_the_client_left() {
+        let cut =
+            |status, flags| outcome(Attempt { status, flags, cut_off: true, ..Attempt::default() });
+        assert_eq!(cut(None, 0), Outcome::Failure(FailureKind::NoAnswer));
+        assert_eq!(cut(Some(200), 0), Outcome::Failure(FailureKind::Reset));
+        assert_eq!(cut(None, 0x4000), Outcome::Neutral);
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! The text form: a comma-separated list of `name=value`, or `name:value` as older servers write.
 
 use super::{Draft, Refusal};
-use std::collections::BTreeSet;
 
 pub(super) fn read(text: &str, draft: &mut Draft) -> Result<(), Refusal> {
-    let mut seen = BTreeSet::new();
+    let mut names = Vec::new();
     for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
         let (name, value) = entry.split_once(['=', ':']).ok_or(Refusal::NoValue)?;
         let value = value.trim_start();
@@ -14,12 +13,12 @@ pub(super) fn read(text: &str, draft: &mut Draft) -> Result<(), Refusal> {
         if value.is_empty() {
             return Err(Refusal::NoValue);
         }
-        if !seen.insert(name) {
-            return Err(Refusal::Duplicate);
-        }
         draft.set(name, value.parse().map_err(|_| Refusal::NotANumber)?)?;
+        names.push(name);
     }
-    Ok(())
+    names.sort_unstable();
+    let repeated = names.array_windows().any(|[one, next]| one == next);
+    if repeated { Err(Refusal::Duplicate) } else { Ok(()) }
 }
 
 #[cfg(test)]

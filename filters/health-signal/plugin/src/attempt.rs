@@ -1,0 +1,145 @@
+//! The upstream instance's stream: one attempt at one endpoint.
+//!
+//! Envoy never calls `on_log` here; every attempt ends with `on_done`, answered or not. What tells
+//! the ends apart was measured on Envoy 1.40: a refused connection leaves a transport failure
+//! reason; a client that left leaves its flag, because this stream's `response.flags` are the
+//! request's; a timeout of the attempt and a reset leave nothing but an answer that has no end.
+
+use crate::shared::{Shared, Watched};
+use health_signal_core::{Attempt, Outcome, SERVED_HEADER};
+use plugin_kit::headers::{self, Map};
+use plugin_kit::property;
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+use shared_state::{Endpoint, UnixNanos};
+use std::rc::Rc;
+
+pub(crate) struct AttemptContext {
+    shared: Rc<Shared>,
+    tried: Option<Tried>,
+}
+
+struct Tried {
+    cluster: Rc<Watched>,
+    endpoint: Endpoint,
+    began_at: UnixNanos,
+    answered_at: Option<UnixNanos>,
+    /// The answer has come to its end.
+    is_whole: bool,
+    attempt: Attempt,
+    /// A poll of ours is judged by whoever sent it.
+    is_poll: bool,
+}
+
+impl AttemptContext {
+    pub(crate) fn new(shared: Rc<Shared>) -> Self {
+        Self { shared, tried: None }
+    }
+
+    fn begin(&self) -> Option<Tried> {
+        let endpoint = property::upstream_address()?;
+        let cluster = self.shared.watch(&property::cluster_name()?)?;
+        let now = plugin_kit::now();
+        let is_poll = cluster.config.active.as_ref().is_some_and(|active| {
+            headers::get(Map::Request, ":path").is_some_and(|path| path == active.path)
+        });
+        if !is_poll {
+            let mut observer = cluster.observer.borrow_mut();
+            observer.sighted(endpoint, now);
+            observer.began(endpoint, now);
+        }
+        Some(Tried {
+            cluster,
+            endpoint,
+            began_at: now,
+            answered_at: None,
+            is_whole: false,
+            attempt: Attempt::default(),
+            is_poll,
+        })
+    }
+}
+
+impl Tried {
+    fn answered(&mut self, end_of_stream: bool, enforces: bool) {
+        if enforces {
+            headers::set(Map::Response, SERVED_HEADER, &self.endpoint.to_string());
+        }
+        if self.is_poll {
+            return;
+        }
+        let code = |name| headers::get(Map::Response, name);
+        self.answered_at = Some(plugin_kit::now());
+        self.is_whole = end_of_stream;
+        self.attempt.status = code(":status").and_then(|status| status.parse().ok());
+        if end_of_stream {
+            self.attempt.grpc_status = code("grpc-status").and_then(|code| code.parse().ok());
+        }
+    }
+
+    /// What the attempt says, once, when it is over.
+    fn conclude(self, shared: &Shared) {
+        if self.is_poll {
+            return;
+        }
+        let Self { cluster, endpoint, began_at, .. } = &self;
+        let now = plugin_kit::now();
+        let mut attempt = self.attempt;
+        if !self.is_whole {
+            let pooled = ["upstream", "cx_pool_ready_duration"];
+            attempt.flags = property::response_flags();
+            attempt.transport_failed = property::upstream_failure_reason().is_some();
+            attempt.cut_off = property::bytes(&pooled).is_some();
+        }
+        let outcome = attempt.outcome(&cluster.config.passive.failure_statuses);
+        {
+            let mut observer = cluster.observer.borrow_mut();
+            observer.ended(*endpoint, now);
+            if let (Outcome::Success, Some(at)) = (outcome, self.answered_at) {
+                observer.latency(*endpoint, at.since(*began_at), now);
+            }
+        }
+        shared.observe(cluster, *endpoint, outcome, now);
+    }
+}
+
+impl Context for AttemptContext {
+    fn on_done(&mut self) -> bool {
+        if let Some(tried) = self.tried.take() {
+            tried.conclude(&self.shared);
+        }
+        true
+    }
+}
+
+impl HttpContext for AttemptContext {
+    fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
+        if self.shared.is_on() {
+            self.tried = self.begin();
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_headers(&mut self, _num_headers: usize, end_of_stream: bool) -> Action {
+        if let Some(tried) = &mut self.tried {
+            tried.answered(end_of_stream, self.shared.enforces());
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_body(&mut self, _body_size: usize, end_of_stream: bool) -> Action {
+        if let Some(tried) = &mut self.tried {
+            tried.is_whole = end_of_stream;
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_trailers(&mut self, _num_trailers: usize) -> Action {
+        if let Some(tried) = &mut self.tried {
+            tried.is_whole = true;
+            let code = headers::get(Map::ResponseTrailers, "grpc-status");
+            tried.attempt.grpc_status = code.and_then(|code| code.parse().ok());
+        }
+        Action::Continue
+    }
+}

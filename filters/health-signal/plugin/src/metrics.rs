@@ -1,0 +1,87 @@
+//! The module's metrics, by the names of its README.
+
+use plugin_kit::metrics::{Counter, Family, Gauge};
+use shared_state::{Endpoint, EndpointHealth, HealthState};
+
+pub(crate) struct Metrics {
+    health: Family<Gauge>,
+    in_flight: Family<Gauge>,
+    latency_us: Family<Gauge>,
+    queue_depth: Family<Gauge>,
+    leader: Family<Gauge>,
+    polls: Family<Counter>,
+    attempt_failures: Family<Counter>,
+    pub(crate) orca_accepted: Counter,
+    pub(crate) orca_rejected: Counter,
+    pub(crate) orca_ignored: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn new(plugin: &str) -> Self {
+        let fixed = [("plugin", plugin)];
+        let endpoint = |name| Family::new(name, &fixed, &["cluster", "endpoint"]);
+        let report = |outcome| {
+            let labels = [("plugin", plugin), ("outcome", outcome)];
+            Counter::new("weir_orca_reports_total", &labels)
+        };
+        Self {
+            health: endpoint("weir_endpoint_health"),
+            in_flight: endpoint("weir_endpoint_in_flight"),
+            latency_us: endpoint("weir_endpoint_latency_us"),
+            queue_depth: endpoint("weir_endpoint_queue_depth"),
+            leader: Family::new("weir_leader", &fixed, &["cluster"]),
+            polls: Family::new("weir_polls_total", &fixed, &["cluster", "outcome"]),
+            attempt_failures: Family::new(
+                "weir_attempt_failures_total",
+                &fixed,
+                &["cluster", "kind"],
+            ),
+            orca_accepted: report("accepted"),
+            orca_rejected: report("rejected"),
+            orca_ignored: Counter::new("weir_orca_ignored_metrics_total", &fixed),
+        }
+    }
+
+    pub(crate) fn endpoint(&self, cluster: &str, endpoint: Endpoint, record: &EndpointHealth) {
+        let endpoint = endpoint.to_string();
+        let labels = [cluster, endpoint.as_str()];
+        self.health.with(&labels).set(number(record.state));
+        self.in_flight.with(&labels).set(record.in_flight.into());
+        self.latency_us.with(&labels).set(record.latency_us.into());
+        if let Some(depth) = record.queue_depth {
+            self.queue_depth.with(&labels).set(depth.into());
+        }
+    }
+
+    /// An endpoint left the cluster. The host cannot forget a metric: unknown is what remains.
+    pub(crate) fn endpoint_left(&self, cluster: &str, endpoint: Endpoint) {
+        let endpoint = endpoint.to_string();
+        let labels = [cluster, endpoint.as_str()];
+        for gauge in [&self.health, &self.in_flight, &self.latency_us] {
+            gauge.with(&labels).set(0);
+        }
+    }
+
+    pub(crate) fn leads(&self, cluster: &str, leads: bool) {
+        self.leader.with(&[cluster]).set(leads.into());
+    }
+
+    pub(crate) fn poll(&self, cluster: &str, outcome: &str) {
+        self.polls.with(&[cluster, outcome]).add(1);
+    }
+
+    pub(crate) fn attempt_failed(&self, cluster: &str, kind: &str) {
+        self.attempt_failures.with(&[cluster, kind]).add(1);
+    }
+}
+
+/// As dashboards read it: the better, the higher.
+fn number(state: HealthState) -> u64 {
+    match state {
+        HealthState::Unknown => 0,
+        HealthState::Down => 1,
+        HealthState::Unready => 2,
+        HealthState::Degraded => 3,
+        HealthState::Healthy => 4,
+    }
+}

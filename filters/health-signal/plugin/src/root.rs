@@ -1,0 +1,107 @@
+//! The root context: configuration, ticks, answers to polls.
+
+use crate::attempt::AttemptContext;
+use crate::leader::{Leader, Sent};
+use crate::shared::Shared;
+use crate::stream::Stream;
+use crate::worker::{self, Slot};
+use health_signal_core::Config;
+use health_signal_core::config::Position;
+use plugin_kit::Draws;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+use shared_state::UnixNanos;
+use std::rc::Rc;
+
+pub(crate) struct Root {
+    id: u32,
+    shared: Option<Rc<Shared>>,
+    slot: Slot,
+    leaders: Vec<Leader>,
+    sent: Vec<Sent>,
+    draws: Option<Draws>,
+}
+
+impl Root {
+    pub(crate) fn new(id: u32) -> Self {
+        Self {
+            id,
+            shared: None,
+            slot: Slot::default(),
+            leaders: Vec::new(),
+            sent: Vec::new(),
+            draws: None,
+        }
+    }
+
+    fn lead(&mut self, shared: &Shared, now: UnixNanos) {
+        let Some(slot) = shared.slot.get() else { return };
+        let salt = slot.owner ^ (u64::from(self.id) << 32);
+        let draws = self.draws.get_or_insert_with(|| Draws::new(now, salt));
+        for cluster in shared.clusters() {
+            if !self.leaders.iter().any(|leader| leader.is_of(&cluster)) {
+                self.leaders.push(Leader::new(cluster));
+            }
+        }
+        for leader in &mut self.leaders {
+            self.sent.extend(leader.tick(shared, slot, draws, now));
+        }
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(
+        &mut self,
+        token: u32,
+        num_headers: usize,
+        _body_size: usize,
+        _num_trailers: usize,
+    ) {
+        let Some(shared) = self.shared.clone() else { return };
+        let Some(at) = self.sent.iter().position(|sent| sent.token == token) else { return };
+        let sent = self.sent.swap_remove(at);
+        if let Some(leader) = self.leaders.iter_mut().find(|leader| leader.is_of(&sent.cluster)) {
+            leader.answer(&shared, &sent, num_headers, plugin_kit::now());
+        }
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        let Some(config) = plugin_kit::configure(Config::from_json, |config| &config.name) else {
+            return false;
+        };
+        let shared = Shared::new(config);
+        if shared.is_on() {
+            plugin_kit::set_tick_period(shared.config.publish_interval);
+        }
+        self.leaders.clear();
+        self.shared = Some(Rc::new(shared));
+        true
+    }
+
+    fn on_tick(&mut self) {
+        let Some(shared) = self.shared.clone().filter(|shared| shared.is_on()) else { return };
+        let now = plugin_kit::now();
+        self.slot.keep(&shared, now);
+        for cluster in shared.clusters() {
+            worker::report(&shared, &cluster, now);
+            worker::sightings(&shared, &cluster, now);
+        }
+        if shared.config.position == Position::Downstream {
+            self.lead(&shared, now);
+        }
+    }
+
+    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
+        let shared = Rc::clone(self.shared.as_ref()?);
+        Some(match shared.config.position {
+            Position::Downstream => Box::new(Stream::new(shared)),
+            Position::Upstream => Box::new(AttemptContext::new(shared)),
+        })
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}

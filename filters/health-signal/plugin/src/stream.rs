@@ -1,0 +1,147 @@
+//! The downstream instance's stream: one request, as the client sees it.
+
+use crate::shared::{Shared, Watched};
+use health_signal_core::orca::{self, BINARY_HEADER, HEADER};
+use health_signal_core::{Attempt, Outcome, SERVED_HEADER};
+use plugin_kit::headers::{self, Map};
+use plugin_kit::property;
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+use shared_state::{Endpoint, UnixNanos};
+use std::rc::Rc;
+
+pub(crate) struct Stream {
+    shared: Rc<Shared>,
+    began_at: UnixNanos,
+    served: Option<Served>,
+}
+
+/// The endpoint of the last attempt, and what it answered.
+struct Served {
+    cluster: Rc<Watched>,
+    endpoint: Endpoint,
+    answered_at: UnixNanos,
+    attempt: Attempt,
+    /// The upstream instance counts this attempt.
+    counted: bool,
+    rejected: Option<&'static str>,
+}
+
+impl Stream {
+    pub(crate) fn new(shared: Rc<Shared>) -> Self {
+        Self { shared, began_at: UnixNanos::ZERO, served: None }
+    }
+
+    /// The response as the host hands it over. `None` if no endpoint sent it, or none that is
+    /// watched.
+    fn served(&self, end_of_stream: bool) -> Option<Served> {
+        let endpoint = property::upstream_address()?;
+        let cluster = self.shared.watch(&property::cluster_name()?)?;
+        let now = plugin_kit::now();
+        if let Some(named) = headers::get(Map::Response, SERVED_HEADER) {
+            if named.parse() == Ok(endpoint) {
+                cluster.named(now);
+            }
+            if self.shared.enforces() {
+                headers::remove(Map::Response, SERVED_HEADER);
+            }
+        }
+        // A gRPC error without a message is all in the headers.
+        let grpc = if end_of_stream { headers::get(Map::Response, "grpc-status") } else { None };
+        let attempt = Attempt {
+            status: headers::get(Map::Response, ":status").and_then(|s| s.parse().ok()),
+            grpc_status: grpc.and_then(|code| code.parse().ok()),
+            ..Attempt::default()
+        };
+        let counted = cluster.has_upstream_instance(now);
+        let mut served =
+            Served { cluster, endpoint, answered_at: now, attempt, counted, rejected: None };
+        served.take_report(&self.shared, Map::Response, now);
+        Some(served)
+    }
+}
+
+impl Served {
+    /// Takes the load report in `map`, if there is one.
+    fn take_report(&mut self, shared: &Shared, map: Map, now: UnixNanos) {
+        let config = &self.cluster.config.orca;
+        if !config.enabled {
+            return;
+        }
+        let binary = headers::get(map, BINARY_HEADER);
+        let formatted = headers::get(map, HEADER);
+        let report = orca::parse(binary.as_deref(), formatted.as_deref(), config.strict, now);
+        match report {
+            None => return,
+            Some(Ok(accepted)) => {
+                shared.metrics.orca_accepted.add(1);
+                shared.metrics.orca_ignored.add(accepted.ignored.into());
+                let mut observer = self.cluster.observer.borrow_mut();
+                observer.load_report(self.endpoint, accepted.report, now);
+            }
+            Some(Err(refusal)) => {
+                shared.metrics.orca_rejected.add(1);
+                self.rejected = Some(refusal.name());
+            }
+        }
+        if shared.enforces() && config.strip_response_header {
+            headers::remove(map, BINARY_HEADER);
+            headers::remove(map, HEADER);
+        }
+    }
+
+    /// What the attempt says, once, when it is over.
+    fn conclude(&self, shared: &Shared, began_at: UnixNanos) {
+        let Self { cluster, endpoint, answered_at, .. } = self;
+        let attempt = Attempt { flags: property::response_flags(), ..self.attempt };
+        let outcome = attempt.outcome(&cluster.config.passive.failure_statuses);
+        cluster.observer.borrow_mut().sighted(*endpoint, *answered_at);
+        let mut failed = outcome.failure();
+        if !self.counted {
+            if outcome == Outcome::Success && property::attempt_count() <= 1 {
+                let latency = answered_at.since(began_at);
+                cluster.observer.borrow_mut().latency(*endpoint, latency, *answered_at);
+            }
+            failed = shared.observe(cluster, *endpoint, outcome, plugin_kit::now());
+        }
+        let note = match (failed, self.rejected) {
+            (Some(kind), _) => format!("{endpoint} failed={}", kind.name()),
+            (None, Some(reason)) => format!("{endpoint} orca_rejected={reason}"),
+            (None, None) => return,
+        };
+        plugin_kit::set_filter_state("weir.health_signal", &note);
+    }
+}
+
+impl Context for Stream {}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
+        if self.shared.is_on() {
+            self.began_at = plugin_kit::now();
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_headers(&mut self, _num_headers: usize, end_of_stream: bool) -> Action {
+        if self.shared.is_on() {
+            self.served = self.served(end_of_stream);
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_trailers(&mut self, _num_trailers: usize) -> Action {
+        if let Some(served) = &mut self.served {
+            let code = headers::get(Map::ResponseTrailers, "grpc-status");
+            served.attempt.grpc_status = code.and_then(|code| code.parse().ok());
+            served.take_report(&self.shared, Map::ResponseTrailers, plugin_kit::now());
+        }
+        Action::Continue
+    }
+
+    fn on_log(&mut self) {
+        if let Some(served) = self.served.take() {
+            served.conclude(&self.shared, self.began_at);
+        }
+    }
+}
