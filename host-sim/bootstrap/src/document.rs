@@ -11,10 +11,10 @@ pub(crate) fn parse(text: &str) -> Result<Value, Vec<Problem>> {
     let yaml: Result<Yaml, _> = serde_yaml_ng::from_str(text);
     match yaml {
         Ok(yaml) => convert_document(yaml),
-        Err(error) => match serde_json::from_str(text) {
-            Ok(value) => Ok(value),
-            Err(_) => Err(vec![problem(String::new(), format!("not valid YAML: {error}"))]),
-        },
+        Err(error) => {
+            let json = text.contains('\t').then(|| serde_json::from_str(text).ok()).flatten();
+            json.ok_or_else(|| vec![problem(String::new(), format!("not valid YAML: {error}"))])
+        }
     }
 }
 

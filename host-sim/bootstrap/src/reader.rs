@@ -262,11 +262,14 @@ impl<'a> Reader<'a> {
     fn report_unread(&self) {
         let all = schema::fields(self.message);
         let is = |field: &&&str, name: &str| **field == name || schema::json_name(field) == *name;
-        for name in self.fields.keys() {
+        for (name, value) in self.fields {
             if name == "@type" || self.asked.iter().any(|field| is(&field, name)) {
                 continue;
             }
             if let Some(field) = all.iter().find(|field| is(field, name)) {
+                if value.is_null() {
+                    continue;
+                }
                 self.problem(format!("field '{field}' is not simulated by host-sim"));
                 continue;
             }

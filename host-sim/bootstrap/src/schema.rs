@@ -42,16 +42,15 @@ pub(crate) fn nearest<'c>(
     name: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {
-    let plain: Vec<char> =
-        name.chars().filter(|c| *c != '_').flat_map(char::to_lowercase).collect();
+    let letters = |text: &str| -> Vec<char> {
+        text.chars().filter(|c| *c != '_').flat_map(char::to_lowercase).collect()
+    };
+    let plain = letters(name);
     // A third of the letters wrong is another word.
     let limit = (plain.len() / 3).clamp(1, 3);
     candidates
         .into_iter()
-        .map(|candidate| {
-            let letters: Vec<char> = candidate.chars().filter(|c| *c != '_').collect();
-            (distance(&plain, &letters), candidate)
-        })
+        .map(|candidate| (distance(&plain, &letters(candidate)), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min()
         .map(|(_, candidate)| candidate)
