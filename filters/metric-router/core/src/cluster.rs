@@ -110,14 +110,14 @@ impl Cluster {
             return (self.leave(reason), flight);
         }
         let places = self.choose(draw as u32);
-        let mut list = String::with_capacity(places.len() * 22);
-        for place in &places {
-            if let Some(row) = self.table.at(*place) {
-                if !list.is_empty() {
-                    list.push(',');
-                }
-                list.push_str(&row.text);
+        let mut text = String::with_capacity(places.len() * 22);
+        let mut list = Vec::with_capacity(places.len());
+        for row in places.iter().filter_map(|place| self.table.rows().get(*place)) {
+            if !list.is_empty() {
+                text.push(',');
             }
+            text.push_str(&row.text);
+            list.push(row.endpoint);
         }
         let first = places.first().and_then(|place| self.table.at(*place));
         let Some(row) = first else { return (self.leave(Reason::NoEndpoints), flight) };
@@ -125,12 +125,12 @@ impl Cluster {
         let first = row.endpoint;
         if enforced {
             row.in_flight = row.in_flight.saturating_add(1);
-            flight.first = Some(first);
             flight.charged = Some(first);
+            flight.list = list;
         }
         let candidates = self.snapshot.candidates.len();
         let policy = self.config.policy;
-        (Pick::Steer(Steered { first, list, candidates, policy }), flight)
+        (Pick::Steer(Steered { first, list: text, candidates, policy }), flight)
     }
 
     /// Accounts for a response, once: measures the endpoint that served it and learns from it.
@@ -148,14 +148,19 @@ impl Cluster {
         let Some(served) = response.served else { return };
         self.move_charge(flight, served);
         let astray = flight.went_astray(response.served);
-        if !astray && flight.first.is_some() {
+        let hit = flight.is_steered() && !astray;
+        if hit {
             self.steering.confirm();
         }
         // After a retry the time went to several endpoints.
-        let alone = response.attempts <= 1 || !astray && flight.first.is_some();
-        let took = alone.then(|| now.since(flight.started_at));
+        let took = (hit || response.attempts <= 1).then(|| now.since(flight.started_at));
         self.serve(store, served, response.outcome, took, now);
-        if let Some(first) = flight.first
+        for failed in flight.failed_before(&response) {
+            if let Some(row) = self.table.find(failed) {
+                row.measure(Outcome::Failure, None, now, &self.config.least_cost);
+            }
+        }
+        if let Some(first) = flight.first()
             && astray
             && response.attempts == 1
             && !response.edited

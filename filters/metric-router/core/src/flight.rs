@@ -7,8 +7,8 @@ use shared_state::{Endpoint, UnixNanos};
 pub struct Flight {
     /// When the request came.
     pub(crate) started_at: UnixNanos,
-    /// First endpoint of the list that was sent; `None` if the request was not steered.
-    pub(crate) first: Option<Endpoint>,
+    /// The list that was sent, best first; empty if the request was not steered.
+    pub(crate) list: Vec<Endpoint>,
     /// The endpoint that counts this request as in flight.
     pub(crate) charged: Option<Endpoint>,
     /// The response has been accounted for.
@@ -23,19 +23,34 @@ impl Flight {
 
     /// True if the request was sent with a list.
     pub const fn is_steered(&self) -> bool {
-        self.first.is_some()
+        !self.list.is_empty()
     }
 
     /// True if `list`, the steering header as it is now, begins with another endpoint than was
     /// picked. A header that is gone was stripped on the way out, and says nothing.
     pub fn is_edited(&self, list: Option<&str>) -> bool {
         let first = list.and_then(|list| list.split(',').next()).map(|first| first.parse().ok());
-        first.is_some_and(|first| first != self.first)
+        first.is_some_and(|first| first != self.first())
     }
 
     /// True if the request was steered and something else than its first endpoint served it.
     pub fn went_astray(&self, served: Option<Endpoint>) -> bool {
-        self.first.is_some() && served.is_some() && self.first != served
+        self.is_steered() && served.is_some() && self.first() != served
+    }
+
+    pub(crate) fn first(&self) -> Option<Endpoint> {
+        self.list.first().copied()
+    }
+
+    /// Endpoints that failed before the one that served: retries walk the list, so attempt `n` went
+    /// to its `n`th endpoint. Nothing else tells of them: the proxy names the last attempt only.
+    pub(crate) fn failed_before(&self, response: &Response) -> Vec<Endpoint> {
+        let earlier = response.attempts.saturating_sub(1) as usize;
+        if response.edited {
+            return Vec::new();
+        }
+        let earlier = self.list.iter().copied().take(earlier);
+        earlier.filter(|endpoint| Some(*endpoint) != response.served).collect()
     }
 }
 
@@ -90,10 +105,26 @@ mod tests {
 
     #[test]
     fn a_list_that_begins_with_something_else_was_edited() {
-        let flight = Flight { first: "127.0.0.1:1".parse().ok(), ..Flight::default() };
+        let flight = Flight { list: vec!["127.0.0.1:1".parse().unwrap()], ..Flight::default() };
         assert!(!flight.is_edited(Some("127.0.0.1:1,127.0.0.1:2")));
         assert!(flight.is_edited(Some("127.0.0.1:2")) && flight.is_edited(Some("")));
         assert!(!flight.is_edited(None), "stripped on the way out");
+    }
+
+    #[test]
+    fn attempts_walk_the_list() {
+        let list = [1, 2, 3].map(|port| format!("127.0.0.1:{port}").parse().unwrap());
+        let flight = Flight { list: list.to_vec(), ..Flight::default() };
+        let response = |attempts, served: Endpoint, edited| Response {
+            served: Some(served),
+            attempts,
+            edited,
+            outcome: Outcome::Success,
+        };
+        assert_eq!(flight.failed_before(&response(1, list[0], false)), []);
+        assert_eq!(flight.failed_before(&response(3, list[2], false)), list[..2]);
+        assert_eq!(flight.failed_before(&response(9, list[0], false)), list[1..]);
+        assert_eq!(flight.failed_before(&response(2, list[1], true)), []);
     }
 
     #[test]

@@ -116,6 +116,8 @@ fn a_retry_moves_the_request_to_the_endpoint_that_served() {
     assert_eq!((cluster.in_flight(first), cluster.in_flight(other)), (0, 1));
     let row = cluster.table.find(first).unwrap();
     assert_eq!(row.misses, 0, "a retry is no sign that the first has left");
+    let rules = &cluster.config.least_cost;
+    assert_eq!(row.error_ratio(millis(5), rules), 1.0, "but it is one that it failed");
     let row = cluster.table.find(other).unwrap();
     assert_eq!(row.latency.value(), None, "the time was not spent on the second alone");
 }
@@ -178,7 +180,7 @@ fn a_known_endpoint_costs_shared_data_once_in_five_seconds() {
 fn astray(cluster: &mut Cluster, store: &MemoryStore, first: u16, now: UnixNanos) {
     let first = endpoint(first);
     let mut flight =
-        Flight { started_at: now, first: Some(first), charged: Some(first), responded: false };
+        Flight { started_at: now, list: vec![first], charged: Some(first), responded: false };
     cluster.respond(store, &mut flight, served(100), now);
     cluster.finish(&mut flight);
 }
@@ -214,7 +216,7 @@ fn a_list_that_another_filter_changed_proves_nothing() {
     let mut cluster = cluster("");
     show(&mut cluster, &store, 1, millis(0));
     for _ in 0..5 {
-        let mut flight = Flight { first: Some(endpoint(1)), ..Flight::default() };
+        let mut flight = Flight { list: vec![endpoint(1)], ..Flight::default() };
         let response = Response { edited: true, ..served(100) };
         cluster.respond(&store, &mut flight, response, millis(10));
     }
