@@ -1,9 +1,13 @@
 //! What all workers share: compiled modules, shared data, stats, clusters, the parsed bootstrap.
 
+use crate::listener::Listener;
+use crate::native_filter::{HeaderMutation, LocalRateLimit};
+use crate::plugin::Plugin;
+use crate::queue::SharedQueues;
 use crate::{
-    AccessLogSink, Clock, Cluster, Discard, LogSink, SharedData, Stats, SystemClock, Worker,
+    AccessLogSink, Clock, Cluster, Discard, LogSink, SharedData, Stats, SystemClock, Trace, Worker,
 };
-use host_sim_bootstrap::Bootstrap;
+use host_sim_bootstrap::{Bootstrap, HttpFilter, HttpFilterConfig, PluginConfig};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +18,19 @@ pub struct Engine {
     options: EngineOptions,
     stats: Stats,
     shared_data: SharedData,
+    queues: SharedQueues,
     clusters: Vec<Arc<Cluster>>,
+    listeners: Vec<Listener>,
+    plugins: Vec<Arc<Plugin>>,
+    downstream_filters: Vec<Vec<ChainFilter>>,
+    upstream_filters: Vec<Vec<ChainFilter>>,
+}
+
+/// A filter of a configured chain; equal plugins are one plugin.
+pub(crate) enum ChainFilter {
+    Wasm(Arc<Plugin>),
+    HeaderMutation(Arc<HeaderMutation>),
+    LocalRateLimit(Arc<LocalRateLimit>),
 }
 
 /// How an engine runs; `..EngineOptions::default()` fills in a live proxy's choices.
@@ -38,6 +54,8 @@ pub struct EngineOptions {
     /// Reserved for compiled code on disk. Loading such files is `unsafe` in wasmtime, which this
     /// crate denies: modules are compiled once a process and kept in memory.
     pub cache_dir: Option<PathBuf>,
+    /// Sees every hostcall; `None` costs nothing.
+    pub trace: Option<Arc<dyn Trace>>,
 }
 
 impl Default for EngineOptions {
@@ -51,6 +69,7 @@ impl Default for EngineOptions {
             concurrency: 1,
             base_dir: None,
             cache_dir: None,
+            trace: None,
         }
     }
 }
@@ -87,13 +106,37 @@ impl Engine {
     /// # Errors
     /// When a module does not compile or link, traps, or rejects its configuration.
     pub fn start(bootstrap: Bootstrap, options: EngineOptions) -> Result<Arc<Self>, StartError> {
-        Ok(Arc::new(Self {
+        let stats = Stats::default();
+        let clusters = bootstrap.clusters.iter().cloned().enumerate();
+        let clusters = clusters.map(|(at, c)| Arc::new(Cluster::new(c, at, &stats))).collect();
+        let listeners = bootstrap.listeners.iter().map(|config| Listener::new(config, &stats));
+        let listeners = listeners.collect::<Result<_, _>>().map_err(StartError::host)?;
+        let mut loader = Loader { options: &options, stats: &stats, plugins: Vec::new() };
+        let downstream = bootstrap.listeners.iter().map(|l| loader.chain(&l.http.http_filters));
+        let downstream_filters = downstream.collect::<Result<_, _>>()?;
+        let upstream = bootstrap.clusters.iter().map(|c| loader.chain(&c.http.http_filters));
+        let upstream_filters = upstream.collect::<Result<_, _>>()?;
+        for service in &bootstrap.wasm_services {
+            loader.plugin(&service.plugin, service.singleton)?;
+        }
+        let plugins = loader.plugins;
+        stats.gauge("server.concurrency").set(options.concurrency.into());
+        let engine = Arc::new(Self {
             bootstrap,
             options,
-            stats: Stats::default(),
+            stats,
             shared_data: SharedData::default(),
-            clusters: Vec::new(),
-        }))
+            queues: SharedQueues::default(),
+            clusters,
+            listeners,
+            plugins,
+            downstream_filters,
+            upstream_filters,
+        });
+        for plugin in &engine.plugins {
+            Worker::canary(&engine, plugin)?;
+        }
+        Ok(engine)
     }
 
     /// The main thread's VMs: they tick and answer their own calls, no requests.
@@ -146,5 +189,79 @@ impl Engine {
     #[must_use]
     pub fn cluster(&self, name: &str) -> Option<&Arc<Cluster>> {
         self.clusters.iter().find(|cluster| cluster.name() == name)
+    }
+
+    pub(crate) fn queues(&self) -> &SharedQueues {
+        &self.queues
+    }
+
+    pub(crate) fn listener(&self, index: usize) -> Option<&Listener> {
+        self.listeners.get(index)
+    }
+
+    pub(crate) fn plugins(&self) -> &[Arc<Plugin>] {
+        &self.plugins
+    }
+
+    pub(crate) fn downstream_filters(&self) -> &[Vec<ChainFilter>] {
+        &self.downstream_filters
+    }
+
+    pub(crate) fn upstream_filters(&self) -> &[Vec<ChainFilter>] {
+        &self.upstream_filters
+    }
+}
+
+/// Builds chains, each plugin configuration once.
+struct Loader<'a> {
+    options: &'a EngineOptions,
+    stats: &'a Stats,
+    plugins: Vec<Arc<Plugin>>,
+}
+
+impl Loader<'_> {
+    fn chain(&mut self, filters: &[HttpFilter]) -> Result<Vec<ChainFilter>, StartError> {
+        let mut chain = Vec::new();
+        for filter in filters {
+            chain.push(match &filter.config {
+                HttpFilterConfig::Wasm(config) => ChainFilter::Wasm(self.plugin(config, false)?),
+                HttpFilterConfig::HeaderMutation(config) => {
+                    let compiled = HeaderMutation::new(config).map_err(StartError::host)?;
+                    ChainFilter::HeaderMutation(Arc::new(compiled))
+                }
+                HttpFilterConfig::LocalRateLimit(config) => {
+                    let compiled = LocalRateLimit::new(config, self.stats);
+                    ChainFilter::LocalRateLimit(Arc::new(compiled.map_err(StartError::host)?))
+                }
+                HttpFilterConfig::Router(_) | HttpFilterConfig::UpstreamCodec => continue,
+            });
+        }
+        Ok(chain)
+    }
+
+    fn plugin(
+        &mut self,
+        config: &PluginConfig,
+        singleton: bool,
+    ) -> Result<Arc<Plugin>, StartError> {
+        let known = self.plugins.iter().find(|p| p.config == *config && p.singleton == singleton);
+        if let Some(known) = known {
+            return Ok(known.clone());
+        }
+        let base_dir = self.options.base_dir.as_deref();
+        let loaded = Plugin::load(config, base_dir, self.options.fuel, singleton);
+        let plugin = Arc::new(loaded.map_err(|reason| StartError {
+            plugin: config.name.clone(),
+            reason: format!("Unable to create Wasm plugin {}: {reason}", config.name),
+            log: Vec::new(),
+        })?);
+        self.plugins.push(plugin.clone());
+        Ok(plugin)
+    }
+}
+
+impl StartError {
+    fn host(error: impl fmt::Display) -> Self {
+        Self { plugin: String::new(), reason: error.to_string(), log: Vec::new() }
     }
 }

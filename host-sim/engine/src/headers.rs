@@ -124,7 +124,7 @@ impl Headers {
     }
 
     /// Pairs in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> + Clone {
         self.0.iter().map(|(n, v)| (n.as_ref(), v.as_ref()))
     }
 

@@ -1,0 +1,73 @@
+//! HTTP calls of plugins.
+
+use crate::Headers;
+use crate::fault::{Fault, Reply};
+use crate::guest_memory::{Guest, put_u32, slice, split};
+use crate::http_call::{CallRequest, begin};
+use crate::thread_state::Deferred;
+use bytes::Bytes;
+use host_sim_abi::{Status, pairs};
+use std::time::Duration;
+
+/// `proxy_http_call`. The endpoint is chosen here and now, so that a cluster without one answers
+/// at once; the request itself starts when the guest has returned.
+#[expect(clippy::too_many_arguments, reason = "the ABI's own signature")]
+pub(super) fn dispatch(
+    guest: &mut Guest<'_>,
+    cluster: u32,
+    cluster_len: u32,
+    headers: u32,
+    headers_len: u32,
+    body: u32,
+    body_len: u32,
+    trailers: u32,
+    trailers_len: u32,
+    timeout_ms: i32,
+    out: u32,
+) -> Reply {
+    let (memory, state) = split(guest)?;
+    let cluster = std::str::from_utf8(slice(memory, cluster, cluster_len)?);
+    let headers = header_map(slice(memory, headers, headers_len)?);
+    let body = Bytes::copy_from_slice(slice(memory, body, body_len)?);
+    let trailers = header_map(slice(memory, trailers, trailers_len)?);
+    let timeout_ms = u64::try_from(timeout_ms).map_err(|_| Status::BadArgument)?;
+    let cluster = cluster.map_err(|_| Status::BadArgument)?;
+    let engine = state.shared.borrow().engine.clone();
+    let cluster = engine.cluster(cluster).ok_or(Status::BadArgument)?;
+    if [":method", ":path", ":authority"].iter().any(|name| !headers.contains(name)) {
+        return Err(Status::BadArgument.into());
+    }
+    let root = state.root_id().ok_or(Status::BadArgument)?;
+    state.last_http_call = state.last_http_call.wrapping_add(4);
+    let mut shared = state.shared.borrow_mut();
+    let entered =
+        shared.upstream_vms.get(cluster.index()).is_some_and(|v| v.contains(&state.index));
+    if entered {
+        return Err(Fault::trap(format!(
+            "proxy_http_call to cluster {}, whose upstream filters run in this very VM: the call \
+             would enter a VM that is already running. Give the upstream plugin another \
+             vm_config.configuration",
+            cluster.name()
+        )));
+    }
+    let request = CallRequest {
+        vm: state.index,
+        generation: state.generation,
+        root,
+        token: state.last_http_call,
+        headers,
+        body,
+        trailers: (!trailers.is_empty()).then_some(trailers),
+        timeout: (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms)),
+    };
+    let Some(call) = begin(&mut shared, cluster, request) else {
+        put_u32(memory, out, 0)?;
+        return Err(Status::InternalFailure.into());
+    };
+    shared.deferred.push(Deferred::StartCall { call });
+    Ok(put_u32(memory, out, state.last_http_call)?)
+}
+
+fn header_map(bytes: &[u8]) -> Headers {
+    Headers::from_pairs(pairs::decode(bytes).unwrap_or_default())
+}

@@ -1,0 +1,109 @@
+//! A plugin as the file configures it: code, VM key, root.
+
+use crate::module::{self, CodeHash, Compiled};
+use host_sim_bootstrap::{DataSource, FailurePolicy, PluginConfig};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Identity of a VM: plugins with equal keys share one VM a thread.
+pub(crate) type VmKey = [u8; 32];
+
+/// A plugin of the bootstrap; equal configurations are one plugin.
+pub(crate) struct Plugin {
+    pub(crate) config: PluginConfig,
+    pub(crate) code: Compiled,
+    pub(crate) vm_key: VmKey,
+    /// WASI environment, host variables resolved.
+    pub(crate) environment: Vec<(String, String)>,
+    /// `wasm log <name> <root_id> <vm_id>: `, without the name for root contexts, as Envoy has it.
+    pub(crate) stream_prefix: String,
+    pub(crate) root_prefix: String,
+    /// A `WasmService` of the main thread only.
+    pub(crate) singleton: bool,
+}
+
+impl Plugin {
+    /// Reads and compiles the plugin's module.
+    pub(crate) fn load(
+        config: &PluginConfig,
+        base_dir: Option<&Path>,
+        fuel: bool,
+        singleton: bool,
+    ) -> Result<Self, String> {
+        let code = module::compile(&read(&config.vm.code, base_dir)?, fuel)?;
+        let vm_key = vm_key(config, &code.hash);
+        let (name, root_id, vm_id) = (&config.name, &config.root_id, &config.vm.vm_id);
+        let join = |parts: &[&String]| {
+            let mut prefix = "wasm log".to_owned();
+            for part in parts.iter().filter(|part| !part.is_empty()) {
+                prefix.push(' ');
+                prefix.push_str(part);
+            }
+            prefix.push_str(": ");
+            prefix
+        };
+        Ok(Self {
+            stream_prefix: join(&[name, root_id, vm_id]),
+            root_prefix: join(&[root_id, vm_id]),
+            environment: environment(config),
+            vm_key,
+            code,
+            config: config.clone(),
+            singleton,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    pub(crate) fn vm_id(&self) -> &str {
+        &self.config.vm.vm_id
+    }
+
+    /// Whether requests pass by the plugin once its VM has failed.
+    pub(crate) fn is_open(&self) -> bool {
+        self.config.fail_open || self.config.failure_policy == FailurePolicy::FailOpen
+    }
+
+    /// Whether a hostcall or callback may be used.
+    pub(crate) fn allows(&self, capability: &str) -> bool {
+        self.config.allowed_capabilities.as_ref().is_none_or(|set| set.contains(capability))
+    }
+}
+
+/// Envoy's `makeVmKey`. The environment is not part of it: two plugins that differ in variables
+/// only share the VM of the first.
+fn vm_key(config: &PluginConfig, code: &CodeHash) -> VmKey {
+    let mut hash = Sha256::new();
+    for part in [config.vm.vm_id.as_bytes(), &config.vm.configuration.bytes, code] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+fn environment(config: &PluginConfig) -> Vec<(String, String)> {
+    let host = config.vm.environment.host_env_keys.iter();
+    let host = host.filter_map(|key| Some((key.clone(), std::env::var(key).ok()?)));
+    let literal = config.vm.environment.key_values.iter();
+    host.chain(literal.map(|(key, value)| (key.clone(), value.clone()))).collect()
+}
+
+fn read(source: &DataSource, base_dir: Option<&Path>) -> Result<Arc<[u8]>, String> {
+    match source {
+        DataSource::Inline(bytes) => Ok(bytes.as_slice().into()),
+        DataSource::File(path) => {
+            let path = base_dir.map_or_else(|| path.clone(), |base| base.join(path));
+            std::fs::read(&path)
+                .map(Into::into)
+                .map_err(|e| format!("cannot read module {}: {e}", path.display()))
+        }
+        DataSource::Environment(name) => {
+            let value = std::env::var(name);
+            let value = value.map_err(|_| format!("environment variable {name} is not set"))?;
+            Ok(value.into_bytes().into())
+        }
+    }
+}

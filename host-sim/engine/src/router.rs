@@ -1,0 +1,631 @@
+//! The router: the end of the downstream chain.
+//!
+//! Route, cluster, endpoint, attempt, and again: what `envoy.filters.http.router` does, with its
+//! words for what went wrong. The local replies, flags and code details here are an interface:
+//! plugins classify outcomes by them.
+
+use crate::buffer::Buffer;
+use crate::cluster::Cluster;
+use crate::flags::ResponseFlags;
+use crate::host_selection::{ORIGINAL_DST_KEY, Wish};
+use crate::iteration::BUFFER_LIMIT;
+use crate::load_balancer::OverrideWalk;
+use crate::retry::{RETRY_REQUEST_HEADERS, Reset, RetryDecision, RetryState};
+use crate::stream::{LocalReply, Owner, RouteRef, Stream, Way};
+use crate::thread_state::ThreadState;
+use crate::timer::{Timer, TimerId};
+use crate::worker::Worker;
+use crate::{Engine, Headers, route};
+use bytes::Bytes;
+use host_sim_bootstrap::{
+    ClusterSpecifier, DirectResponse, Forward, Route, RouteAction, RouteConfig, VirtualHost,
+};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A request's way through the router.
+#[derive(Default)]
+pub(crate) struct Router {
+    pub(crate) started: bool,
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) per_try_timeout: Option<Duration>,
+    pub(crate) retry: Option<RetryState>,
+    walk: OverrideWalk,
+    tried: Vec<SocketAddr>,
+    reselections: u32,
+    /// The attempt under way.
+    pub(crate) attempt: Option<u64>,
+    /// The request's body, kept while a retry may need it.
+    body: Option<Buffer>,
+    pub(crate) request_ended: bool,
+    pub(crate) route_timer: Option<TimerId>,
+    pub(crate) per_try_timer: Option<TimerId>,
+    pub(crate) retry_timer: Option<TimerId>,
+}
+
+/// A route and its virtual host.
+#[derive(Clone, Copy)]
+pub(crate) struct Routed<'e> {
+    pub(crate) host: &'e VirtualHost,
+    pub(crate) route: &'e Route,
+}
+
+enum Plan {
+    Forward(Arc<Cluster>),
+    Respond(DirectResponse),
+    Refuse(LocalReply, ResponseFlags),
+}
+
+impl Worker {
+    /// Looks the route up if the cache is empty; keeps attributes in step.
+    pub(crate) fn refresh_route(&self, id: u64) -> Option<RouteRef> {
+        let mut shared = self.shared.borrow_mut();
+        let stream = shared.streams.get_mut(&id)?;
+        let exchange = stream.exchange()?;
+        if let Some(cached) = exchange.cached_route {
+            return cached;
+        }
+        let table = &self.engine.bootstrap().listeners.get(exchange.listener)?.http.route_config;
+        let found = route::find(table, stream.request.headers.as_ref()?);
+        stream.info.route = found;
+        stream.info.cluster = found.and_then(|found| routed(table, found)).and_then(|routed| {
+            cluster_of(&self.engine, routed.route, stream.request.headers.as_ref()?)
+        });
+        stream.exchange()?.cached_route = Some(found);
+        found
+    }
+
+    /// The request's headers have passed every filter.
+    pub(crate) fn route_request(&mut self, id: u64, end_stream: bool) {
+        let found = self.refresh_route(id);
+        let engine = self.engine.clone();
+        let plan = {
+            let mut shared = self.shared.borrow_mut();
+            let Some(stream) = shared.streams.get_mut(&id) else { return };
+            let Some(exchange) = stream.exchange() else { return };
+            if std::mem::replace(&mut exchange.router.started, true) {
+                drop(shared);
+                let text = "a filter resumed the request twice; Envoy would route it twice";
+                self.shared.borrow().log(crate::LogLevel::Error, None, text);
+                return;
+            }
+            exchange.router.request_ended = end_stream;
+            let listener = exchange.listener;
+            let routed = found.and_then(|found| {
+                routed(&engine.bootstrap().listeners.get(listener)?.http.route_config, found)
+            });
+            match routed {
+                None => Plan::Refuse(reply(404, "", "route_not_found"), ResponseFlags::NO_ROUTE),
+                Some(routed) => plan(&engine, routed, stream),
+            }
+        };
+        match plan {
+            Plan::Forward(cluster) => self.forward(id, cluster, end_stream),
+            Plan::Respond(response) => {
+                let mut reply = reply(response.status, "", "direct_response");
+                reply.body = response.body.into();
+                self.local_reply(id, reply);
+            }
+            Plan::Refuse(reply, flags) => {
+                self.flag(id, flags);
+                self.local_reply(id, reply);
+            }
+        }
+    }
+
+    fn forward(&mut self, id: u64, cluster: Arc<Cluster>, end_stream: bool) {
+        self.transform_request(id);
+        {
+            let mut shared = self.shared.borrow_mut();
+            let Some(stream) = shared.streams.get_mut(&id) else { return };
+            let retries = stream.exchange().is_some_and(|e| e.router.retry.is_some());
+            if let Some(exchange) = stream.exchange() {
+                exchange.router.cluster = Some(cluster);
+                exchange.router.body = (retries && !end_stream).then(Buffer::default);
+            }
+        }
+        if end_stream {
+            self.request_sent(id);
+        }
+        self.start_attempt(id);
+    }
+
+    /// The request is complete: the route's timeout runs from here.
+    fn request_sent(&self, id: u64) {
+        let mut shared = self.shared.borrow_mut();
+        let now = shared.now();
+        let ThreadState { streams, timers, .. } = &mut *shared;
+        let Some(exchange) = streams.get_mut(&id).and_then(Stream::exchange) else { return };
+        let router = &mut exchange.router;
+        router.request_ended = true;
+        if let Some(timeout) = router.timeout {
+            router.route_timer =
+                Some(timers.set(now + timeout, Timer::RouteTimeout { exchange: id }));
+        }
+        if let (Some(timeout), Some(_)) = (router.per_try_timeout, router.attempt) {
+            let timer = Timer::PerTryTimeout { exchange: id };
+            router.per_try_timer = Some(timers.set(now + timeout, timer));
+        }
+    }
+
+    /// Chooses an endpoint and sends the request, or what there is of it.
+    pub(crate) fn start_attempt(&mut self, id: u64) {
+        let chosen = {
+            let shared = &mut *self.shared.borrow_mut();
+            let ThreadState { streams, selectors, rng, .. } = shared;
+            let Some(stream) = streams.get_mut(&id) else { return };
+            let original = stream.filter_state(ORIGINAL_DST_KEY).cloned();
+            let number = stream.info.attempts + 1;
+            let Some(headers) = stream.request.headers.take() else { return };
+            let Some(exchange) = stream.exchange() else { return };
+            let router = &mut exchange.router;
+            let Some(cluster) = router.cluster.clone() else { return };
+            let has_room = cluster.has_room(false);
+            let wish = Wish {
+                headers: &headers,
+                walk: &mut router.walk,
+                tried: if number > 1 { &router.tried } else { &[] },
+                reselections: if number > 1 { router.reselections } else { 0 },
+                original_dst: original.as_deref(),
+            };
+            let selector = selectors.get_mut(cluster.index());
+            let host = selector.and_then(|selector| selector.choose(&cluster, wish, rng));
+            stream.request.headers = Some(headers);
+            (cluster, host, has_room, number)
+        };
+        let (cluster, host, has_room, number) = chosen;
+        let Some(host) = host else {
+            cluster.stats.cx_none_healthy.inc();
+            self.flag(id, ResponseFlags::NO_HEALTHY_UPSTREAM);
+            return self.local_reply(id, reply(503, "no healthy upstream", "no_healthy_upstream"));
+        };
+        if !has_room {
+            cluster.stats.rq_pending_overflow.inc();
+            return self.attempt_reset(id, Reset::Overflow, &Broken::overflow(), false);
+        }
+        let endpoint = host.address;
+        let (end, attempt) = {
+            let mut shared = self.shared.borrow_mut();
+            let attempt = shared.fresh_id();
+            let now = shared.now();
+            let Some(stream) = shared.streams.get_mut(&id) else { return };
+            stream.info.attempts = number;
+            stream.info.endpoint = Some(endpoint);
+            stream.info.transport_failure = None;
+            let trailers = stream.request.has_trailers();
+            let Some(exchange) = stream.exchange() else { return };
+            let router = &mut exchange.router;
+            router.attempt = Some(attempt);
+            router.tried.push(endpoint);
+            let body = router.body.as_ref().is_some_and(|body| !body.is_empty());
+            let end = router.request_ended && !body && !trailers;
+            if let (Some(timeout), true) = (router.per_try_timeout, router.request_ended) {
+                let timer = Timer::PerTryTimeout { exchange: id };
+                let old = router.per_try_timer.take();
+                shared.cancel_timer(old);
+                let timer = shared.timers.set(now + timeout, timer);
+                if let Some(exchange) = shared.streams.get_mut(&id).and_then(Stream::exchange) {
+                    exchange.router.per_try_timer = Some(timer);
+                }
+            }
+            (end, attempt)
+        };
+        self.count_attempt_header(id, number);
+        self.begin_attempt(attempt, Owner::Exchange(id), cluster, host, number);
+        self.pass_headers(attempt, Way::Request, self.first(attempt, Way::Request), end);
+        if !end {
+            self.replay(id, attempt);
+        }
+    }
+
+    /// Gives a new attempt what has come of the request's body so far.
+    fn replay(&mut self, id: u64, attempt: u64) {
+        let (body, trailers, ended) = {
+            let mut shared = self.shared.borrow_mut();
+            let Some(stream) = shared.streams.get_mut(&id) else { return };
+            let trailers = stream.request.trailers.clone();
+            let Some(exchange) = stream.exchange() else { return };
+            if exchange.router.attempt != Some(attempt) {
+                return;
+            }
+            let body = exchange.router.body.as_ref().map(|body| body.read(0, body.len()));
+            (body.unwrap_or_default(), trailers, exchange.router.request_ended)
+        };
+        let trailers = trailers.filter(|_| ended);
+        if !body.is_empty() {
+            self.feed_attempt(attempt, body, ended && trailers.is_none());
+        }
+        if let Some(trailers) = trailers {
+            self.feed_attempt_trailers(attempt, trailers);
+        }
+    }
+
+    /// More of the request's body has passed every filter.
+    pub(crate) fn route_data(&mut self, id: u64, data: Bytes, end_stream: bool) {
+        let attempt = {
+            let mut shared = self.shared.borrow_mut();
+            let Some(exchange) = shared.streams.get_mut(&id).and_then(Stream::exchange) else {
+                return;
+            };
+            let router = &mut exchange.router;
+            if let Some(body) = &mut router.body {
+                body.push(data.clone());
+                // Too long to keep: from here on a failure is final.
+                if body.len() > BUFFER_LIMIT {
+                    router.body = None;
+                    router.retry = None;
+                }
+            }
+            router.attempt
+        };
+        if end_stream {
+            self.request_sent(id);
+        }
+        if let Some(attempt) = attempt {
+            self.feed_attempt(attempt, data, end_stream);
+        }
+    }
+
+    pub(crate) fn route_trailers(&mut self, id: u64) {
+        self.request_sent(id);
+        let attempt = {
+            let mut shared = self.shared.borrow_mut();
+            let Some(stream) = shared.streams.get_mut(&id) else { return };
+            let trailers = stream.request.trailers.clone();
+            stream.exchange().and_then(|e| e.router.attempt).zip(trailers)
+        };
+        if let Some((attempt, trailers)) = attempt {
+            self.feed_attempt_trailers(attempt, trailers);
+        }
+    }
+
+    /// An attempt of the exchange has response headers that passed the upstream filters.
+    pub(crate) fn attempt_headers(&mut self, id: u64, attempt: u64, headers: Headers, end: bool) {
+        let status = headers.status().unwrap_or(0);
+        if let Some(after) = self.retry_after_response(id, &headers) {
+            self.end_attempt(attempt, !end);
+            return self.schedule_retry(id, after);
+        }
+        {
+            let shared = &mut *self.shared.borrow_mut();
+            let now = shared.now();
+            let Some(stream) = shared.streams.get_mut(&id) else { return };
+            let since = stream.info.request_complete.unwrap_or(stream.info.start);
+            stream.info.code = Some(status);
+            stream.info.details = Some("via_upstream".to_owned());
+            stream.response.headers = Some(headers);
+            stream.response.observed_end = end;
+            if let Some(headers) = &mut stream.response.headers {
+                let waited = crate::host_selection::millis(since, now);
+                headers.set_static("x-envoy-upstream-service-time", waited.to_string());
+            }
+            let first_try = stream.info.attempts == 1;
+            let Some(exchange) = stream.exchange() else { return };
+            // From the first byte on only the route's timeout counts.
+            let timer = exchange.router.per_try_timer.take();
+            if let Some(cluster) = &exchange.router.cluster {
+                cluster.count_status(status);
+                cluster.status_counter(self.engine.stats(), status).inc();
+                if !first_try && status < 500 {
+                    cluster.stats.rq_retry_success.inc();
+                }
+            }
+            shared.cancel_timer(timer);
+        }
+        self.transform_response(id);
+        if end {
+            self.end_attempt(attempt, false);
+        }
+        self.pass_headers(id, Way::Response, self.first(id, Way::Response), end);
+    }
+
+    fn retry_after_response(&mut self, id: u64, headers: &Headers) -> Option<Duration> {
+        let shared = &mut *self.shared.borrow_mut();
+        let draw = shared.rng.next();
+        let stream = shared.streams.get_mut(&id)?;
+        let router = &mut stream.exchange()?.router;
+        let cluster = router.cluster.clone()?;
+        let ended = router.request_ended;
+        let retry = router.retry.as_mut()?;
+        let decision = retry.after_response(headers, cluster.has_retry_room(false), draw);
+        judge(decision, ended, &cluster, stream)
+    }
+
+    /// An attempt ended without a usable response.
+    pub(crate) fn attempt_reset(
+        &mut self,
+        id: u64,
+        reset: Reset,
+        broken: &Broken,
+        request_started: bool,
+    ) {
+        let retry = {
+            let shared = &mut *self.shared.borrow_mut();
+            let draw = shared.rng.next();
+            let Some(stream) = shared.streams.get_mut(&id) else { return };
+            let started = stream.response.headers.is_some();
+            let Some(exchange) = stream.exchange() else { return };
+            let router = &mut exchange.router;
+            let (cluster, ended) = (router.cluster.clone(), router.request_ended);
+            match (router.retry.as_mut(), cluster) {
+                (Some(retry), Some(cluster)) if !started => {
+                    let room = cluster.has_retry_room(false);
+                    let decision = retry.after_reset(reset, request_started, room, draw);
+                    judge(decision, ended, &cluster, stream)
+                }
+                _ => None,
+            }
+        };
+        match retry {
+            Some(after) => self.schedule_retry(id, after),
+            None => self.give_up(id, reset, broken),
+        }
+    }
+
+    fn schedule_retry(&mut self, id: u64, after: Duration) {
+        let shared = &mut *self.shared.borrow_mut();
+        let at = shared.now() + after;
+        let timer = shared.timers.set(at, Timer::Retry { exchange: id });
+        let Some(exchange) = shared.streams.get_mut(&id).and_then(Stream::exchange) else { return };
+        exchange.router.attempt = None;
+        exchange.router.retry_timer = Some(timer);
+        let old = exchange.router.per_try_timer.take();
+        shared.cancel_timer(old);
+    }
+
+    /// No retry: tells the client what happened.
+    fn give_up(&mut self, id: u64, reset: Reset, broken: &Broken) {
+        self.flag(id, broken.flags);
+        let (retried, response_begun) = {
+            let mut shared = self.shared.borrow_mut();
+            let Some(stream) = shared.streams.get_mut(&id) else { return };
+            let begun = stream.response.headers.is_some();
+            let retried = stream.info.attempts > 1;
+            if let Some(exchange) = stream.exchange() {
+                exchange.router.attempt = None;
+            }
+            if begun {
+                let details = format!("upstream_reset_after_response_started{{{}}}", broken.token);
+                stream.info.details = Some(details);
+            }
+            (retried, begun)
+        };
+        if response_begun {
+            return self.reset_exchange(id);
+        }
+        if reset == Reset::PerTryTimeout {
+            let reply = reply(504, "upstream request timeout", "upstream_per_try_timeout");
+            return self.local_reply(id, reply);
+        }
+        let mut reply = reply(503, &broken.body(retried), &broken.details());
+        if reset == Reset::Overflow {
+            reply.headers.push(("x-envoy-overloaded".into(), "true".into()));
+        }
+        self.local_reply(id, reply);
+    }
+
+    pub(crate) fn on_route_timeout(&mut self, id: u64) {
+        let begun = {
+            let mut shared = self.shared.borrow_mut();
+            let Some(stream) = shared.streams.get_mut(&id) else { return };
+            stream.info.flags |= ResponseFlags::UPSTREAM_TIMEOUT;
+            let begun = stream.response.headers.is_some();
+            if begun {
+                stream.info.details = Some("response_timeout".to_owned());
+            }
+            let Some(exchange) = stream.exchange() else { return };
+            exchange.router.route_timer = None;
+            if let Some(cluster) = &exchange.router.cluster {
+                cluster.stats.rq_timeout.inc();
+            }
+            begun
+        };
+        self.drop_attempt(id);
+        if begun {
+            self.reset_exchange(id);
+        } else {
+            self.local_reply(id, reply(504, "upstream request timeout", "response_timeout"));
+        }
+    }
+
+    pub(crate) fn on_per_try_timeout(&mut self, id: u64) {
+        let attempt = {
+            let mut shared = self.shared.borrow_mut();
+            let Some(exchange) = shared.streams.get_mut(&id).and_then(Stream::exchange) else {
+                return;
+            };
+            exchange.router.per_try_timer = None;
+            if let Some(cluster) = &exchange.router.cluster {
+                cluster.stats.rq_per_try_timeout.inc();
+            }
+            exchange.router.attempt.take()
+        };
+        let Some(attempt) = attempt else { return };
+        self.end_attempt(attempt, true);
+        self.attempt_reset(id, Reset::PerTryTimeout, &Broken::timeout(), true);
+    }
+
+    pub(crate) fn on_retry(&mut self, id: u64) {
+        if let Some(exchange) =
+            self.shared.borrow_mut().streams.get_mut(&id).and_then(Stream::exchange)
+        {
+            exchange.router.retry_timer = None;
+        }
+        self.start_attempt(id);
+    }
+
+    /// Stops all the router does for an exchange.
+    pub(crate) fn drop_attempt(&mut self, id: u64) {
+        let attempt = {
+            let shared = &mut *self.shared.borrow_mut();
+            let Some(exchange) = shared.streams.get_mut(&id).and_then(Stream::exchange) else {
+                return;
+            };
+            let router = &mut exchange.router;
+            let timers =
+                [router.route_timer.take(), router.per_try_timer.take(), router.retry_timer.take()];
+            let attempt = router.attempt.take();
+            timers.into_iter().for_each(|timer| shared.cancel_timer(timer));
+            attempt
+        };
+        if let Some(attempt) = attempt {
+            self.cancel_attempt(attempt);
+        }
+    }
+}
+
+/// What broke an attempt, in Envoy's words.
+pub(crate) struct Broken {
+    pub(crate) reason: &'static str,
+    pub(crate) token: &'static str,
+    pub(crate) flags: ResponseFlags,
+    /// `upstream.transport_failure_reason`, if the transport said something.
+    pub(crate) transport: Option<String>,
+}
+
+impl Broken {
+    fn overflow() -> Self {
+        let flags = ResponseFlags::UPSTREAM_OVERFLOW;
+        Self { reason: "overflow", token: "overflow", flags, transport: None }
+    }
+
+    fn timeout() -> Self {
+        let flags = ResponseFlags::UPSTREAM_TIMEOUT;
+        Self { reason: "local reset", token: "local_reset", flags, transport: None }
+    }
+
+    /// Body of the local reply.
+    pub(crate) fn body(&self, retried: bool) -> String {
+        let latest = if retried { "retried and the latest " } else { "" };
+        format!(
+            "upstream connect error or disconnect/reset before headers. {latest}reset reason: {}",
+            self.reason
+        )
+    }
+
+    fn details(&self) -> String {
+        let transport = self.transport.as_deref().map(|text| text.replace(' ', "_"));
+        let transport = transport.map(|text| format!("|{text}")).unwrap_or_default();
+        format!("upstream_reset_before_response_started{{{}{transport}}}", self.token)
+    }
+}
+
+/// A reply of the router's.
+pub(crate) fn reply(status: u16, body: &str, details: &str) -> LocalReply {
+    let body = Bytes::copy_from_slice(body.as_bytes());
+    LocalReply { status, body, details: details.to_owned(), ..LocalReply::default() }
+}
+
+/// Route and virtual host behind their positions.
+pub(crate) fn routed(table: &RouteConfig, at: RouteRef) -> Option<Routed<'_>> {
+    let host = table.virtual_hosts.get(at.host)?;
+    Some(Routed { host, route: host.routes.get(at.route)? })
+}
+
+fn cluster_of(engine: &Engine, route: &Route, headers: &Headers) -> Option<Arc<Cluster>> {
+    let RouteAction::Forward(forward) = &route.action else { return None };
+    let name = match &forward.cluster {
+        ClusterSpecifier::Name(name) => name,
+        ClusterSpecifier::Header(header) => headers.get_str(header)?,
+    };
+    engine.cluster(name).cloned()
+}
+
+fn plan(engine: &Engine, routed: Routed<'_>, stream: &mut Stream) -> Plan {
+    let forward = match &routed.route.action {
+        RouteAction::Respond(response) => return Plan::Respond(response.clone()),
+        RouteAction::Forward(forward) => forward,
+    };
+    let Some(headers) = stream.request.headers.as_mut() else {
+        return Plan::Refuse(reply(400, "", "missing_headers"), ResponseFlags::default());
+    };
+    let Some(cluster) = cluster_of(engine, routed.route, headers) else {
+        let status = forward.cluster_not_found_status;
+        return Plan::Refuse(reply(status, "", "cluster_not_found"), ResponseFlags::NO_CLUSTER);
+    };
+    let policy = forward.retry_policy.as_ref().or(routed.host.retry_policy.as_ref());
+    let retry = RetryState::new(policy, headers);
+    RETRY_REQUEST_HEADERS.iter().for_each(|name| {
+        headers.remove(name.as_bytes());
+    });
+    let timeout = timeouts(forward, headers, policy.and_then(|policy| policy.per_try_timeout));
+    rewrite(forward, routed.route, headers);
+    stream.info.cluster = Some(cluster.clone());
+    if let Some(exchange) = stream.exchange() {
+        let router = &mut exchange.router;
+        router.retry = retry;
+        (router.timeout, router.per_try_timeout) = timeout;
+        if let Some(policy) = policy.filter(|policy| policy.previous_hosts) {
+            router.reselections = policy.host_selection_retry_max_attempts;
+        }
+    }
+    Plan::Forward(cluster)
+}
+
+/// The route's and the attempt's time; requests may ask for others. Tells the upstream.
+fn timeouts(
+    forward: &Forward,
+    headers: &mut Headers,
+    per_try: Option<Duration>,
+) -> (Option<Duration>, Option<Duration>) {
+    let mut asked = |name: &str| {
+        let text = headers.get_str(name).and_then(|text| text.parse().ok());
+        headers.remove(name.as_bytes());
+        text.map(Duration::from_millis)
+    };
+    let route = asked("x-envoy-upstream-rq-timeout-ms").or(forward.timeout);
+    let per_try = asked("x-envoy-upstream-rq-per-try-timeout-ms").or(per_try);
+    let route = route.filter(|timeout| !timeout.is_zero());
+    // A try that may last longer than the whole is not limited by itself.
+    let per_try = per_try.filter(|t| !t.is_zero() && route.is_none_or(|route| *t < route));
+    if let Some(expected) = per_try.or(route) {
+        headers.set_static("x-envoy-expected-rq-timeout-ms", expected.as_millis().to_string());
+    }
+    (route, per_try)
+}
+
+fn rewrite(forward: &Forward, route: &Route, headers: &mut Headers) {
+    use host_sim_bootstrap::PathMatch;
+    if let Some(host) = &forward.host_rewrite_literal {
+        headers.set(b":authority", host.as_bytes());
+    }
+    let Some(prefix) = &forward.prefix_rewrite else { return };
+    let matched = match &route.matcher.path {
+        PathMatch::Prefix(path) | PathMatch::Exact(path) | PathMatch::PathSeparatedPrefix(path) => {
+            path.len()
+        }
+        PathMatch::Regex(_) => return,
+    };
+    let Some(path) = headers.get_str(":path").map(str::to_owned) else { return };
+    let rest = path.get(matched..).unwrap_or_default();
+    headers.set(b"x-envoy-original-path", path.as_bytes());
+    headers.set(b":path", format!("{prefix}{rest}").as_bytes());
+}
+
+/// Counts a decision; how long to wait before the retry, if there is one.
+fn judge(
+    decision: RetryDecision,
+    request_ended: bool,
+    cluster: &Cluster,
+    stream: &mut Stream,
+) -> Option<Duration> {
+    match decision {
+        // Envoy does not retry a request that is still coming in.
+        RetryDecision::Retry { after } if request_ended => {
+            cluster.stats.rq_retry.inc();
+            return Some(after);
+        }
+        RetryDecision::Retry { .. } | RetryDecision::No => {}
+        RetryDecision::LimitExceeded => {
+            cluster.stats.rq_retry_limit_exceeded.inc();
+            stream.info.flags |= ResponseFlags::RETRY_LIMIT_EXCEEDED;
+        }
+        RetryDecision::Overflow => {
+            cluster.stats.rq_retry_overflow.inc();
+            stream.info.flags |= ResponseFlags::UPSTREAM_OVERFLOW;
+        }
+    }
+    None
+}

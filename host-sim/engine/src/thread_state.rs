@@ -1,0 +1,197 @@
+//! What the worker and the hostcalls of its VMs both touch, behind one `RefCell`.
+//!
+//! The worker owns the VMs, the hostcalls see only their own VM: everything between them is here.
+//! The rule that keeps the cell from ever being borrowed twice: nobody calls a guest while holding
+//! a borrow.
+
+use crate::buffer::Buffer;
+use crate::host_selection::Selector;
+use crate::http_call::Pending;
+use crate::queue::Inbox;
+use crate::rng::Rng;
+use crate::stream::{LocalReply, Owner, Role, Stream, Way};
+use crate::timer::{Timer, TimerId, Timers};
+use crate::{Engine, Headers, LogLevel, LogRecord, Output, UnixNanos};
+use hashbrown::HashMap;
+use host_sim_abi::MapType;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Handle of a [`ThreadState`].
+pub(crate) type Shared = Rc<RefCell<ThreadState>>;
+
+/// See the module.
+pub(crate) struct ThreadState {
+    pub(crate) engine: Arc<Engine>,
+    /// `None` on the main thread.
+    pub(crate) worker: Option<u32>,
+    pub(crate) streams: HashMap<u64, Stream>,
+    pub(crate) calls: HashMap<u64, Call>,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) timers: Timers,
+    /// Tick period and timer of a VM's root contexts.
+    pub(crate) ticks: HashMap<(usize, u32), Tick>,
+    pub(crate) deferred: Vec<Deferred>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) rng: Rng,
+    pub(crate) next_id: u64,
+    /// For each cluster, the VMs its upstream chain runs in: calling it from one of them would
+    /// enter a VM that is already running.
+    pub(crate) upstream_vms: Vec<Vec<usize>>,
+    /// One balancer a cluster.
+    pub(crate) selectors: Vec<Selector>,
+}
+
+/// A root context's tick.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tick {
+    pub(crate) period_ms: u32,
+    pub(crate) timer: Option<TimerId>,
+}
+
+/// What a hostcall asked for that could re-enter a guest: done when the guest has returned.
+pub(crate) enum Deferred {
+    Continue {
+        stream: u64,
+        filter: usize,
+        way: Way,
+    },
+    Reset {
+        stream: u64,
+    },
+    Reply {
+        stream: u64,
+        reply: LocalReply,
+    },
+    StartCall {
+        call: u64,
+    },
+    /// The late close of a gRPC call that never began.
+    GrpcClosed {
+        vm: usize,
+        root: u32,
+        id: u32,
+        stream: bool,
+    },
+    /// A root said that it is done at last.
+    DeleteRoot {
+        vm: usize,
+        root: u32,
+    },
+}
+
+/// A plugin's HTTP call in flight.
+pub(crate) struct Call {
+    pub(crate) vm: usize,
+    pub(crate) generation: u64,
+    pub(crate) root: u32,
+    pub(crate) token: u32,
+    pub(crate) attempt: u64,
+    pub(crate) timer: Option<TimerId>,
+    pub(crate) started: UnixNanos,
+    /// Until the guest has returned.
+    pub(crate) pending: Option<Pending>,
+    pub(crate) response: CallResponse,
+}
+
+/// What `on_http_call_response` may read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CallResponse {
+    pub(crate) headers: Option<Headers>,
+    pub(crate) body: Buffer,
+    pub(crate) trailers: Option<Headers>,
+}
+
+impl ThreadState {
+    pub(crate) fn new(engine: &Arc<Engine>, worker: Option<u32>) -> Self {
+        let stream = worker.map_or(0, |index| u64::from(index) + 1);
+        let mut rng = Rng::new(engine.options().seed, stream);
+        let clusters = engine.clusters().iter();
+        let selectors = clusters.map(|cluster| Selector::new(cluster, &mut rng)).collect();
+        Self {
+            engine: engine.clone(),
+            worker,
+            streams: HashMap::new(),
+            calls: HashMap::new(),
+            outputs: VecDeque::new(),
+            timers: Timers::default(),
+            ticks: HashMap::new(),
+            deferred: Vec::new(),
+            inbox: Arc::default(),
+            rng,
+            next_id: 0,
+            upstream_vms: Vec::new(),
+            selectors,
+        }
+    }
+
+    pub(crate) fn now(&self) -> UnixNanos {
+        self.engine.options().clock.now()
+    }
+
+    /// An id for a stream or call; never reused.
+    pub(crate) fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Whether lines of this level go anywhere.
+    pub(crate) fn logs(&self, level: LogLevel) -> bool {
+        level >= self.engine.options().log.level()
+    }
+
+    pub(crate) fn log(&self, level: LogLevel, plugin: Option<&str>, message: &str) {
+        if self.logs(level) {
+            let time = self.now();
+            let record = LogRecord { time, level, worker: self.worker, plugin, message };
+            self.engine.options().log.log(&record);
+        }
+    }
+
+    pub(crate) fn cancel_timer(&mut self, timer: Option<TimerId>) {
+        if let Some(timer) = timer {
+            self.timers.cancel(timer);
+        }
+    }
+
+    /// Sets, moves (from now) or stops the tick of a root context.
+    pub(crate) fn set_tick(&mut self, vm: usize, root: u32, generation: u64, period_ms: u32) {
+        if let Some(old) = self.ticks.remove(&(vm, root)) {
+            self.cancel_timer(old.timer);
+        }
+        let timer = (period_ms > 0).then(|| {
+            let at = self.now() + std::time::Duration::from_millis(period_ms.into());
+            self.timers.set(at, Timer::Tick { vm, root, generation })
+        });
+        self.ticks.insert((vm, root), Tick { period_ms, timer });
+    }
+
+    /// The stream that owns the request headers: attempts of an exchange share the exchange's.
+    pub(crate) fn request_owner(&self, stream: u64) -> u64 {
+        match self.streams.get(&stream).map(|stream| &stream.role) {
+            Some(Role::Attempt(attempt)) => match attempt.owner {
+                Owner::Exchange(exchange) => exchange,
+                Owner::Call(_) => stream,
+            },
+            _ => stream,
+        }
+    }
+
+    /// A map of a stream, whether or not a filter may see it now.
+    pub(crate) fn headers(&mut self, stream: u64, map: MapType) -> Option<&mut Option<Headers>> {
+        let owner = match map {
+            MapType::HttpRequestHeaders => self.request_owner(stream),
+            _ => stream,
+        };
+        let stream = self.streams.get_mut(&owner)?;
+        Some(match map {
+            MapType::HttpRequestHeaders => &mut stream.request.headers,
+            MapType::HttpRequestTrailers => &mut stream.request.trailers,
+            MapType::HttpResponseHeaders => &mut stream.response.headers,
+            MapType::HttpResponseTrailers => &mut stream.response.trailers,
+            _ => return None,
+        })
+    }
+}

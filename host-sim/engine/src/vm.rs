@@ -1,0 +1,353 @@
+//! One instance of a module on one thread: store, callbacks, contexts, and how it fails.
+
+use crate::exports::Exports;
+use crate::plugin::Plugin;
+use crate::stats::{Counter, Gauge, Histogram};
+use crate::thread_state::{CallResponse, Shared};
+use crate::{LogLevel, Trace, TraceOrigin, hostcalls};
+use bytes::Bytes;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use wasmtime::{Extern, Instance, Linker, Memory, ResourceLimiter, Store, TypedFunc};
+
+/// Envoy's limit of a VM's memory.
+const MAX_MEMORY_BYTES: usize = 1 << 30;
+
+/// How many of a module's own log lines a start error quotes.
+const LAST_WORDS: usize = 8;
+
+/// A VM: alive, or failed and never called again.
+pub(crate) struct Vm {
+    pub(crate) store: Store<VmState>,
+    pub(crate) exports: Exports,
+    /// Why it failed.
+    pub(crate) failed: Option<String>,
+    /// Counts reloads.
+    pub(crate) generation: u64,
+}
+
+/// What hostcalls know.
+pub(crate) struct VmState {
+    pub(crate) shared: Shared,
+    /// Position among the worker's VMs.
+    pub(crate) index: usize,
+    pub(crate) generation: u64,
+    /// The plugin that made the VM: its `vm_config` counts.
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) allocate: Option<TypedFunc<u32, u32>>,
+    /// The guest's allocator runs: most hostcalls are forbidden.
+    pub(crate) allocating: bool,
+    /// `_initialize` or `_start` runs: most hostcalls are forbidden.
+    pub(crate) initializing: bool,
+    pub(crate) contexts: HashMap<u32, Context>,
+    pub(crate) last_context: u32,
+    /// The effective context; 0 is none.
+    pub(crate) current: u32,
+    pub(crate) callback: Callback,
+    pub(crate) call_response: Option<CallResponse>,
+    /// What `proxy_get_status` tells; the code outlives the callback, the text does not.
+    pub(crate) status: (u32, &'static str),
+    /// Whatever buffer was set last: Envoy shows it as buffer 8.
+    pub(crate) last_buffer: Bytes,
+    pub(crate) metrics: Metrics,
+    pub(crate) last_http_call: u32,
+    pub(crate) last_grpc_call: u32,
+    pub(crate) last_grpc_stream: u32,
+    pub(crate) last_words: VecDeque<String>,
+    /// Reused by hostcalls that build an answer.
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) hostcalls: u64,
+    /// A local reply was sent: whatever the callback answers, iteration stops.
+    pub(crate) stop_iteration: bool,
+    pub(crate) trace: Option<Arc<dyn Trace>>,
+    limiter: Limiter,
+}
+
+/// What a context id stands for.
+#[derive(Clone)]
+pub(crate) enum Context {
+    Root { plugin: Arc<Plugin>, state: RootState },
+    Stream { root: u32, stream: u64, filter: usize },
+}
+
+/// Where a root context is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RootState {
+    Active,
+    /// Returned false from `on_done`; waits for `proxy_done`.
+    PendingDone,
+    Done,
+}
+
+/// Which callback runs, as far as hostcalls care.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Callback {
+    #[default]
+    None,
+    RootCreate,
+    VmStart,
+    Configure,
+    Stream,
+    Log,
+    HttpCallResponse,
+    Other,
+}
+
+/// Metrics a VM has defined; ids are its own, stats the process's.
+#[derive(Default)]
+pub(crate) struct Metrics {
+    pub(crate) counters: Vec<Counter>,
+    pub(crate) gauges: Vec<Gauge>,
+    pub(crate) histograms: Vec<Histogram>,
+}
+
+/// What a callback came to.
+pub(crate) enum Outcome<R> {
+    /// The module does not have it.
+    Absent,
+    Returned(R),
+    /// The VM has failed, now or before.
+    Failed,
+}
+
+impl<R> Outcome<R> {
+    pub(crate) fn or(self, absent: R) -> Option<R> {
+        match self {
+            Self::Absent => Some(absent),
+            Self::Returned(value) => Some(value),
+            Self::Failed => None,
+        }
+    }
+}
+
+impl Vm {
+    /// Links and instantiates; runs `_initialize` or `_start`.
+    pub(crate) fn start(
+        shared: &Shared,
+        plugin: &Arc<Plugin>,
+        index: usize,
+        generation: u64,
+    ) -> Result<Self, String> {
+        let fuel = shared.borrow().engine.options().fuel;
+        let module = &plugin.code.module;
+        let state = VmState::new(shared.clone(), plugin.clone(), index, generation);
+        let mut store = Store::new(module.engine(), state);
+        store.limiter(|state| &mut state.limiter);
+        if fuel {
+            store.set_fuel(u64::MAX).map_err(|e| format!("{e:#}"))?;
+        }
+        let mut linker = Linker::new(module.engine());
+        hostcalls::link(&mut linker, plugin).map_err(|e| format!("{e:#}"))?;
+        let instance = linker
+            .instantiate(&mut store, module)
+            .map_err(|e| format!("Failed to load Wasm module: {e:#}"))?;
+        let exports = Exports::find(&instance, &mut store, plugin)?;
+        let mut vm = Self { store, exports, failed: None, generation };
+        vm.find_memory(&instance)?;
+        vm.initialize(&instance)?;
+        Ok(vm)
+    }
+
+    fn find_memory(&mut self, instance: &Instance) -> Result<(), String> {
+        let memory =
+            instance.exports(&mut self.store).find_map(|export| match export.into_extern() {
+                Extern::Memory(memory) => Some(memory),
+                _ => None,
+            });
+        self.store.data_mut().memory = memory;
+        // Envoy prefers `malloc`, against the specification.
+        for name in ["malloc", "proxy_on_memory_allocate"] {
+            if let Ok(function) = instance.get_typed_func::<u32, u32>(&mut self.store, name) {
+                self.store.data_mut().allocate = Some(function);
+                return Ok(());
+            }
+        }
+        Err("Wasm module is missing malloc/proxy_on_memory_allocate function.".to_owned())
+    }
+
+    /// A reactor's `_initialize` (then `main`), else a command's `_start`.
+    fn initialize(&mut self, instance: &Instance) -> Result<(), String> {
+        let start = |vm: &mut Self, name: &str| -> Result<bool, String> {
+            let Some(function) = instance.get_func(&mut vm.store, name) else { return Ok(false) };
+            let ty = function.ty(&vm.store);
+            let params = vec![wasmtime::Val::I32(0); ty.params().len()];
+            let mut results = vec![wasmtime::Val::I32(0); ty.results().len()];
+            vm.store.data_mut().initializing = true;
+            let called = function.call(&mut vm.store, &params, &mut results);
+            vm.store.data_mut().initializing = false;
+            called.map_err(|e| format!("Function: {name} failed: {}", describe(&e)))?;
+            Ok(true)
+        };
+        if start(self, "_initialize")? {
+            let _ = start(self, "main")? || start(self, "__main_void")?;
+        } else {
+            start(self, "_start")?;
+        }
+        Ok(())
+    }
+
+    /// Runs a callback for a context. A trap fails the VM for good.
+    pub(crate) fn invoke<R>(
+        &mut self,
+        context: u32,
+        callback: Callback,
+        run: impl FnOnce(&mut Store<VmState>, &Exports) -> Option<wasmtime::Result<R>>,
+    ) -> Outcome<R> {
+        if self.failed.is_some() {
+            return Outcome::Failed;
+        }
+        let state = self.store.data_mut();
+        state.current = context;
+        state.callback = callback;
+        let result = run(&mut self.store, &self.exports);
+        let state = self.store.data_mut();
+        state.current = 0;
+        state.callback = Callback::None;
+        match result {
+            None => Outcome::Absent,
+            Some(Ok(value)) => Outcome::Returned(value),
+            Some(Err(error)) => {
+                self.fail(&error);
+                Outcome::Failed
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &wasmtime::Error) {
+        let what = describe(error);
+        let state = self.store.data_mut();
+        state.allocating = false;
+        let shared = state.shared.borrow();
+        let name = state.plugin.name();
+        shared.log(LogLevel::Critical, Some(name), &format!("Plugin {name} VM failed: {what}"));
+        drop(shared);
+        self.failed = Some(what);
+    }
+
+    /// Fuel burnt since the start.
+    pub(crate) fn fuel_consumed(&self) -> u64 {
+        self.store.get_fuel().map_or(0, |left| u64::MAX - left)
+    }
+}
+
+/// A trap in V8's words first, then wasmtime's own with the guest's stack.
+fn describe(error: &wasmtime::Error) -> String {
+    use wasmtime::Trap;
+    let reason = match error.downcast_ref::<Trap>() {
+        Some(Trap::UnreachableCodeReached) => "Uncaught RuntimeError: unreachable",
+        Some(Trap::MemoryOutOfBounds) => "Uncaught RuntimeError: memory access out of bounds",
+        Some(Trap::IntegerDivisionByZero) => "Uncaught RuntimeError: divide by zero",
+        Some(Trap::StackOverflow) => "Uncaught RangeError: Maximum call stack size exceeded",
+        Some(Trap::TableOutOfBounds) => "Uncaught RuntimeError: table index is out of bounds",
+        _ => "",
+    };
+    let detail = format!("{error:#}");
+    if reason.is_empty() { detail } else { format!("{reason} ({detail})") }
+}
+
+impl VmState {
+    fn new(shared: Shared, plugin: Arc<Plugin>, index: usize, generation: u64) -> Self {
+        let trace = shared.borrow().engine.options().trace.clone();
+        Self {
+            shared,
+            index,
+            generation,
+            plugin,
+            memory: None,
+            allocate: None,
+            allocating: false,
+            initializing: false,
+            contexts: HashMap::new(),
+            last_context: 0,
+            current: 0,
+            callback: Callback::None,
+            call_response: None,
+            status: (0, ""),
+            last_buffer: Bytes::new(),
+            metrics: Metrics::default(),
+            last_http_call: 0,
+            last_grpc_call: 1,
+            last_grpc_stream: 2,
+            last_words: VecDeque::new(),
+            scratch: Vec::new(),
+            hostcalls: 0,
+            stop_iteration: false,
+            trace,
+            limiter: Limiter,
+        }
+    }
+
+    /// Ids of roots and streams come from one counter.
+    pub(crate) fn add_context(&mut self, context: Context) -> u32 {
+        self.last_context += 1;
+        self.contexts.insert(self.last_context, context);
+        self.last_context
+    }
+
+    /// The root of the effective context, or none.
+    pub(crate) fn root_id(&self) -> Option<u32> {
+        match self.contexts.get(&self.current)? {
+            Context::Root { .. } => Some(self.current),
+            Context::Stream { root, .. } => Some(*root),
+        }
+    }
+
+    /// The plugin of the effective context.
+    pub(crate) fn current_plugin(&self) -> Option<&Arc<Plugin>> {
+        match self.contexts.get(&self.root_id()?)? {
+            Context::Root { plugin, .. } => Some(plugin),
+            Context::Stream { .. } => None,
+        }
+    }
+
+    /// Stream and filter of the effective context, if it is a stream context.
+    pub(crate) fn current_stream(&self) -> Option<(u64, usize)> {
+        match self.contexts.get(&self.current)? {
+            Context::Stream { stream, filter, .. } => Some((*stream, *filter)),
+            Context::Root { .. } => None,
+        }
+    }
+
+    /// Whether the plugin's configuration can be read as buffer 7.
+    pub(crate) fn shows_configuration(&self) -> bool {
+        matches!(self.callback, Callback::Configure | Callback::RootCreate)
+    }
+
+    /// Who speaks, for an observer.
+    pub(crate) fn trace_origin(&self) -> TraceOrigin<'_> {
+        let plugin = self.current_plugin().unwrap_or(&self.plugin).name();
+        TraceOrigin { worker: self.shared.borrow().worker, plugin, context: self.current }
+    }
+
+    pub(crate) fn remember(&mut self, line: &str) {
+        if self.last_words.len() == LAST_WORDS {
+            self.last_words.pop_front();
+        }
+        self.last_words.push_back(line.to_owned());
+    }
+}
+
+/// Growth beyond the limit makes `memory.grow` return -1, as in V8.
+struct Limiter;
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= MAX_MEMORY_BYTES)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= 10_000_000)
+    }
+}
