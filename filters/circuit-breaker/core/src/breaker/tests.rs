@@ -301,6 +301,28 @@ fn one_batch_makes_one_change_at_most() {
 }
 
 #[test]
+fn what_follows_a_change_within_one_batch_was_sent_before_it() {
+    let touchy = Rules { permitted_calls: 1, consecutive_failures: 1, ..rules() };
+    let (mut driver, first) = Driver::half_open(touchy);
+    let started_at = at(driver.now);
+    let closes = Outcome { started_at, permit: Some(first), verdict: Success };
+    let trips = Outcome { started_at, permit: None, verdict: Failure };
+    driver.record(&[closes, trips]);
+    assert_eq!(driver.state(), BreakerState::Closed);
+}
+
+#[test]
+fn a_clock_that_steps_back_does_not_keep_the_backoff_for_ever() {
+    let (mut driver, first) = Driver::half_open(Rules { permitted_calls: 1, ..rules() });
+    driver.resolve(first, Success);
+    driver.now -= 900;
+    driver.ends(&[Success]);
+    driver.now += 60;
+    driver.ends(&[Success; 19]);
+    assert_eq!(driver.record.unwrap().trips, 0);
+}
+
+#[test]
 fn the_backoff_is_forgotten_by_evidence_and_not_by_time() {
     let (mut driver, first) = Driver::half_open(Rules { permitted_calls: 1, ..rules() });
     driver.resolve(first, Success);

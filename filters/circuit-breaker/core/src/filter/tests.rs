@@ -165,6 +165,15 @@ fn endpoints_that_failed_before_a_retry_trip_though_no_client_saw_a_failure() {
 }
 
 #[test]
+fn a_retry_is_counted_along_the_list_that_was_sent() {
+    let mut proxy = Proxy::new(ENDPOINTS);
+    proxy.trip(1);
+    proxy.request(&[1, 2, 3], ended(3, 200, 2));
+    let failures = |port| proxy.record(port).map(|record| record.consecutive_failures);
+    assert_eq!((failures(2), failures(1)), (Some(1), Some(0)));
+}
+
+#[test]
 fn only_a_request_that_its_first_endpoint_did_not_serve_may_have_been_retried() {
     let mut proxy = Proxy::new(ENDPOINTS);
     let exchange = proxy.begin(&[1, 2]).1.unwrap();
