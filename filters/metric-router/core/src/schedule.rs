@@ -68,9 +68,14 @@ impl Schedule {
     /// The endpoints from the one whose turn it is, by deadline. At most `most`.
     pub fn next(&mut self, most: usize) -> Vec<Endpoint> {
         let Some(first) = self.advance() else { return Vec::new() };
-        let mut rest: Vec<Turn> =
-            self.turns.iter().copied().filter(|turn| turn.endpoint != first).collect();
-        rest.sort_by(|a, b| a.deadline().total_cmp(&b.deadline()));
+        let mut rest: Vec<&Turn> = Vec::with_capacity(most.saturating_add(1));
+        for turn in self.turns.iter().filter(|turn| turn.endpoint != first) {
+            let at = rest.partition_point(|other| other.deadline() <= turn.deadline());
+            if at < most {
+                rest.insert(at, turn);
+                rest.truncate(most);
+            }
+        }
         let rest = rest.into_iter().map(|turn| turn.endpoint);
         core::iter::once(first).chain(rest).take(most).collect()
     }

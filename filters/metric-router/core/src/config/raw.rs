@@ -41,18 +41,34 @@ impl Default for RawSteering {
     }
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawCluster {
     name: String,
     policy: Policy,
     endpoints: Option<Vec<String>>,
     learn: Option<RawLearn>,
-    update_interval: Option<Span>,
-    healthy_panic_threshold: Option<f64>,
+    update_interval: Span,
+    healthy_panic_threshold: f64,
     slow_start_config: RawSlowStart,
     weighted_round_robin: RawLoadReports,
     least_cost: Option<RawLeastCost>,
+}
+
+impl Default for RawCluster {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            policy: Policy::LeastCost,
+            endpoints: None,
+            learn: None,
+            update_interval: Span(super::DEFAULT_UPDATE),
+            healthy_panic_threshold: 50.0,
+            slow_start_config: RawSlowStart::default(),
+            weighted_round_robin: RawLoadReports::default(),
+            least_cost: None,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -179,9 +195,9 @@ fn cluster(check: &mut Check, raw: &RawCluster) -> ClusterConfig {
             check.problem("has no effect: the policy is not least_cost; remove one of the two");
         });
     }
-    let update = raw.update_interval.unwrap_or(Span(super::DEFAULT_UPDATE));
+    let update = raw.update_interval;
     span(check, "update_interval", update, Span::from_millis(10), Span::from_secs(10));
-    let panic = raw.healthy_panic_threshold.unwrap_or(50.0);
+    let panic = raw.healthy_panic_threshold;
     check.range("healthy_panic_threshold", panic, 0.0..=100.0);
     ClusterConfig {
         name: raw.name.clone(),
