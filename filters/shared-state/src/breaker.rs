@@ -360,13 +360,25 @@ mod tests {
         assert!(decode::<BreakerRecord>(&encode(&half_open(0, &many))).is_err());
     }
 
+    /// Any bytes in a frame that passes every outer check.
+    struct Body(Vec<u8>);
+
+    impl Record for Body {
+        const TAG: u8 = BreakerRecord::TAG;
+
+        fn write(&self, out: &mut Writer) {
+            out.raw(&self.0);
+        }
+
+        fn read(_input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+            Err(DecodeError::Field)
+        }
+    }
+
     proptest! {
         #[test]
         fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-            // A frame that passes every outer check, so that the body itself is read.
-            let mut bytes = vec![b'W', b'R', BreakerRecord::TAG, crate::SCHEMA_VERSION as u8];
-            bytes.extend_from_slice(&body);
-            bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+            let bytes = encode(&Body(body));
             if let Ok(record) = decode::<BreakerRecord>(&bytes) {
                 prop_assert_eq!(decode::<BreakerRecord>(&encode(&record)), Ok(record));
             }

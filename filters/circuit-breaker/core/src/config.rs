@@ -155,7 +155,7 @@ mod tests {
     fn one_scope_of_each_action_may_stand_side_by_side() {
         let json = r#"{"mode":"shadow","name":"cb","steering":{"header":"x-to"},"scopes":[
             {"name":"ep","by":["cluster","endpoint"],"action":"exclude_endpoint","always_keep_one":false},
-            {"name":"cl","by":"cluster","action":"reject","reject":{"status":429,"body":"busy"},
+            {"name":"cl","by":["cluster"],"action":"reject","reject":{"status":429,"body":"busy"},
              "window":{"type":"time","size":"30s","minimum_number_of_calls":5},
              "trip":{"failure_rate_threshold":12.5,"consecutive_failures":0},
              "open":{"base":"1s","max":"2s","multiplier":1,"jitter":"none","decay_interval":"1s"},

@@ -70,7 +70,7 @@ fn once<T>(check: &mut Check, place: &mut Option<(usize, T)>, at: usize, scope: 
 }
 
 fn checked(check: &mut Check, raw: RawScope) -> Option<Checked> {
-    let (default_name, guarded) = match raw.by.0.as_slice() {
+    let (default_name, guarded) = match raw.by.as_slice() {
         [By::Cluster, By::Endpoint] | [By::Endpoint, By::Cluster] => (DEFAULT_ENDPOINT_SCOPE, None),
         [By::Route] => ("route", Some(GuardedBy::Route)),
         [By::Cluster] => ("cluster", Some(GuardedBy::Cluster)),
@@ -149,7 +149,7 @@ fn rules(
         check.at("failure_rate_threshold", |check| {
             let rate = trip.failure_rate_threshold;
             let holds = rate > 0.0 && rate <= 100.0;
-            check.require(holds, format!("{rate} is out of range: above 0, at most 100 percent"));
+            check.require(holds, "out of range: above 0, at most 100 percent");
         });
         check.range("consecutive_failures", trip.consecutive_failures, 0..=1_000_000);
     });

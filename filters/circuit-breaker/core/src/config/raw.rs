@@ -2,7 +2,7 @@
 
 use super::Mode;
 use crate::{Jitter, LeaseExpiry};
-use plugin_config::{OneOrMany, Span};
+use plugin_config::Span;
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -44,7 +44,7 @@ impl Default for RawSteering {
 pub(super) struct RawScope {
     /// Defaults to `endpoint`, `route` or `cluster`, after `by`.
     pub(super) name: Option<String>,
-    pub(super) by: OneOrMany<By>,
+    pub(super) by: Vec<By>,
     /// Follows from `by`, and may be said.
     pub(super) action: Option<Action>,
     #[serde(default)]
@@ -65,7 +65,7 @@ impl RawScope {
     fn endpoints() -> Self {
         Self {
             name: None,
-            by: OneOrMany(vec![By::Cluster, By::Endpoint]),
+            by: vec![By::Cluster, By::Endpoint],
             action: None,
             window: RawWindow::default(),
             trip: RawTrip::default(),
