@@ -41,6 +41,8 @@ pub enum Origin {
     Other,
     /// Someone, but nothing says who, although the upstream instance is known to be there.
     Unknown,
+    /// The host: the cluster's own limits left no room for the poll.
+    Overflow,
     /// The host: no connection.
     ConnectFailure,
     /// The host: no answer in time.
@@ -59,11 +61,17 @@ impl Answer<'_> {
             return if served == Ok(target) { Origin::Target(status) } else { Origin::Other };
         }
         match status {
+            503 if (named || !self.proxied) && self.says_overflow() => Origin::Overflow,
             503 if named || !self.proxied => Origin::ConnectFailure,
             504 if named || !self.proxied => Origin::Timeout,
             _ if named => Origin::Unknown,
             _ => Origin::Target(status),
         }
+    }
+
+    /// Envoy's text for a call that its circuit breaker refused. The endpoint has no part in it.
+    fn says_overflow(&self) -> bool {
+        self.body.ends_with(b"reset reason: overflow")
     }
 }
 
@@ -99,6 +107,14 @@ mod tests {
             assert_eq!(origin(503, None, false, named), Origin::ConnectFailure);
             assert_eq!(origin(504, None, false, named), Origin::Timeout);
         }
+    }
+
+    #[test]
+    fn a_full_cluster_is_not_the_endpoints_fault() {
+        let body =
+            b"upstream connect error or disconnect/reset before headers. reset reason: overflow";
+        let full = Answer { status: Some(503), body, ..Answer::default() };
+        assert_eq!(full.origin(target(), true), Origin::Overflow);
     }
 
     #[test]

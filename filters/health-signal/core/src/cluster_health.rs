@@ -66,7 +66,7 @@ pub enum PollOutcome {
     Misattributed,
     /// Nobody knows who answered: no evidence.
     Unattributed,
-    /// The host did not send it: no evidence.
+    /// The host did not send it, or had no room for it: no evidence.
     Refused,
     /// No answer ever came, not even the host's own. Counts as a timeout.
     Lost,
@@ -181,6 +181,7 @@ impl ClusterHealth {
             }
             Origin::Other => return PollOutcome::Misattributed,
             Origin::Unknown => return PollOutcome::Unattributed,
+            Origin::Overflow => return PollOutcome::Refused,
             Origin::ConnectFailure => PollFailure::Connect,
             Origin::Timeout => PollFailure::Timeout,
             Origin::Reset => PollFailure::Reset,

@@ -62,6 +62,8 @@ pub enum Refusal {
     Range,
     /// A metric that stands twice.
     Duplicate,
+    /// More metrics than any server has. Text form only.
+    TooMany,
     /// A metric that the report does not have. Strict mode only.
     Unknown,
     /// Not JSON, or not of the report's shape.
@@ -82,6 +84,7 @@ impl Refusal {
             Self::NotANumber => "not_a_number",
             Self::Range => "range",
             Self::Duplicate => "duplicate",
+            Self::TooMany => "too_many",
             Self::Unknown => "unknown_metric",
             Self::Json => "json",
             Self::Base64 => "base64",

@@ -2,7 +2,7 @@
 
 use crate::shared::{Shared, Watched};
 use crate::worker::{SLOT_LEASE, note_write};
-use health_signal_core::config::{Active, PollKind};
+use health_signal_core::config::Active;
 use health_signal_core::{
     Answer, ClusterHealth, Leadership, MAX_BODY_BYTES, MODULE, PROXIED_HEADER, PollOutcome,
     Publication, SERVED_HEADER, Standing, merge,
@@ -73,16 +73,11 @@ impl Leader {
         num_headers: usize,
         now: UnixNanos,
     ) {
-        let (Some(table), Some(active)) = (&mut self.table, &self.cluster.config.active) else {
-            return;
-        };
+        let Some(table) = &mut self.table else { return };
         let header =
             |name| if num_headers > 0 { headers::get(Map::CallResponse, name) } else { None };
         let served = header(SERVED_HEADER);
-        let body = match active.kind {
-            PollKind::HttpJson => call::body(MAX_BODY_BYTES + 1),
-            PollKind::Http => Vec::new(),
-        };
+        let body = call::body(MAX_BODY_BYTES + 1);
         let answer = Answer {
             status: header(":status").and_then(|status| status.parse().ok()),
             served: served.as_deref(),

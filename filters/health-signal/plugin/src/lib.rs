@@ -6,6 +6,10 @@
 //! served it. The upstream instance never polls: a call made from a VM that is also a filter of
 //! the called cluster would enter that VM again while it runs, which the SDK does not survive.
 
+#![allow(
+    missing_docs,
+    reason = "the registration macro exports functions that it does not document"
+)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod attempt;

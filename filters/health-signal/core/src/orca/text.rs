@@ -2,8 +2,11 @@
 
 use super::{Draft, Refusal};
 
+/// Most metrics of one report. No server has as many; it bounds the search for duplicates.
+const MAX_METRICS: usize = 256;
+
 pub(super) fn read(text: &str, draft: &mut Draft) -> Result<(), Refusal> {
-    let mut names = Vec::new();
+    let mut names: Vec<&str> = Vec::new();
     for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
         let (name, value) = entry.split_once(['=', ':']).ok_or(Refusal::NoValue)?;
         let value = value.trim_start();
@@ -13,12 +16,16 @@ pub(super) fn read(text: &str, draft: &mut Draft) -> Result<(), Refusal> {
         if value.is_empty() {
             return Err(Refusal::NoValue);
         }
+        if names.contains(&name) {
+            return Err(Refusal::Duplicate);
+        }
+        if names.len() >= MAX_METRICS {
+            return Err(Refusal::TooMany);
+        }
         draft.set(name, value.parse().map_err(|_| Refusal::NotANumber)?)?;
         names.push(name);
     }
-    names.sort_unstable();
-    let repeated = names.array_windows().any(|[one, next]| one == next);
-    if repeated { Err(Refusal::Duplicate) } else { Ok(()) }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -55,6 +62,13 @@ mod tests {
         let text = "cpu_utilization=0.7,unsupported_metric=0.8";
         assert_eq!(outcome(text, true), Err(Refusal::Unknown));
         assert_eq!(outcome(text, false), Ok(1));
+    }
+
+    #[test]
+    fn the_number_of_metrics_is_bounded() {
+        let list = |count| (0..count).map(|n| format!("m{n}=1")).collect::<Vec<_>>().join(",");
+        assert_eq!(outcome(&list(MAX_METRICS), false), Ok(256));
+        assert_eq!(outcome(&list(MAX_METRICS + 1), false), Err(Refusal::TooMany));
     }
 
     #[test]
