@@ -4,9 +4,9 @@ use crate::note::Source;
 use crate::worker::{MODULE, Worker};
 use crate::{Cluster, Endpoints, Facts, Policy, Snapshot};
 use core::time::Duration;
-use hashbrown::HashMap;
 use shared_state::{
-    Endpoint, EndpointHealth, HealthState, Members, SharedStore, UnixNanos, WorkerReport,
+    Endpoint, EndpointHealth, HealthState, Members, SharedStore, UnixNanos, WorkerEntry,
+    WorkerReport,
 };
 
 /// Age from which a health record says nothing: its writer is gone or has stopped.
@@ -19,8 +19,9 @@ const SURPLUS_AGE: Duration = Duration::from_secs(60);
 const SIZE_AGE: Duration = Duration::from_secs(5);
 
 /// What the other workers say of one endpoint, added up.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Elsewhere {
+    endpoint: Endpoint,
     in_flight: u64,
     last_answer: UnixNanos,
 }
@@ -51,7 +52,8 @@ impl Cluster {
         let facts: Vec<Facts> = known
             .iter()
             .filter_map(|endpoint| {
-                let elsewhere = elsewhere.get(endpoint).copied().unwrap_or_default();
+                let at = elsewhere.binary_search_by_key(endpoint, |sum| sum.endpoint);
+                let elsewhere = at.ok().and_then(|at| elsewhere.get(at));
                 self.gather(store, *endpoint, elsewhere, now)
             })
             .collect();
@@ -99,22 +101,16 @@ impl Cluster {
         self.known = members.endpoints().collect();
     }
 
-    fn read_peers(
-        &mut self,
-        store: &impl SharedStore,
-        worker: &Worker,
-    ) -> HashMap<Endpoint, Elsewhere> {
-        let mut sums: HashMap<Endpoint, Elsewhere> = HashMap::new();
+    /// Sums over the reports of the other workers, in order of endpoint.
+    fn read_peers(&mut self, store: &impl SharedStore, worker: &Worker) -> Vec<Elsewhere> {
+        let mut sums: Vec<Elsewhere> = Vec::new();
         for peer in &worker.peers {
             let key = WorkerReport::key(MODULE, &self.name, peer.index);
             let report = self.notes.read(store, &key, Source::Workers);
             // A report of the slot's former owner is of requests that are long done.
             let Some(report) = report.filter(|report| report.owner == peer.owner) else { continue };
-            for entry in report.entries {
-                let sum = sums.entry(entry.endpoint).or_default();
-                sum.in_flight = sum.in_flight.saturating_add(u64::from(entry.in_flight));
-                let answer = entry.last_success.max(entry.last_failure);
-                sum.last_answer = sum.last_answer.max(answer);
+            for entry in &report.entries {
+                add(&mut sums, entry);
             }
         }
         sums
@@ -125,13 +121,13 @@ impl Cluster {
         &mut self,
         store: &impl SharedStore,
         endpoint: Endpoint,
-        elsewhere: Elsewhere,
+        elsewhere: Option<&Elsewhere>,
         now: UnixNanos,
     ) -> Option<Facts> {
         let place = self.table.place_or_add(&self.name, endpoint)?;
         let row = self.table.at(place)?;
         row.new_failures = 0;
-        let in_flight_elsewhere = row.load_elsewhere(elsewhere.in_flight, now);
+        let in_flight_elsewhere = row.load_elsewhere(elsewhere.map_or(0, |sum| sum.in_flight), now);
         if row.is_absent(now) {
             return None;
         }
@@ -147,7 +143,8 @@ impl Cluster {
             Some(health) => Some(f64::from(health.latency_us) / 1e6),
             None => row.latency.value(),
         };
-        let last_answer = row.last_answer().max(elsewhere.last_answer);
+        let last_answer =
+            row.last_answer().max(elsewhere.map_or(UnixNanos::ZERO, |sum| sum.last_answer));
         let rules = &self.config.least_cost;
         Some(Facts {
             endpoint,
@@ -181,6 +178,20 @@ impl Cluster {
                 row.weight_milli = ((candidate.rate * 1000.0) as u64).max(1);
             }
         }
+    }
+}
+
+fn add(sums: &mut Vec<Elsewhere>, entry: &WorkerEntry) {
+    let last_answer = entry.last_success.max(entry.last_failure);
+    let in_flight = u64::from(entry.in_flight);
+    match sums.binary_search_by_key(&entry.endpoint, |sum| sum.endpoint) {
+        Ok(at) => {
+            if let Some(sum) = sums.get_mut(at) {
+                sum.in_flight = sum.in_flight.saturating_add(in_flight);
+                sum.last_answer = sum.last_answer.max(last_answer);
+            }
+        }
+        Err(at) => sums.insert(at, Elsewhere { endpoint: entry.endpoint, in_flight, last_answer }),
     }
 }
 
