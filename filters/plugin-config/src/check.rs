@@ -43,13 +43,12 @@ impl Check {
     /// Notes a problem at `field` unless `value` lies in `range`.
     pub fn range<T>(&mut self, field: &str, value: T, range: RangeInclusive<T>)
     where
-        T: PartialOrd + Display,
+        T: PartialOrd + Shown,
     {
         if !range.contains(&value) {
-            let (least, most) = (range.start(), range.end());
-            self.at(field, |check| {
-                check.problem(format!("{value} is out of range: {least} to {most}"));
-            });
+            let (least, most) = (range.start().shown(), range.end().shown());
+            let message = format!("{} is out of range: {least} to {most}", value.shown());
+            self.at(field, |check| check.problem(message));
         }
     }
 
@@ -104,6 +103,38 @@ impl Check {
     }
 }
 
+/// A bound or a value in a message.
+pub trait Shown {
+    /// As one would write it in the configuration.
+    fn shown(&self) -> String;
+}
+
+macro_rules! shown_as_it_prints {
+    ($($kind:ty)+) => {$(
+        impl Shown for $kind {
+            fn shown(&self) -> String {
+                self.to_string()
+            }
+        }
+    )+};
+}
+
+shown_as_it_prints!(u8 u16 u32 u64 usize i32 i64 crate::Span);
+
+impl Shown for f64 {
+    /// With up to three decimals: printing any float exactly would cost a module ten KiB.
+    fn shown(&self) -> String {
+        let thousandths = (self.abs() * 1000.0).round() as u64;
+        let sign = if *self < 0.0 { "-" } else { "" };
+        let (whole, rest) = (thousandths / 1000, thousandths % 1000);
+        if rest == 0 {
+            return format!("{sign}{whole}");
+        }
+        let rest = format!("{rest:03}");
+        format!("{sign}{whole}.{}", rest.trim_end_matches('0'))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +152,12 @@ mod tests {
             "/policies/2/max_tokens: 0 is out of range: 1 to 10\n\
              /policies/2/name: 'a' is taken by entry 0: rename one"
         );
+    }
+
+    #[test]
+    fn fractions_are_shown_as_they_are_written() {
+        let shown: Vec<_> = [0.0, 0.5, 100.0, -2.25, 33.333].iter().map(Shown::shown).collect();
+        assert_eq!(shown, ["0", "0.5", "100", "-2.25", "33.333"]);
     }
 
     #[test]

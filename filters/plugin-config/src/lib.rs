@@ -17,11 +17,12 @@
 
 mod check;
 mod document;
+mod node;
 mod parse;
 mod problem;
 mod span;
 
-pub use check::Check;
+pub use check::{Check, Shown};
 pub use parse::{MAX_BYTES, MAX_DEPTH, Parsed, parse};
 pub use problem::{Problem, Problems, nearest};
 pub use span::{OneOrMany, Span};

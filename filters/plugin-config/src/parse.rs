@@ -1,9 +1,9 @@
 //! The repair loop around serde.
 
+use crate::node::{Kind, Mistake, Node};
 use crate::{Problem, Problems, document, nearest};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use serde_path_to_error::{Path, Segment};
 
 /// Largest configuration that is read, in bytes.
 pub const MAX_BYTES: usize = 256 * 1024;
@@ -29,17 +29,15 @@ pub struct Parsed<T> {
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Parsed<T>, Problems> {
     let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
     let document = document::read(bytes)?;
-    let hash = format!("{:08x}", fnv1a(document.to_string().as_bytes()));
+    let hash = format!("{:08x}", hash(&document, FNV_OFFSET));
     let mut mended = document;
     let mut problems = Vec::new();
     loop {
-        match serde_path_to_error::deserialize::<_, T>(&mended) {
+        match T::deserialize(Node(&mended)) {
             Ok(value) if problems.is_empty() => return Ok(Parsed { value, hash }),
             Ok(_) => return Err(Problems(problems)),
-            Err(error) => {
-                let path = error.path().clone();
-                let message = error.into_inner().to_string();
-                let (problem, mend) = diagnose(&path, &message);
+            Err(mistake) => {
+                let (problem, mend) = diagnose(mistake);
                 problems.push(problem);
                 if problems.len() >= MAX_PROBLEMS || !remove(&mut mended, &mend) {
                     return Err(Problems(problems));
@@ -50,54 +48,30 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Parsed<T>, Problems> {
 }
 
 /// The problem, and the place whose removal lets the next one come to light.
-fn diagnose(path: &Path, message: &str) -> (Problem, Vec<String>) {
-    let mut steps: Vec<String> = path.iter().filter_map(step).collect();
-    if let Some((field, expected)) = unknown_field(message) {
-        if steps.last() != Some(&field) {
-            steps.push(field.clone());
-        }
-        let message = match nearest(&field, expected.iter().copied()) {
+fn diagnose(mistake: Mistake) -> (Problem, Vec<String>) {
+    let mut steps = mistake.steps;
+    steps.reverse();
+    let message = match mistake.kind {
+        Kind::UnknownField { field, expected } => match nearest(&field, expected.iter().copied()) {
             Some(meant) => format!("unknown field: did you mean '{meant}'?"),
             None if expected.is_empty() => "unknown field: none is expected here".to_owned(),
             None => format!("unknown field: expected one of {}", expected.join(", ")),
-        };
-        return (Problem { pointer: pointer(&steps), message }, steps);
-    }
-    let message = match unknown_variant(message) {
-        Some((wrong, expected)) => match nearest(&wrong, expected.iter().copied()) {
-            Some(meant) => format!("'{wrong}' is not known: did you mean '{meant}'?"),
-            None => format!("'{wrong}' is not known: expected one of {}", expected.join(", ")),
         },
-        None => message.replace('`', "'"),
+        Kind::UnknownVariant { variant, expected } => {
+            match nearest(&variant, expected.iter().copied()) {
+                Some(meant) => format!("'{variant}' is not known: did you mean '{meant}'?"),
+                None => {
+                    format!("'{variant}' is not known: expected one of {}", expected.join(", "))
+                }
+            }
+        }
+        Kind::Other(message) => message.replace('`', "'"),
     };
     (Problem { pointer: pointer(&steps), message }, steps)
 }
 
-fn step(segment: &Segment) -> Option<String> {
-    match segment {
-        Segment::Seq { index } => Some(index.to_string()),
-        Segment::Map { key } => Some(key.clone()),
-        Segment::Enum { .. } | Segment::Unknown => None,
-    }
-}
-
 fn pointer(steps: &[String]) -> String {
     steps.iter().map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1"))).collect()
-}
-
-/// Takes serde's sentence apart: "unknown field `x`, expected one of `a`, `b`".
-fn unknown_field(message: &str) -> Option<(String, Vec<&str>)> {
-    quoted(message.strip_prefix("unknown field ")?)
-}
-
-fn unknown_variant(message: &str) -> Option<(String, Vec<&str>)> {
-    quoted(message.strip_prefix("unknown variant ")?)
-}
-
-fn quoted(sentence: &str) -> Option<(String, Vec<&str>)> {
-    let mut names = sentence.split('`').skip(1).step_by(2);
-    let wrong = names.next()?.to_owned();
-    Some((wrong, names.collect()))
 }
 
 /// Removes the value at `steps`. A missing field has nothing to remove, and ends the loop.
@@ -122,8 +96,36 @@ fn remove(document: &mut Value, steps: &[String]) -> bool {
     }
 }
 
-fn fnv1a(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+/// FNV-1a's start.
+const FNV_OFFSET: u32 = 0x811c_9dc5;
+
+/// Hashes what a document means: kinds and values, objects in the order of their keys.
+fn hash(value: &Value, seed: u32) -> u32 {
+    match value {
+        Value::Null => fnv1a(b"n", seed),
+        Value::Bool(value) => fnv1a(&[b'b', u8::from(*value)], seed),
+        Value::Number(number) => {
+            let bits = number
+                .as_i64()
+                .map_or_else(|| number.as_f64().unwrap_or(0.0).to_bits(), i64::cast_unsigned);
+            fnv1a(&bits.to_le_bytes(), fnv1a(b"d", seed))
+        }
+        Value::String(text) => fnv1a(&[0], fnv1a(text.as_bytes(), fnv1a(b"s", seed))),
+        Value::Array(items) => {
+            let inside = items.iter().fold(fnv1a(b"[", seed), |seed, item| hash(item, seed));
+            fnv1a(b"]", inside)
+        }
+        Value::Object(object) => {
+            let inside = object.iter().fold(fnv1a(b"{", seed), |seed, (key, value)| {
+                hash(value, fnv1a(&[0], fnv1a(key.as_bytes(), seed)))
+            });
+            fnv1a(b"}", inside)
+        }
+    }
+}
+
+fn fnv1a(bytes: &[u8], seed: u32) -> u32 {
+    bytes.iter().fold(seed, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]
@@ -183,7 +185,7 @@ mod tests {
                 "/buckets/0/max_token: unknown field: did you mean 'max_tokens'?",
                 "/buckets/1/fill_interval: '50ms' is no duration: write decimal seconds with an \
                  's', such as \"0.5s\"",
-                "/buckets/1/max_tokens: invalid type: string \"3\", expected u32",
+                "/buckets/1/max_tokens: expected u32, found the text \"3\"",
                 "/mod: unknown field: did you mean 'mode'?",
                 "/mode: 'shadov' is not known: did you mean 'shadow'?",
             ]

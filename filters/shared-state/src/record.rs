@@ -1,11 +1,12 @@
 //! How a record becomes bytes and back.
 //!
-//! Frame: magic `WR`, tag, schema version, body, CRC-32 of all before it; little-endian throughout.
+//! Frame: magic `WR`, tag, schema version, body, checksum of all before it; little-endian throughout.
 //! The namespace may be shared with plugins we have never heard of (Istio gives every plugin of a
 //! proxy the same one), so a value under our key is a claim, not a fact. [`decode`] accepts any
 //! bytes and gives a record or the reason why not.
 
 use crate::SCHEMA_VERSION;
+use crate::key::fnv1a;
 
 const MAGIC: [u8; 2] = *b"WR";
 const HEADER_BYTES: usize = 4;
@@ -49,15 +50,15 @@ pub fn encode<R: Record>(record: &R) -> Vec<u8> {
     out.u8(R::TAG);
     out.u8(SCHEMA_VERSION as u8);
     record.write(&mut out);
-    let checksum = crc32fast::hash(&out.bytes);
-    out.u32(checksum);
+    let sum = checksum(&out.bytes);
+    out.u32(sum);
     out.bytes
 }
 
 /// The record in `bytes`.
 pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, DecodeError> {
     let framed = bytes.len().checked_sub(CHECKSUM_BYTES).ok_or(DecodeError::Truncated)?;
-    let (content, checksum) = bytes.split_at_checked(framed).ok_or(DecodeError::Truncated)?;
+    let (content, sum) = bytes.split_at_checked(framed).ok_or(DecodeError::Truncated)?;
     let (header, body) = content.split_at_checked(HEADER_BYTES).ok_or(DecodeError::Truncated)?;
     match *header {
         [m0, m1, ..] if [m0, m1] != MAGIC => return Err(DecodeError::Magic),
@@ -67,12 +68,19 @@ pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, DecodeError> {
         }
         _ => {}
     }
-    if checksum != crc32fast::hash(content).to_le_bytes() {
+    if sum != checksum(content).to_le_bytes() {
         return Err(DecodeError::Checksum);
     }
     let mut input = Reader { rest: body };
     let record = R::read(&mut input)?;
     if input.rest.is_empty() { Ok(record) } else { Err(DecodeError::TrailingBytes) }
+}
+
+/// FNV-1a, folded to 32 bits. It guards against other writers and torn layouts, not against
+/// attackers, and unlike a fast CRC it needs no tables in every module.
+pub(crate) fn checksum(bytes: &[u8]) -> u32 {
+    let hash = fnv1a(bytes);
+    (hash ^ (hash >> 32)) as u32
 }
 
 /// Appends little-endian fields.
