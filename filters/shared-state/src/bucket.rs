@@ -23,6 +23,11 @@ use core::time::Duration;
 /// Most slots of one table: 4 KB, which the host copies twice for a request.
 pub const MAX_SLOTS: u16 = 256;
 
+/// Longest time that a worker may be suspended between reading the clock and writing a table, where
+/// that is longer than an empty bucket takes to fill. Who is further behind is taken for a clock
+/// that stepped back.
+const MAX_LAG: Duration = Duration::from_secs(1);
+
 /// One bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Slot {
@@ -62,12 +67,12 @@ impl SlotTable {
     /// Forgets what is full again, and gives the moment to decide at. `longest` is the time in
     /// which an empty bucket fills.
     ///
-    /// If the clock stepped back by less than `longest`, time stands still until it has caught up:
-    /// what was refilled in that time is not refilled twice. If it stepped back by more, the table
-    /// follows it, with buckets that are at worst empty. Either way nothing stays refused for
-    /// longer than an empty bucket takes to fill and to give one token.
+    /// If the clock stepped back by less than `longest` or a second, time stands still until it has
+    /// caught up: what was refilled in that time is not refilled twice. If it stepped back by more,
+    /// the table follows it, with buckets that are at worst empty. Either way a key waits no longer
+    /// than so long, and for one token.
     pub fn settle(&mut self, now: UnixNanos, longest: Duration) -> Settled {
-        let mut mended = self.written_at.is_stale_deadline(now, longest);
+        let mut mended = self.written_at.is_stale_deadline(now, longest.max(MAX_LAG));
         let now = if mended { now } else { now.max(self.written_at) };
         self.written_at = now;
         let limit = now.plus(longest);
@@ -238,6 +243,14 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_may_lag_for_a_second_even_where_a_bucket_fills_faster() {
+        let mut table = SlotTable::default();
+        table.settle(at(101), Duration::from_millis(1));
+        let settled = table.settle(at(100), Duration::from_millis(1));
+        assert_eq!(settled, Settled { now: at(101), mended: false });
+    }
+
+    #[test]
     fn a_time_beyond_a_refill_is_brought_into_range() {
         let mut table = table(&[(1, 1_000_000)]);
         assert!(table.settle(at(50), LONGEST).mended);
@@ -296,7 +309,7 @@ mod tests {
         let mut bytes = encode(&SlotTable { slots: slots.collect(), ..SlotTable::default() });
         bytes[20..22].copy_from_slice(&(MAX_SLOTS + 1).to_le_bytes());
         let end = bytes.len() - 4;
-        let checksum = crc32fast::hash(&bytes[..end]);
+        let checksum = crate::record::checksum(&bytes[..end]);
         bytes[end..].copy_from_slice(&checksum.to_le_bytes());
         assert_eq!(decode::<SlotTable>(&bytes), Err(DecodeError::Field));
     }

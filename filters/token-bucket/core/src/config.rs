@@ -1,9 +1,10 @@
 //! The configuration: Envoy's field names, and a default for all that has a sensible one.
 
 use crate::{Attributes, Gcra, KeyPart, fields};
+use core::fmt;
 use core::ops::RangeInclusive;
-use plugin_config::{Check, OneOrMany, Parsed, Problems, Span};
-use serde::Deserialize;
+use plugin_config::{Check, Parsed, Problems, Span};
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use shared_state::{Key, MAX_SLOTS, SlotTable};
 
 /// Most policies of one plugin. Each costs a read and a write of shared data on every request.
@@ -16,7 +17,7 @@ const MIN_TOKEN_NS: u128 = 1_000;
 const FILL_INTERVALS: RangeInclusive<Span> = Span::from_millis(1)..=Span::from_secs(86_400);
 
 /// Whether decisions are acted on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Decide, count and act.
@@ -29,7 +30,7 @@ pub enum Mode {
 }
 
 /// What happens to a request when the limiter cannot decide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureMode {
     /// It passes.
@@ -39,7 +40,7 @@ pub enum FailureMode {
 }
 
 /// What happens to a request that lacks a part of the key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnMissingKey {
     /// All such requests share one bucket.
@@ -52,7 +53,7 @@ pub enum OnMissingKey {
 }
 
 /// What happens to a key that finds no free slot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFull {
     /// It shares one bucket with all such keys of its shard.
@@ -167,8 +168,7 @@ impl Match {
 }
 
 /// Which paths, without their query.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathMatch {
     /// Those that begin so.
     Prefix(String),
@@ -176,7 +176,7 @@ pub enum PathMatch {
     Exact(String),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Raw {
     name: String,
@@ -210,7 +210,7 @@ impl Default for Raw {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawPolicy {
     name: String,
@@ -219,20 +219,59 @@ struct RawPolicy {
     #[serde(default, rename = "match")]
     applies: RawMatch,
     #[serde(default)]
-    key: Option<OneOrMany<String>>,
+    key: RawKey,
     #[serde(default)]
     on_missing_key: OnMissingKey,
     token_bucket: RawBucket,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawMatch {
-    path: Option<PathMatch>,
+    path: Option<RawPath>,
     methods: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawPath {
+    prefix: Option<String>,
+    exact: Option<String>,
+}
+
+/// A list of parts, or the only one.
+#[derive(Debug, Default)]
+struct RawKey(Vec<String>);
+
+impl<'de> Deserialize<'de> for RawKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parts;
+
+        impl<'de> Visitor<'de> for Parts {
+            type Value = RawKey;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a part of a key, such as \"source.address\", or a list of parts")
+            }
+
+            fn visit_str<E: Error>(self, part: &str) -> Result<RawKey, E> {
+                Ok(RawKey(vec![part.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<RawKey, A::Error> {
+                let mut key = RawKey::default();
+                while let Some(part) = parts.next_element()? {
+                    key.0.push(part);
+                }
+                Ok(key)
+            }
+        }
+
+        deserializer.deserialize_any(Parts)
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawBucket {
     max_tokens: u32,
@@ -245,7 +284,7 @@ const fn one() -> u32 {
     1
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawStore {
     shards: u16,
@@ -330,8 +369,7 @@ fn validate_policy(check: &mut Check, raw: RawPolicy, plugin: &str, shards: u16)
 }
 
 /// `[]`, `"none"` and nothing are one bucket over all.
-fn validate_key(check: &mut Check, raw: Option<OneOrMany<String>>) -> Vec<KeyPart> {
-    let names = raw.map_or(Vec::new(), |names| names.0);
+fn validate_key(check: &mut Check, RawKey(names): RawKey) -> Vec<KeyPart> {
     if names == ["none"] {
         return Vec::new();
     }
@@ -353,25 +391,34 @@ fn validate_key(check: &mut Check, raw: Option<OneOrMany<String>>) -> Vec<KeyPar
 
 fn validate_match(check: &mut Check, raw: RawMatch) -> Match {
     check.at("match", |check| {
-        if let Some(PathMatch::Prefix(path) | PathMatch::Exact(path)) = &raw.path
-            && (!path.starts_with('/') || path.contains('?'))
-        {
-            check.at("path", |check| {
-                check.problem(format!("'{path}' is no path: begin with '/', without a query"));
-            });
-        }
+        let path = raw.path.and_then(|path| check.at("path", |check| validate_path(check, path)));
         check.at("methods", |check| {
             for (at, method) in raw.methods.iter().enumerate() {
-                if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
-                {
-                    check.at(at, |check| {
-                        check.problem(format!("'{method}' is no method: write it as in GET"));
-                    });
+                let plain = |b: u8| b.is_ascii_uppercase() || b == b'-';
+                if method.is_empty() || !method.bytes().all(plain) {
+                    let message = format!("'{method}' is no method: write it as in GET");
+                    check.at(at, |check| check.problem(message));
                 }
             }
         });
-    });
-    Match { path: raw.path, methods: raw.methods }
+        Match { path, methods: raw.methods }
+    })
+}
+
+fn validate_path(check: &mut Check, raw: RawPath) -> Option<PathMatch> {
+    let path = match (raw.prefix, raw.exact) {
+        (Some(path), None) => PathMatch::Prefix(path),
+        (None, Some(path)) => PathMatch::Exact(path),
+        _ => {
+            check.problem("name one of 'prefix' and 'exact'");
+            return None;
+        }
+    };
+    let (PathMatch::Prefix(text) | PathMatch::Exact(text)) = &path;
+    if !text.starts_with('/') || text.contains('?') {
+        check.problem(format!("'{text}' is no path: begin with '/', without a query"));
+    }
+    Some(path)
 }
 
 fn validate_bucket(check: &mut Check, raw: &RawBucket) -> Option<Gcra> {

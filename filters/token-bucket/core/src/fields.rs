@@ -29,8 +29,12 @@ pub struct Quota<'a> {
 /// Values of `RateLimit-Policy` and `RateLimit`, the policy that leaves least first. `None` if
 /// there is none to name.
 pub fn ratelimit(quotas: &[Quota<'_>]) -> Option<(String, String)> {
-    let mut sorted: Vec<_> = quotas.iter().collect();
-    sorted.sort_by_key(|quota| quota.level.remaining);
+    let mut sorted: Vec<&Quota<'_>> = Vec::with_capacity(quotas.len());
+    for quota in quotas {
+        let remaining = quota.level.remaining;
+        let at = sorted.partition_point(|other| other.level.remaining <= remaining);
+        sorted.insert(at, quota);
+    }
     let (mut policies, mut limits) = (String::new(), String::new());
     for Quota { policy, level } in sorted {
         for list in [&mut policies, &mut limits] {

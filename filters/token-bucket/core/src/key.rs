@@ -7,7 +7,7 @@
 //! buckets in use.
 
 use crate::siphash::siphash_2_4;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 use core::str::FromStr;
 use shared_state::HashSeed;
 
@@ -48,12 +48,10 @@ pub enum KeyPart {
 }
 
 impl KeyPart {
-    /// The value of this part; nothing and an empty value are the same.
-    fn value(&self, request: &impl Attributes) -> Option<String> {
-        let value = match self {
-            Self::SourceAddress(v4, v6) => {
-                request.source_address().map(|address| network(address, *v4, *v6))
-            }
+    /// The value of this part, as bytes; nothing and an empty value are the same.
+    fn value(&self, request: &impl Attributes) -> Option<Vec<u8>> {
+        let text = match self {
+            Self::SourceAddress(v4, v6) => return network(request.source_address()?, *v4, *v6),
             Self::Header(name) => request.header(name),
             Self::Path => request.path(),
             Self::Method => request.method(),
@@ -61,7 +59,7 @@ impl KeyPart {
             Self::Route => request.route(),
             Self::Cluster => request.cluster(),
         };
-        value.filter(|value| !value.is_empty())
+        text.filter(|text| !text.is_empty()).map(String::into_bytes)
     }
 }
 
@@ -73,33 +71,33 @@ pub(crate) fn fingerprint(
     request: &impl Attributes,
 ) -> Option<u64> {
     let mut bytes = Vec::with_capacity(64);
-    push(&mut bytes, policy);
+    push(&mut bytes, policy.as_bytes());
     for part in parts {
         push(&mut bytes, &part.value(request)?);
     }
     Some(siphash_2_4(seed.0, &bytes))
 }
 
-fn push(bytes: &mut Vec<u8>, value: &str) {
+fn push(bytes: &mut Vec<u8>, value: &[u8]) {
     bytes.extend_from_slice(&(value.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(value.as_bytes());
+    bytes.extend_from_slice(value);
 }
 
 /// The network of an `ip:port`. What is neither, such as the path of a Unix socket, stays whole.
-fn network(address: String, v4_bits: u8, v6_bits: u8) -> String {
-    let Ok(ip) = address.parse().map(|address: SocketAddr| address.ip().to_canonical()) else {
-        return address;
+fn network(address: String, v4_bits: u8, v6_bits: u8) -> Option<Vec<u8>> {
+    let Ok(socket) = address.parse::<SocketAddr>() else {
+        return (!address.is_empty()).then(|| address.into_bytes());
     };
-    match ip {
+    Some(match socket.ip().to_canonical() {
         IpAddr::V4(ip) => {
             let mask = u32::MAX.checked_shl(32_u32.saturating_sub(v4_bits.into())).unwrap_or(0);
-            Ipv4Addr::from_bits(ip.to_bits() & mask).to_string()
+            (ip.to_bits() & mask).to_be_bytes().to_vec()
         }
         IpAddr::V6(ip) => {
             let mask = u128::MAX.checked_shl(128_u32.saturating_sub(v6_bits.into())).unwrap_or(0);
-            Ipv6Addr::from_bits(ip.to_bits() & mask).to_string()
+            (ip.to_bits() & mask).to_be_bytes().to_vec()
         }
-    }
+    })
 }
 
 impl FromStr for KeyPart {

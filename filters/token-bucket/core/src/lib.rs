@@ -10,10 +10,12 @@
 //! shared data that others may write to:
 //!
 //! - In any window of length `w`, at most `max_tokens + floor(w * tokens_per_fill / fill_interval)`
-//!   requests of one key pass. The exceptions are named in the configuration: `failure_mode` and
-//!   `on_contention` if set to `allow`, `on_full: allow`, and a record destroyed by a stranger,
-//!   which counts as a full bucket.
-//! - A refused request spends nothing, from no bucket.
+//!   requests of one key pass. The exceptions: what the configuration allows by name
+//!   (`failure_mode`, `on_contention` and `on_full` as `allow`), a record destroyed by a stranger,
+//!   which counts as a full bucket, and a worker that sleeps between reading the clock and writing
+//!   the record for longer than a second and than the bucket takes to fill.
+//! - A refused request spends nothing. If it raced with another worker over several policies, one
+//!   token may be lost; none is ever created.
 //! - Memory is at most `shards * slots_per_shard * 16` bytes a policy, however many clients there
 //!   are.
 

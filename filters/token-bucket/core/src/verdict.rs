@@ -45,7 +45,7 @@ impl Verdict {
         let policy = config.policies.get(refusal.policy).map_or("", |policy| policy.name.as_str());
         let mut line = format!("{word} policy={policy} reason={}", refusal.reason);
         if let Some(wait) = refusal.wait {
-            line.push_str(&format!(" wait={:.3}s", wait.as_secs_f64()));
+            line.push_str(&format!(" wait={}.{:03}s", wait.as_secs(), wait.subsec_millis()));
         }
         Some(line)
     }
