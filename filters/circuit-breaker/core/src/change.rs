@@ -54,7 +54,8 @@ impl fmt::Display for Change {
         write!(f, "{} -> {} ({})", self.from.name(), self.to.name(), self.reason)?;
         match self.open_time {
             Some(time) => {
-                let tenths = (time.as_millis() + 50) / 100;
+                let tenths = time.as_secs().saturating_mul(10)
+                    + u64::from((time.subsec_millis() + 50) / 100);
                 write!(f, ", half-open in {}.{}s", tenths / 10, tenths % 10)
             }
             None => Ok(()),

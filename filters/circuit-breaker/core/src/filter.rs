@@ -11,7 +11,6 @@ use crate::config::{Config, GuardedBy, Mode};
 use crate::destinations::{self, Breakers, Selection, View};
 use crate::worker::{Event, Subject, WorkerBreakers};
 use core::time::Duration;
-use hashbrown::HashSet;
 use shared_state::{Endpoint, SharedStore, UnixNanos};
 use std::rc::Rc;
 
@@ -88,7 +87,8 @@ pub struct Filter {
     config: Config,
     endpoints: Option<WorkerBreakers>,
     guard: Option<WorkerBreakers>,
-    names: HashSet<Rc<str>>,
+    /// In order.
+    names: Vec<Rc<str>>,
 }
 
 impl Exchange {
@@ -111,7 +111,7 @@ impl Filter {
         let guard = config.guard.as_ref().map(|guard| &guard.scope);
         let follow = |scope: &crate::Scope| WorkerBreakers::new(&scope.name, scope.rules);
         let (endpoints, guard) = (endpoints.map(follow), guard.map(follow));
-        Self { config, endpoints, guard, names: HashSet::new() }
+        Self { config, endpoints, guard, names: Vec::new() }
     }
 
     /// The configuration.
@@ -265,12 +265,13 @@ impl Filter {
     }
 
     fn intern(&mut self, name: &str) -> Rc<str> {
-        if let Some(known) = self.names.get(name) {
+        let place = self.names.binary_search_by(|known| (**known).cmp(name));
+        if let Some(known) = place.ok().and_then(|at| self.names.get(at)) {
             return Rc::clone(known);
         }
         let name: Rc<str> = name.into();
-        if self.names.len() < MAX_NAMES {
-            self.names.insert(Rc::clone(&name));
+        if let (Err(at), true) = (place, self.names.len() < MAX_NAMES) {
+            self.names.insert(at, Rc::clone(&name));
         }
         name
     }

@@ -75,11 +75,12 @@ fn checked(check: &mut Check, raw: RawScope) -> Option<Checked> {
         [By::Route] => ("route", Some(GuardedBy::Route)),
         [By::Cluster] => ("cluster", Some(GuardedBy::Cluster)),
         _ => {
-            check.at("by", |check| {
-                check.problem(
-                    "what has a breaker: [\"cluster\", \"endpoint\"], [\"route\"] or [\"cluster\"]",
-                );
-            });
+            require(
+                check,
+                "by",
+                false,
+                "what has a breaker: [\"cluster\", \"endpoint\"], [\"route\"] or [\"cluster\"]",
+            );
             return None;
         }
     };
@@ -110,20 +111,20 @@ fn fits(check: &mut Check, raw: &RawScope, is_guard: bool) {
     } else {
         (Action::ExcludeEndpoint, "exclude_endpoint")
     };
-    check.at("action", |check| {
-        let holds = raw.action.is_none_or(|action| action == wanted);
-        check.require(holds, format!("does not fit 'by': leave it out, or write \"{name}\""));
-    });
+    let holds = raw.action.is_none_or(|action| action == wanted);
+    require(
+        check,
+        "action",
+        holds,
+        &format!("does not fit 'by': leave it out, or write \"{name}\""),
+    );
     if is_guard {
-        check.at("always_keep_one", |check| {
-            let absent = raw.always_keep_one.is_none();
-            check.require(absent, "only a scope by [\"cluster\", \"endpoint\"] keeps endpoints");
-        });
+        let absent = raw.always_keep_one.is_none();
+        let message = "only a scope by [\"cluster\", \"endpoint\"] keeps endpoints";
+        require(check, "always_keep_one", absent, message);
     } else {
-        check.at("reject", |check| {
-            let absent = raw.reject.is_none();
-            check.require(absent, "only a scope by [\"route\"] or [\"cluster\"] rejects");
-        });
+        let message = "only a scope by [\"route\"] or [\"cluster\"] rejects";
+        require(check, "reject", raw.reject.is_none(), message);
     }
 }
 
@@ -135,22 +136,16 @@ fn rules(
     half_open: &RawHalfOpen,
 ) -> Rules {
     check.at("window", |check| {
-        check.at("type", |check| {
-            check.require(
-                window.r#type == WindowType::Time,
-                "'count' is not supported: use \"time\", whose size is a duration",
-            );
-        });
+        let message = "'count' is not supported: use \"time\", whose size is a duration";
+        require(check, "type", window.r#type == WindowType::Time, message);
         let (least, most) = (*WINDOW_SECS.start(), *WINDOW_SECS.end());
         span(check, "size", window.size, Duration::from_secs(least), Duration::from_secs(most));
         check.range("minimum_number_of_calls", window.minimum_number_of_calls, 1..=1_000_000);
     });
     check.at("trip", |check| {
-        check.at("failure_rate_threshold", |check| {
-            let rate = trip.failure_rate_threshold;
-            let holds = rate > 0.0 && rate <= 100.0;
-            check.require(holds, "out of range: above 0, at most 100 percent");
-        });
+        let rate = trip.failure_rate_threshold;
+        let message = "out of range: above 0, at most 100 percent";
+        require(check, "failure_rate_threshold", rate > 0.0 && rate <= 100.0, message);
         check.range("consecutive_failures", trip.consecutive_failures, 0..=1_000_000);
     });
     Rules {
@@ -171,9 +166,7 @@ fn backoff(check: &mut Check, open: &RawOpen) -> Backoff {
     span(check, "max", open.max, SHORTEST, LONGEST);
     span(check, "base", open.base, SHORTEST, LONGEST);
     let (base, max) = (open.base, open.max);
-    check.at("base", |check| {
-        check.require(base <= max, format!("{base} is longer than max, {max}"));
-    });
+    require(check, "base", base <= max, &format!("{base} is longer than max, {max}"));
     check.range("multiplier", open.multiplier, 1.0..=100.0);
     span(check, "decay_interval", open.decay_interval, Duration::from_secs(1), LONGEST);
     Backoff { base: base.0, max: max.0, multiplier: open.multiplier, jitter: open.jitter }
@@ -190,6 +183,10 @@ fn max_concurrent(check: &mut Check, half_open: &RawHalfOpen) -> u16 {
     max_concurrent
 }
 
+fn require(check: &mut Check, field: &str, holds: bool, message: &str) {
+    check.at(field, |check| check.require(holds, message));
+}
+
 fn span(check: &mut Check, field: &str, value: Span, least: Duration, most: Duration) {
     check.range(field, value, Span(least)..=Span(most));
 }
@@ -198,9 +195,8 @@ fn classify(check: &mut Check, raw: &RawClassify) -> Classify {
     let failure_statuses = statuses(check, "failure_statuses", &raw.failure_statuses);
     let ignore_statuses = statuses(check, "ignore_statuses", &raw.ignore_statuses);
     if let Some(both) = failure_statuses.overlap(&ignore_statuses) {
-        check.at("ignore_statuses", |check| {
-            check.problem(format!("{both} stands in failure_statuses too: take it out of one"));
-        });
+        let message = format!("{both} stands in failure_statuses too: take it out of one");
+        require(check, "ignore_statuses", false, &message);
     }
     let mut grpc_failures = 0;
     for (at, name) in raw.grpc_failures.iter().enumerate() {
