@@ -228,10 +228,15 @@ impl Worker {
         data.call_response = Some(response);
         data.status = if broken { BROKEN_CONNECTION } else { (data.status.0, "") };
         let (root, token) = (state.root, state.token);
-        let _ = vm.invoke(root, Callback::HttpCallResponse, |store, exports| {
-            let callback = exports.http_call_response.as_ref()?;
-            Some(callback.call(store, (root, token, headers, body, trailers)))
-        });
+        let _ = vm.invoke(
+            root,
+            Callback::HttpCallResponse,
+            "proxy_on_http_call_response",
+            |store, exports| {
+                let callback = exports.http_call_response.as_ref()?;
+                Some(callback.call(store, (root, token, headers, body, trailers)))
+            },
+        );
         let data = vm.store.data_mut();
         data.call_response = None;
         // The code is sticky, its text is not.

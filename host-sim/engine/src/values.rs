@@ -85,7 +85,7 @@ impl Values for StreamValues<'_> {
     fn field(&self, field: Field) -> Option<Value> {
         let info = &self.stream.info;
         match field {
-            Field::ResponseCode => info.code.map(|code| Value::Number(code.into())),
+            Field::ResponseCode => Some(Value::Number(info.code.unwrap_or(0).into())),
             Field::ResponseCodeDetails => {
                 info.details.as_ref().filter(|details| !details.is_empty()).map(text)
             }

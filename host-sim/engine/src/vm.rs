@@ -193,15 +193,20 @@ impl Vm {
         &mut self,
         context: u32,
         callback: Callback,
+        name: &'static str,
         run: impl FnOnce(&mut Store<VmState>, &Exports) -> Option<wasmtime::Result<R>>,
     ) -> Outcome<R> {
         if self.failed.is_some() {
             return Outcome::Failed;
         }
+        let before = self.store.data().trace.is_some().then(|| self.fuel_consumed());
         let state = self.store.data_mut();
         state.current = context;
         state.callback = callback;
         let result = run(&mut self.store, &self.exports);
+        if let (Some(before), true) = (before, result.is_some()) {
+            self.observe(context, name, before);
+        }
         let state = self.store.data_mut();
         state.current = 0;
         state.callback = Callback::None;
@@ -209,19 +214,29 @@ impl Vm {
             None => Outcome::Absent,
             Some(Ok(value)) => Outcome::Returned(value),
             Some(Err(error)) => {
-                self.fail(&error);
+                self.fail(name, &error);
                 Outcome::Failed
             }
         }
     }
 
-    fn fail(&mut self, error: &wasmtime::Error) {
-        let what = describe(error);
+    /// Tells an observer what a callback took.
+    fn observe(&mut self, context: u32, name: &'static str, before: u64) {
+        let fuel = self.fuel_consumed() - before;
+        let state = self.store.data_mut();
+        state.current = context;
+        if let Some(trace) = &state.trace {
+            trace.callback(state.trace_origin(), name, fuel);
+        }
+    }
+
+    fn fail(&mut self, callback: &str, error: &wasmtime::Error) {
+        let what = format!("Function: {callback} failed: {}", describe(error));
         let state = self.store.data_mut();
         state.allocating = false;
         let shared = state.shared.borrow();
         let name = state.plugin.name();
-        shared.log(LogLevel::Critical, Some(name), &format!("Plugin {name} VM failed: {what}"));
+        shared.log(LogLevel::Critical, Some(name), &format!("wasm plugin {name}: {what}"));
         drop(shared);
         self.failed = Some(what);
     }

@@ -59,26 +59,33 @@ impl Worker {
         let Some(vm) = self.vm(index) else { return Ok(0) };
         let context = Context::Root { plugin: plugin.clone(), state: RootState::Active };
         let root = vm.store.data_mut().add_context(context);
-        let created = vm.invoke(root, Callback::RootCreate, |store, exports| {
-            exports.context_create.as_ref().map(|f| f.call(store, (root, 0)))
-        });
+        let created =
+            vm.invoke(root, Callback::RootCreate, "proxy_on_context_create", |store, exports| {
+                exports.context_create.as_ref().map(|f| f.call(store, (root, 0)))
+            });
         if let Outcome::Failed = created {
             // Envoy loads such a plugin; its requests get what the failure policy says.
             return Ok(root);
         }
         let size = plugin.config.vm.configuration.bytes.len() as u32;
-        let started = vm.invoke(root, Callback::VmStart, |store, exports| {
+        let started = vm.invoke(root, Callback::VmStart, "proxy_on_vm_start", |store, exports| {
             exports.vm_start.as_ref().map(|f| f.call(store, (root, size)))
         });
         accepted(vm, plugin, started, "proxy_on_vm_start")?;
         let size = plugin.config.configuration.bytes.len() as u32;
-        let valid = vm.invoke(root, Callback::Configure, |store, exports| {
-            exports.validate_configuration.as_ref().map(|f| f.call(store, (root, size)))
-        });
+        let valid = vm.invoke(
+            root,
+            Callback::Configure,
+            "proxy_validate_configuration",
+            |store, exports| {
+                exports.validate_configuration.as_ref().map(|f| f.call(store, (root, size)))
+            },
+        );
         accepted(vm, plugin, valid, "proxy_validate_configuration")?;
-        let configured = vm.invoke(root, Callback::Configure, |store, exports| {
-            exports.configure.as_ref().map(|f| f.call(store, (root, size)))
-        });
+        let configured =
+            vm.invoke(root, Callback::Configure, "proxy_on_configure", |store, exports| {
+                exports.configure.as_ref().map(|f| f.call(store, (root, size)))
+            });
         accepted(vm, plugin, configured, "proxy_on_configure")?;
         Ok(root)
     }
@@ -152,7 +159,7 @@ fn accepted(
         Outcome::Returned(_) => Err(error(plugin, &format!("{callback} returned false"), Some(vm))),
         Outcome::Failed => {
             let why = vm.failed.as_deref().unwrap_or_default();
-            Err(error(plugin, &format!("{callback} failed: {why}"), Some(vm)))
+            Err(error(plugin, why, Some(vm)))
         }
     }
 }

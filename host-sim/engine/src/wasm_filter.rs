@@ -33,7 +33,11 @@ impl Worker {
             Guest::Failed => return self.refuse_headers(id, filter),
         };
         let count = self.show_headers(id, filter, way);
-        let result = self.call_stream(vm, context, |store, exports| {
+        let name = match way {
+            Way::Request => "proxy_on_request_headers",
+            Way::Response => "proxy_on_response_headers",
+        };
+        let result = self.call_stream(vm, context, name, |store, exports| {
             let callback = match way {
                 Way::Request => &exports.request_headers,
                 Way::Response => &exports.response_headers,
@@ -68,7 +72,11 @@ impl Worker {
             Guest::Failed => return self.refuse_data(id, filter),
         };
         let len = self.show_body(id, filter, way, end_stream);
-        let result = self.call_stream(vm, context, |store, exports| {
+        let name = match way {
+            Way::Request => "proxy_on_request_body",
+            Way::Response => "proxy_on_response_body",
+        };
+        let result = self.call_stream(vm, context, name, |store, exports| {
             let callback = match way {
                 Way::Request => &exports.request_body,
                 Way::Response => &exports.response_body,
@@ -104,7 +112,11 @@ impl Worker {
             }
             stream.half(way).trailers.as_ref().map_or(0, |trailers| trailers.len() as u32)
         };
-        let result = self.call_stream(vm, context, |store, exports| {
+        let name = match way {
+            Way::Request => "proxy_on_request_trailers",
+            Way::Response => "proxy_on_response_trailers",
+        };
+        let result = self.call_stream(vm, context, name, |store, exports| {
             let callback = match way {
                 Way::Request => &exports.request_trailers,
                 Way::Response => &exports.response_trailers,
@@ -127,7 +139,7 @@ impl Worker {
         if let Guest::Call { vm, context } = self.guest(id, filter, true)
             && let Some(vm) = self.vm(vm)
         {
-            let _ = vm.invoke(context, Callback::Log, |store, exports| {
+            let _ = vm.invoke(context, Callback::Log, "proxy_on_log", |store, exports| {
                 exports.log.as_ref().map(|f| f.call(store, context))
             });
             self.run_deferred();
@@ -139,10 +151,10 @@ impl Worker {
         let Guest::Call { vm: index, context } = self.guest(id, filter, false) else { return };
         let Some(vm) = self.vm(index) else { return };
         // The answer of a stream's on_done is ignored.
-        let _ = vm.invoke(context, Callback::Log, |store, exports| {
+        let _ = vm.invoke(context, Callback::Log, "proxy_on_done", |store, exports| {
             exports.done.as_ref().map(|f| f.call(store, context))
         });
-        let _ = vm.invoke(context, Callback::Log, |store, exports| {
+        let _ = vm.invoke(context, Callback::Log, "proxy_on_delete", |store, exports| {
             exports.delete.as_ref().map(|f| f.call(store, context))
         });
         vm.store.data_mut().contexts.remove(&context);
@@ -179,9 +191,10 @@ impl Worker {
         let Some(vm) = self.vm(index) else { return Guest::Absent };
         let context = Context::Stream { root, stream: id, filter };
         let context = vm.store.data_mut().add_context(context);
-        let outcome = vm.invoke(context, Callback::Stream, |store, exports| {
-            exports.context_create.as_ref().map(|f| f.call(store, (context, root)))
-        });
+        let outcome =
+            vm.invoke(context, Callback::Stream, "proxy_on_context_create", |store, exports| {
+                exports.context_create.as_ref().map(|f| f.call(store, (context, root)))
+            });
         self.with_wasm(id, filter, |wasm| wasm.context = Some(context));
         self.run_deferred();
         match outcome {
@@ -197,10 +210,11 @@ impl Worker {
         &mut self,
         index: usize,
         context: u32,
+        name: &'static str,
         run: impl FnOnce(&mut Store<VmState>, &Exports) -> Option<wasmtime::Result<u32>>,
     ) -> Option<(u32, bool)> {
         let vm = self.vm(index)?;
-        let outcome = vm.invoke(context, Callback::Stream, run);
+        let outcome = vm.invoke(context, Callback::Stream, name, run);
         let replied = std::mem::take(&mut vm.store.data_mut().stop_iteration);
         let open = match vm.store.data().contexts.get(&context) {
             Some(Context::Stream { root, .. }) => {

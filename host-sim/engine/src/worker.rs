@@ -206,7 +206,7 @@ impl Worker {
         if vm.failed.is_some() {
             return;
         }
-        let _ = vm.invoke(root, Callback::Other, |store, exports| {
+        let _ = vm.invoke(root, Callback::Other, "proxy_on_tick", |store, exports| {
             exports.tick.as_ref().map(|f| f.call(store, root))
         });
         // The next tick counts from the end of this one.
@@ -222,9 +222,17 @@ impl Worker {
             let post = self.shared.borrow().inbox.pop();
             let Some(ready) = post else { return };
             if let Some(vm) = self.vm(ready.vm) {
-                let _ = vm.invoke(ready.root, Callback::Other, |store, exports| {
-                    exports.queue_ready.as_ref().map(|f| f.call(store, (ready.root, ready.token)))
-                });
+                let _ = vm.invoke(
+                    ready.root,
+                    Callback::Other,
+                    "proxy_on_queue_ready",
+                    |store, exports| {
+                        exports
+                            .queue_ready
+                            .as_ref()
+                            .map(|f| f.call(store, (ready.root, ready.token)))
+                    },
+                );
             }
             self.run_deferred();
         }
@@ -233,16 +241,26 @@ impl Worker {
     fn grpc_closed(&mut self, index: usize, root: u32, id: u32, stream: bool) {
         let Some(vm) = self.vm(index) else { return };
         if stream {
-            let _ = vm.invoke(root, Callback::Other, |store, exports| {
-                exports.grpc_initial_metadata.as_ref().map(|f| f.call(store, (root, id, 0)))
-            });
-            let _ = vm.invoke(root, Callback::Other, |store, exports| {
-                exports.grpc_trailing_metadata.as_ref().map(|f| f.call(store, (root, id, 0)))
-            });
+            let _ = vm.invoke(
+                root,
+                Callback::Other,
+                "proxy_on_grpc_receive_initial_metadata",
+                |store, exports| {
+                    exports.grpc_initial_metadata.as_ref().map(|f| f.call(store, (root, id, 0)))
+                },
+            );
+            let _ = vm.invoke(
+                root,
+                Callback::Other,
+                "proxy_on_grpc_receive_trailing_metadata",
+                |store, exports| {
+                    exports.grpc_trailing_metadata.as_ref().map(|f| f.call(store, (root, id, 0)))
+                },
+            );
         }
         let unavailable = 14;
         vm.store.data_mut().status = (unavailable, "Cluster not available");
-        let _ = vm.invoke(root, Callback::Other, |store, exports| {
+        let _ = vm.invoke(root, Callback::Other, "proxy_on_grpc_close", |store, exports| {
             exports.grpc_close.as_ref().map(|f| f.call(store, (root, id, unavailable)))
         });
         vm.store.data_mut().status.1 = "";
@@ -250,7 +268,7 @@ impl Worker {
 
     fn end_root(&mut self, index: usize, root: u32) {
         let Some(vm) = self.vm(index) else { return };
-        let outcome = vm.invoke(root, Callback::Log, |store, exports| {
+        let outcome = vm.invoke(root, Callback::Log, "proxy_on_done", |store, exports| {
             exports.done.as_ref().map(|f| f.call(store, root))
         });
         if let Outcome::Returned(0) = outcome {
@@ -265,7 +283,7 @@ impl Worker {
 
     fn delete_root(&mut self, index: usize, root: u32) {
         let Some(vm) = self.vm(index) else { return };
-        let _ = vm.invoke(root, Callback::Log, |store, exports| {
+        let _ = vm.invoke(root, Callback::Log, "proxy_on_delete", |store, exports| {
             exports.delete.as_ref().map(|f| f.call(store, root))
         });
         vm.store.data_mut().contexts.remove(&root);

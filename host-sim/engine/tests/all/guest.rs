@@ -1,0 +1,125 @@
+//! Plugins in WebAssembly text: a prelude with memory, allocator and imports around a test's body.
+
+/// Imports every test module may use; unused ones cost nothing.
+const PRELUDE: &str = r#"
+  (import "env" "proxy_log" (func $proxy_log (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_current_time_nanoseconds" (func $now (param i32) (result i32)))
+  (import "env" "proxy_set_tick_period_milliseconds" (func $tick (param i32) (result i32)))
+  (import "env" "proxy_set_effective_context" (func $effective (param i32) (result i32)))
+  (import "env" "proxy_get_status" (func $get_status (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_property" (func $property (param i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_set_property" (func $set_property (param i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_header_map_value"
+    (func $header (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_add_header_map_value"
+    (func $add_header (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_replace_header_map_value"
+    (func $replace_header (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_header_map_pairs" (func $pairs (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_header_map_size" (func $map_size (param i32 i32) (result i32)))
+  (import "env" "proxy_get_buffer_bytes"
+    (func $buffer (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_set_buffer_bytes"
+    (func $set_buffer (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_send_local_response"
+    (func $send_reply (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_continue_stream" (func $continue (param i32) (result i32)))
+  (import "env" "proxy_close_stream" (func $close (param i32) (result i32)))
+  (import "env" "proxy_http_call"
+    (func $http_call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_grpc_cancel" (func $grpc_cancel (param i32) (result i32)))
+  (import "env" "proxy_get_shared_data"
+    (func $get_shared (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_set_shared_data"
+    (func $set_shared (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_register_shared_queue"
+    (func $register_queue (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_enqueue_shared_queue"
+    (func $enqueue (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_define_metric" (func $define (param i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_increment_metric" (func $increment (param i32 i64) (result i32)))
+  (import "env" "proxy_record_metric" (func $record (param i32 i64) (result i32)))
+  (import "env" "proxy_call_foreign_function"
+    (func $foreign (param i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+
+  (memory (export "memory") 4)
+  (global $heap (mut i32) (i32.const 131072))
+  (func (export "proxy_abi_version_0_2_1"))
+  ;; A bump allocator that starts over: tests never hold two long values at once.
+  (func $malloc (export "malloc") (param $size i32) (result i32)
+    (local $ptr i32)
+    (if (i32.gt_u (global.get $heap) (i32.const 196608))
+      (then (global.set $heap (i32.const 131072))))
+    (local.set $ptr (global.get $heap))
+    (global.set $heap (i32.add (local.get $ptr)
+      (i32.and (i32.add (local.get $size) (i32.const 7)) (i32.const -8))))
+    (local.get $ptr))
+  (func $log (param $ptr i32) (param $len i32)
+    (drop (call $proxy_log (i32.const 2) (local.get $ptr) (local.get $len))))
+  ;; Logs a number 0..999999 in decimal.
+  (func $say (param $n i32)
+    (local $at i32)
+    (local.set $at (i32.const 4090))
+    (loop $more
+      (local.set $at (i32.sub (local.get $at) (i32.const 1)))
+      (i32.store8 (local.get $at)
+        (i32.add (i32.const 48) (i32.rem_u (local.get $n) (i32.const 10))))
+      (local.set $n (i32.div_u (local.get $n) (i32.const 10)))
+      (br_if $more (local.get $n)))
+    (call $log (local.get $at) (i32.sub (i32.const 4090) (local.get $at))))
+  ;; Logs what a hostcall has left at 4096 (pointer) and 4100 (length).
+  (func $say_value (call $log (i32.load (i32.const 4096)) (i32.load (i32.const 4100))))
+"#;
+
+/// Logs the name of every callback, and goes on.
+pub(crate) const TRACER: &str = r#"
+  (func (export "proxy_on_context_create") (param i32 i32) (call $log {create}))
+  (func (export "proxy_on_vm_start") (param i32 i32) (result i32)
+    (call $log {vm_start}) (i32.const 1))
+  (func (export "proxy_on_configure") (param i32 i32) (result i32)
+    (call $log {configure}) (i32.const 1))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+    (call $log {request_headers}) (i32.const 0))
+  (func (export "proxy_on_request_body") (param i32 i32 i32) (result i32)
+    (call $log {request_body}) (i32.const 0))
+  (func (export "proxy_on_request_trailers") (param i32 i32) (result i32)
+    (call $log {request_trailers}) (i32.const 0))
+  (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+    (call $log {response_headers}) (i32.const 0))
+  (func (export "proxy_on_response_body") (param i32 i32 i32) (result i32)
+    (call $log {response_body}) (i32.const 0))
+  (func (export "proxy_on_response_trailers") (param i32 i32) (result i32)
+    (call $log {response_trailers}) (i32.const 0))
+  (func (export "proxy_on_log") (param i32) (call $log {log}))
+  (func (export "proxy_on_done") (param i32) (result i32) (call $log {done}) (i32.const 1))
+  (func (export "proxy_on_delete") (param i32) (call $log {delete}))
+"#;
+
+/// A module from a body in which `{text}` stands for the pointer and length of that text.
+pub(crate) fn module(body: &str) -> Vec<u8> {
+    let mut data = String::new();
+    let mut out = String::new();
+    let mut at = 8192;
+    let mut rest = body;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (text, after) = after.split_once('}').expect("a closing brace");
+        let bytes: String = text.bytes().map(|b| format!("\\{b:02x}")).collect();
+        data += &format!("  (data (i32.const {at}) \"{bytes}\")\n");
+        out += before;
+        out += &format!("(i32.const {at}) (i32.const {})", text.len());
+        at += text.len();
+        rest = after;
+    }
+    out += rest;
+    let text = format!("(module {PRELUDE}\n{out}\n{data})");
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{body}"))
+}
+
+/// A header map in its encoding, as the text of a `{..}`.
+pub(crate) fn encoded(pairs: &[(&str, &str)]) -> String {
+    let mut out = Vec::new();
+    let pairs: Vec<_> = pairs.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
+    host_sim_abi::pairs::encode(pairs, &mut out);
+    String::from_utf8(out).expect("small lengths are ASCII")
+}

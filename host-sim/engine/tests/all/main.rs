@@ -1,0 +1,13 @@
+//! The engine from outside: hand-written modules in configured chains, inputs in, outputs out.
+
+mod calls;
+mod chain;
+mod failure;
+mod guest;
+mod lifecycle;
+mod reply;
+mod rig;
+mod routing;
+mod shared;
+mod statuses;
+mod upstream_filters;

@@ -1,0 +1,201 @@
+//! The router: endpoints, retries, timeouts, limits, and its words for what went wrong.
+
+use crate::rig::{Plugin, Setup};
+use host_sim_engine::UpstreamFailureKind;
+use std::time::Duration;
+
+const ACCESS_LOG: &str = r#"access_log: [{name: l, typed_config: {
+            "@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog,
+            log_format: {text_format_source: {inline_string: "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_HOST% %FILTER_STATE(wasm.foo:PLAIN)%\n"}}}}]"#;
+
+fn setup(action: &'static str) -> Setup {
+    Setup { action, manager: ACCESS_LOG, ..Setup::default() }
+}
+
+#[test]
+fn a_refused_connection_is_a_503_with_flag_and_details() {
+    let mut rig = setup("").start();
+    let id = rig.get("/");
+    let attempt = rig.attempt();
+    rig.fail(attempt.id, UpstreamFailureKind::ConnectFailure);
+    let answer = rig.answer(id);
+    rig.worker.downstream_complete(id);
+    assert_eq!(answer.status(), 503);
+    assert_eq!(
+        answer.body,
+        "upstream connect error or disconnect/reset before headers. reset reason: remote \
+         connection failure"
+    );
+    assert_eq!(
+        rig.log(),
+        ["/dev/stdout: 503 UF upstream_reset_before_response_started{remote_connection_failure|\
+          delayed_connect_error:_Connection_refused} 127.0.0.1:9001 -"]
+    );
+}
+
+#[test]
+fn retries_go_on_until_they_are_used_up_and_then_say_urx() {
+    let mut rig = setup("retry_policy: {retry_on: connect-failure, num_retries: 2}").start();
+    let id = rig.get("/");
+    for _ in 0..3 {
+        let attempt = rig.attempt();
+        rig.fail(attempt.id, UpstreamFailureKind::ConnectFailure);
+        rig.advance(Duration::from_millis(250));
+    }
+    let answer = rig.answer(id);
+    rig.worker.downstream_complete(id);
+    assert!(answer.body.contains("retried and the latest reset reason"), "{}", answer.body);
+    assert!(rig.log()[0].starts_with("/dev/stdout: 503 UF,URX "));
+    assert_eq!(rig.engine.stats().counter_value("cluster.backend.upstream_rq_retry"), 2);
+    assert_eq!(rig.engine.stats().gauge_value("cluster.backend.upstream_rq_active"), 0);
+}
+
+#[test]
+fn a_retried_response_never_reaches_the_client() {
+    let mut rig = setup("retry_policy: {retry_on: 5xx}").start();
+    let id = rig.begin();
+    rig.worker.request_headers(id, crate::rig::request("POST", "/"), false);
+    rig.worker.request_data(id, bytes::Bytes::from_static(b"body"), true);
+    let attempt = rig.attempt();
+    rig.respond(attempt.id, "503", "");
+    rig.advance(Duration::from_millis(25));
+    let second = rig.attempt();
+    assert_eq!((second.body.as_str(), second.ended), ("body", true));
+    rig.respond(second.id, "200", "");
+    assert_eq!(rig.answer(id).status(), 200);
+}
+
+#[test]
+fn the_routes_timeout_is_a_504_and_cancels_the_attempt() {
+    let mut rig = setup("timeout: 1s").start();
+    let id = rig.get("/");
+    let attempt = rig.attempt();
+    assert_eq!(attempt.headers.get_str("x-envoy-expected-rq-timeout-ms"), Some("1000"));
+    rig.attempts.push_back(attempt);
+    rig.advance(Duration::from_secs(1));
+    let answer = rig.answer(id);
+    rig.worker.downstream_complete(id);
+    assert_eq!((answer.status(), answer.body.as_str()), (504, "upstream request timeout"));
+    assert!(rig.attempts[0].cancelled);
+    assert_eq!(rig.log(), ["/dev/stdout: 504 UT response_timeout 127.0.0.1:9001 -"]);
+    assert_eq!(rig.worker.next_deadline(), None);
+}
+
+#[test]
+fn a_per_try_timeout_can_be_retried() {
+    let mut rig =
+        setup("timeout: 9s, retry_policy: {retry_on: reset, num_retries: 1, per_try_timeout: 1s}")
+            .start();
+    let id = rig.get("/");
+    let first = rig.attempt();
+    rig.attempts.push_back(first);
+    rig.advance(Duration::from_secs(1));
+    rig.advance(Duration::from_millis(25));
+    assert_eq!(rig.answer(id).status(), 0);
+    assert_eq!(rig.attempts.len(), 2);
+    rig.advance(Duration::from_secs(1));
+    let answer = rig.answer(id);
+    rig.worker.downstream_complete(id);
+    assert_eq!(answer.status(), 504);
+    let log = rig.log();
+    assert!(log[0].starts_with("/dev/stdout: 504 UT,URX upstream_per_try_timeout"), "{log:?}");
+}
+
+#[test]
+fn no_endpoint_no_route_and_no_cluster_have_their_own_answers() {
+    let hosts = "- {name: all, domains: ['*'], routes: [
+              {match: {path: /empty}, route: {cluster: empty}},
+              {match: {path: /unknown}, route: {cluster_header: x-cluster}}]}";
+    let setup = Setup { virtual_hosts: Some(hosts), ..setup("") };
+    let mut rig = setup.start();
+    let mut ask = |path: &str| {
+        let id = rig.get(path);
+        let answer = rig.answer(id);
+        rig.worker.downstream_complete(id);
+        (answer.status(), answer.body, rig.log().remove(0))
+    };
+    let empty = ask("/empty");
+    assert_eq!((empty.0, empty.1.as_str()), (503, "no healthy upstream"));
+    assert_eq!(empty.2, "/dev/stdout: 503 UH no_healthy_upstream - -");
+    assert_eq!(ask("/nowhere").2, "/dev/stdout: 404 NR route_not_found - -");
+    assert_eq!(ask("/unknown").2, "/dev/stdout: 503 NC cluster_not_found - -");
+}
+
+#[test]
+fn a_full_cluster_answers_overloaded() {
+    let cluster = "circuit_breakers: {thresholds: [{max_requests: 1}]}";
+    let mut rig = Setup { cluster, ..setup("") }.start();
+    rig.get("/");
+    let _held = rig.attempt();
+    let id = rig.get("/");
+    let answer = rig.answer(id);
+    rig.worker.downstream_complete(id);
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers.get_str("x-envoy-overloaded"), Some("true"));
+    assert!(answer.body.ends_with("reset reason: overflow"));
+    assert!(rig.log()[0].contains(" UO upstream_reset_before_response_started{overflow} "));
+}
+
+#[test]
+fn a_reset_after_the_headers_resets_the_client() {
+    let mut rig = setup("").start();
+    let id = rig.get("/");
+    let attempt = rig.attempt();
+    let headers = host_sim_engine::Headers::from_pairs([(":status", "200")]);
+    rig.worker.upstream_headers(attempt.id, headers, false);
+    rig.fail(attempt.id, UpstreamFailureKind::ResetMidStream);
+    let answer = rig.answer(id);
+    assert_eq!((answer.status(), answer.reset), (200, true));
+    assert_eq!(
+        rig.log(),
+        ["/dev/stdout: 200 UC upstream_reset_after_response_started{connection_termination} \
+          127.0.0.1:9001 -"]
+    );
+}
+
+#[test]
+fn a_client_that_goes_away_cancels_the_attempt_and_is_logged() {
+    let mut rig = setup("").start();
+    let id = rig.get("/");
+    let attempt = rig.attempt();
+    rig.attempts.push_back(attempt);
+    rig.worker.downstream_reset(id);
+    rig.answer(id);
+    assert!(rig.attempts[0].cancelled);
+    assert_eq!(rig.log(), ["/dev/stdout: 0 DC downstream_remote_disconnect 127.0.0.1:9001 -"]);
+}
+
+#[test]
+fn a_named_list_of_endpoints_is_walked_by_retries_and_unknown_ones_are_skipped() {
+    let cluster = r#"load_balancing_policy: {policies: [{typed_extension_config: {name: o,
+      typed_config: {"@type": type.googleapis.com/envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost,
+        override_host_sources: [{header: x-endpoint}],
+        fallback_policy: {policies: [{typed_extension_config: {name: r,
+          typed_config: {"@type": type.googleapis.com/envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin}}}]}}}}]}"#;
+    let steer = r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (drop (call $replace_header (i32.const 0) {x-endpoint}
+          {10.9.9.9:1,127.0.0.1:9003,127.0.0.1:9002}))
+        (drop (call $set_property {foo} {bar}))
+        (i32.const 0))"#;
+    let mut rig = Setup {
+        plugins: vec![Plugin::new("steer", steer)],
+        ports: vec![9001, 9002, 9003],
+        cluster,
+        ..setup("retry_policy: {retry_on: 5xx, num_retries: 3}")
+    }
+    .start();
+    let id = rig.get("/");
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let attempt = rig.attempt();
+        seen.push(attempt.endpoint.port());
+        rig.respond(attempt.id, "503", "");
+        rig.advance(Duration::from_millis(250));
+    }
+    let attempt = rig.attempt();
+    rig.respond(attempt.id, "200", "");
+    assert_eq!(seen, [9003, 9002]);
+    assert_eq!(rig.answer(id).status(), 200);
+    rig.worker.downstream_complete(id);
+    assert!(rig.log()[0].ends_with(" bar"), "filter state is in the access log");
+}
