@@ -1,1 +1,43 @@
-//! Scenarios on a virtual clock with the shipped modules.
+//! The simulator: the shipped modules on a virtual clock, with scripted endpoints.
+//!
+//! [`Host`] drives the same engine as the live proxy, without sockets and without waiting: one
+//! thread, several logical workers, one heap of events ordered by time. Given the same bootstrap,
+//! seed and actions it does the same, whatever the machine. Hold a `Host`, act, then look at what
+//! is there: replies, what the endpoints received, metrics, shared data, logs.
+//!
+//! ```no_run
+//! use host_sim::{Host, HostOptions, Request};
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let bootstrap = host_sim_bootstrap::Bootstrap::from_file("envoy.yaml".as_ref())?;
+//! let mut host = Host::start(bootstrap, HostOptions { workers: 2, ..HostOptions::default() })?;
+//! let first = host.send(&Request::get("/").header("x-client", "alice").on_worker(1));
+//! host.settle(Duration::from_secs(10));
+//! assert_eq!(host.reply(first).map(|reply| reply.status), Some(200));
+//! assert_eq!(host.metric("weir_requests_total", &[]), Some(1.0));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`run`] does the same from scenario files; their format is described at [`Scenario`].
+
+mod capture;
+mod clock;
+mod endpoint;
+mod expect;
+mod host;
+mod metric;
+mod report;
+mod request;
+mod runner;
+mod scenario;
+mod suite;
+
+pub use clock::VirtualClock;
+pub use endpoint::{Answer, Behaviour, Failure};
+pub use host::{Host, HostOptions, StartError};
+pub use report::{Format, Outcome, Report};
+pub use request::{Received, Reply, Request, RequestId};
+pub use runner::{RunOptions, run};
+pub use scenario::{Scenario, ScenarioError};

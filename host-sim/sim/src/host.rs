@@ -1,0 +1,222 @@
+//! A simulated proxy: what a test does with it and sees of it.
+
+mod drive;
+
+use crate::capture::Capture;
+use crate::endpoint::{Behaviour, Endpoint};
+use crate::{Received, Reply, Request, RequestId, VirtualClock, metric};
+use drive::{Attempt, Event, What};
+use host_sim_bootstrap::Bootstrap;
+use host_sim_engine::{
+    AttemptId, Clock, Downstream, Engine, EngineOptions, ExchangeId, Protocol, UnixNanos, Worker,
+};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use host_sim_engine::StartError;
+
+/// How a simulation runs.
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// Logical workers; each has VMs of its own. At least 1, default 1.
+    pub workers: usize,
+    /// Fixes every random choice of the host.
+    pub seed: u64,
+    /// Base of relative module paths; the current directory if `None`.
+    pub base_dir: Option<PathBuf>,
+    /// Counts instructions of the plugins.
+    pub fuel: bool,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self { workers: 1, seed: 1, base_dir: None, fuel: false }
+    }
+}
+
+/// A simulated proxy.
+pub struct Host {
+    clock: Arc<VirtualClock>,
+    logs: Arc<Capture>,
+    engine: Arc<Engine>,
+    /// The workers, and the main thread last.
+    workers: Vec<Worker>,
+    endpoints: BTreeMap<SocketAddr, Endpoint>,
+    events: BinaryHeap<Reverse<Event>>,
+    sequence: u64,
+    requests: Vec<Sent>,
+    by_exchange: BTreeMap<(usize, ExchangeId), RequestId>,
+    attempts: BTreeMap<(usize, AttemptId), Attempt>,
+}
+
+struct Sent {
+    worker: usize,
+    exchange: ExchangeId,
+    at: UnixNanos,
+    reply: Option<Reply>,
+    complete: bool,
+}
+
+impl Host {
+    /// Loads the modules, runs their canary, then starts the main thread and all workers.
+    pub fn start(bootstrap: Bootstrap, options: HostOptions) -> Result<Self, StartError> {
+        let clock = Arc::new(VirtualClock::default());
+        let logs = Arc::new(Capture::default());
+        let count = options.workers.max(1);
+        let engine = Engine::start(
+            bootstrap,
+            EngineOptions {
+                clock: clock.clone(),
+                log: logs.clone(),
+                access_log: logs.clone(),
+                seed: options.seed,
+                fuel: options.fuel,
+                concurrency: u32::try_from(count).unwrap_or(u32::MAX),
+                base_dir: options.base_dir,
+                ..EngineOptions::default()
+            },
+        )?;
+        // Envoy's order: the main thread first.
+        let main = engine.main_thread()?;
+        let mut workers = (0..count)
+            .map(|index| engine.worker(u32::try_from(index).unwrap_or(u32::MAX)))
+            .collect::<Result<Vec<_>, _>>()?;
+        workers.push(main);
+        Ok(Self {
+            clock,
+            logs,
+            engine,
+            workers,
+            endpoints: BTreeMap::new(),
+            events: BinaryHeap::new(),
+            sequence: 0,
+            requests: Vec::new(),
+            by_exchange: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+        })
+    }
+
+    /// Number of workers, the main thread not counted.
+    pub fn workers(&self) -> usize {
+        self.workers.len() - 1
+    }
+
+    /// What an endpoint does from now on, for all paths without an exception.
+    pub fn behave(&mut self, endpoint: SocketAddr, behaviour: Behaviour) {
+        self.endpoints.entry(endpoint).or_default().usual = behaviour;
+    }
+
+    /// What an endpoint does for one path.
+    pub fn behave_at(&mut self, endpoint: SocketAddr, path: &str, behaviour: Behaviour) {
+        let by_path = &mut self.endpoints.entry(endpoint).or_default().by_path;
+        by_path.retain(|(own, _)| own != path);
+        by_path.push((path.to_owned(), behaviour));
+    }
+
+    /// What an endpoint does with its next requests, before its usual behaviour again.
+    pub fn script(&mut self, endpoint: SocketAddr, next: impl IntoIterator<Item = Behaviour>) {
+        self.endpoints.entry(endpoint).or_default().script.extend(next);
+    }
+
+    /// Sends a request now. Whatever needs no time has happened when this returns.
+    pub fn send(&mut self, request: &Request) -> RequestId {
+        let worker = request.worker.unwrap_or(0) % self.workers();
+        let id = RequestId(self.requests.len());
+        let [a, b, c, d] = request.source;
+        let info = Downstream {
+            remote: SocketAddr::from(([a, b, c, d], 40_000)),
+            local: SocketAddr::from(([127, 0, 0, 1], 10_000)),
+            tls: None,
+            protocol: Protocol::Http11,
+            connection_id: id.0 as u64,
+        };
+        let exchange = self.workers[worker].start_exchange(0, info);
+        let at = self.clock.now();
+        self.requests.push(Sent { worker, exchange, at, reply: None, complete: false });
+        self.by_exchange.insert((worker, exchange), id);
+        let ends_at_head = request.body.is_empty();
+        self.workers[worker].request_headers(exchange, request.head(), ends_at_head);
+        self.drain(worker);
+        for (at, chunk) in request.body.iter().enumerate() {
+            let last = at + 1 == request.body.len();
+            self.workers[worker].request_data(exchange, chunk.clone(), last);
+            self.drain(worker);
+        }
+        if let Some(patience) = request.abort_after {
+            self.schedule(patience, worker, What::Abort(id));
+        }
+        id
+    }
+
+    /// Lets time pass, with all that happens in it.
+    pub fn advance(&mut self, span: Duration) {
+        self.run_until(self.clock.now() + span);
+    }
+
+    /// Lets time pass until every request has its response, but no longer than `most`. Answers
+    /// whether all have.
+    pub fn settle(&mut self, most: Duration) -> bool {
+        let end = self.clock.now() + most;
+        while self.requests.iter().any(|sent| !sent.complete) {
+            match self.next_time() {
+                Some(time) if time <= end => self.step(time),
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Steps the wall clock that plugins read; timers do not notice.
+    pub fn step_wall_clock(&mut self, nanos: i64) {
+        self.clock.step_wall(nanos);
+    }
+
+    /// Time since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// The response, once its headers are there.
+    pub fn reply(&self, id: RequestId) -> Option<&Reply> {
+        self.requests.get(id.0)?.reply.as_ref()
+    }
+
+    /// True when the response has ended or was reset.
+    pub fn is_complete(&self, id: RequestId) -> bool {
+        self.requests.get(id.0).is_some_and(|sent| sent.complete)
+    }
+
+    /// What an endpoint has received.
+    pub fn received(&self, endpoint: SocketAddr) -> &[Received] {
+        self.endpoints.get(&endpoint).map_or(&[], |endpoint| &endpoint.received)
+    }
+
+    /// Sum of a plugin's metric over the label sets that hold these labels.
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        metric::sum(self.engine.stats(), name, labels)
+    }
+
+    /// Lines of the application log.
+    pub fn log(&self) -> Vec<String> {
+        self.logs.application()
+    }
+
+    /// Lines of all access logs.
+    pub fn access_log(&self) -> Vec<String> {
+        self.logs.access()
+    }
+
+    /// Process-wide state: statistics, shared data, clusters.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Instructions that plugins have executed, with [`HostOptions::fuel`].
+    pub fn fuel_consumed(&self) -> u64 {
+        self.workers.iter().map(Worker::fuel_consumed).sum()
+    }
+}

@@ -1,0 +1,256 @@
+//! The driver: one heap of events, and the workers' outputs carried out.
+
+use super::Host;
+use crate::endpoint::{Behaviour, Failure};
+use crate::request::text_pairs;
+use crate::{Received, Reply, RequestId};
+use bytes::Bytes;
+use host_sim_engine::{
+    AttemptId, Clock, ExchangeId, Headers, Output, UnixNanos, UpstreamFailure, Worker,
+};
+use std::cmp::Reverse;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// From a connection attempt to its refusal.
+const REFUSAL_LATENCY: Duration = Duration::from_micros(200);
+
+/// An attempt under way.
+pub(super) struct Attempt {
+    endpoint: SocketAddr,
+    head: Headers,
+    body: Vec<u8>,
+    /// What the endpoint will do, once the request is whole.
+    behaviour: Option<Behaviour>,
+}
+
+/// Something that happens at a time. Equal times happen in the order they were scheduled.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Event {
+    pub(super) at: UnixNanos,
+    sequence: u64,
+    worker: usize,
+    what: What,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum What {
+    Respond(AttemptId),
+    Abort(RequestId),
+}
+
+impl Host {
+    pub(super) fn run_until(&mut self, end: UnixNanos) {
+        while let Some(time) = self.next_time().filter(|time| *time <= end) {
+            self.step(time);
+        }
+        self.clock.advance_to(end);
+    }
+
+    pub(super) fn next_time(&mut self) -> Option<UnixNanos> {
+        let event = self.events.peek().map(|Reverse(event)| event.at);
+        let deadlines = self.workers.iter_mut().filter_map(Worker::next_deadline);
+        deadlines.chain(event).min()
+    }
+
+    /// Does what is due at `time`: events first, in the order they were scheduled, then timers.
+    pub(super) fn step(&mut self, time: UnixNanos) {
+        self.clock.advance_to(time);
+        while let Some(Reverse(event)) = self.events.peek()
+            && event.at <= self.clock.now()
+        {
+            if let Some(Reverse(event)) = self.events.pop() {
+                self.happen(event);
+            }
+        }
+        for worker in 0..self.workers.len() {
+            if self.workers[worker].next_deadline().is_some_and(|due| due <= self.clock.now()) {
+                self.workers[worker].on_deadline();
+                self.drain(worker);
+            }
+        }
+    }
+
+    pub(super) fn schedule(&mut self, after: Duration, worker: usize, what: What) {
+        self.sequence += 1;
+        let event = Event { at: self.clock.now() + after, sequence: self.sequence, worker, what };
+        self.events.push(Reverse(event));
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event.what {
+            What::Respond(attempt) => self.respond(event.worker, attempt),
+            What::Abort(id) => {
+                let sent = &mut self.requests[id.0];
+                if !sent.complete {
+                    sent.complete = true;
+                    let exchange = sent.exchange;
+                    self.workers[event.worker].downstream_reset(exchange);
+                }
+            }
+        }
+        self.drain(event.worker);
+    }
+
+    /// Carries out what a worker asks for, until it asks for nothing.
+    pub(super) fn drain(&mut self, worker: usize) {
+        while let Some(output) = self.workers[worker].poll_output() {
+            match output {
+                Output::StartAttempt { attempt, endpoint, headers, end_stream, .. } => {
+                    let started =
+                        Attempt { endpoint, head: headers, body: Vec::new(), behaviour: None };
+                    self.attempts.insert((worker, attempt), started);
+                    self.attempt_progress(worker, attempt, Bytes::new(), end_stream);
+                }
+                Output::AttemptData { attempt, data, end_stream } => {
+                    self.attempt_progress(worker, attempt, data, end_stream);
+                }
+                Output::AttemptTrailers { attempt, .. } => {
+                    self.attempt_progress(worker, attempt, Bytes::new(), true);
+                }
+                Output::CancelAttempt { attempt } => {
+                    self.attempts.remove(&(worker, attempt));
+                }
+                Output::ResponseHeaders { exchange, headers, end_stream } => {
+                    self.response_headers(worker, exchange, &headers, end_stream);
+                }
+                Output::ResponseData { exchange, data, end_stream } => {
+                    if let Some(reply) = self.reply_of(worker, exchange) {
+                        reply.body.extend_from_slice(&data);
+                    }
+                    self.response_progress(worker, exchange, end_stream);
+                }
+                Output::ResponseTrailers { exchange, trailers } => {
+                    if let Some(reply) = self.reply_of(worker, exchange) {
+                        reply.trailers = text_pairs(&trailers);
+                    }
+                    self.response_progress(worker, exchange, true);
+                }
+                Output::ResetExchange { exchange } => self.response_reset(worker, exchange),
+            }
+        }
+    }
+
+    /// Collects the request, and has the endpoint act when it is whole.
+    fn attempt_progress(&mut self, worker: usize, id: AttemptId, data: Bytes, end_stream: bool) {
+        let Some(attempt) = self.attempts.get_mut(&(worker, id)) else { return };
+        attempt.body.extend_from_slice(&data);
+        if !end_stream {
+            return;
+        }
+        let path = attempt.head.get_str(":path").unwrap_or("/").to_owned();
+        let endpoint = self.endpoints.entry(attempt.endpoint).or_default();
+        let behaviour = endpoint.next(&path);
+        let refused = behaviour.failure == Some(Failure::Refuse);
+        if !refused {
+            endpoint.received.push(Received {
+                at: self.clock.elapsed(),
+                path,
+                headers: text_pairs(&attempt.head),
+                body: std::mem::take(&mut attempt.body),
+            });
+        }
+        let after = if refused { REFUSAL_LATENCY } else { behaviour.latency };
+        let hangs = behaviour.failure == Some(Failure::Hang);
+        attempt.behaviour = Some(behaviour);
+        if !hangs {
+            self.schedule(after, worker, What::Respond(id));
+        }
+    }
+
+    /// The endpoint's response, unless the attempt was cancelled meanwhile.
+    fn respond(&mut self, worker: usize, id: AttemptId) {
+        let Some(Attempt { behaviour: Some(behaviour), .. }) = self.attempts.remove(&(worker, id))
+        else {
+            return;
+        };
+        let to = &mut self.workers[worker];
+        let failed = |failure: Failure| {
+            let (kind, detail) = failure.kind()?;
+            Some(UpstreamFailure { kind, detail: detail.to_owned() })
+        };
+        let mid_stream = behaviour.failure == Some(Failure::ResetMidStream);
+        if let Some(failure) = behaviour.failure.filter(|_| !mid_stream).and_then(failed) {
+            to.upstream_failed(id, failure);
+            return;
+        }
+        let answer = behaviour.answer;
+        let status = answer.status.to_string();
+        let head = std::iter::once((":status", status.as_str()));
+        let others = answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let has_trailers = !answer.trailers.is_empty();
+        let ends = answer.body.is_empty() && !has_trailers && !mid_stream;
+        to.upstream_headers(id, Headers::from_pairs(head.chain(others)), ends);
+        if !answer.body.is_empty() {
+            to.upstream_data(id, Bytes::from(answer.body), !has_trailers && !mid_stream);
+        }
+        if let Some(failure) = behaviour.failure.and_then(failed) {
+            to.upstream_failed(id, failure);
+        } else if has_trailers {
+            to.upstream_trailers(id, Headers::from_pairs(answer.trailers));
+        }
+    }
+
+    fn response_headers(
+        &mut self,
+        worker: usize,
+        exchange: ExchangeId,
+        headers: &Headers,
+        end_stream: bool,
+    ) {
+        let Some(id) = self.by_exchange.get(&(worker, exchange)) else { return };
+        let latency = self.clock.now().since(self.requests[id.0].at);
+        let all = text_pairs(headers);
+        self.requests[id.0].reply = Some(Reply {
+            status: headers.status().unwrap_or(0),
+            headers: all.into_iter().filter(|(name, _)| !name.starts_with(':')).collect(),
+            body: Vec::new(),
+            trailers: Vec::new(),
+            reset: false,
+            latency,
+        });
+        self.response_progress(worker, exchange, end_stream);
+    }
+
+    fn reply_of(&mut self, worker: usize, exchange: ExchangeId) -> Option<&mut Reply> {
+        let id = self.by_exchange.get(&(worker, exchange))?;
+        self.requests.get_mut(id.0)?.reply.as_mut()
+    }
+
+    fn response_progress(&mut self, worker: usize, exchange: ExchangeId, end_stream: bool) {
+        if !end_stream {
+            return;
+        }
+        self.complete(worker, exchange);
+        self.workers[worker].downstream_complete(exchange);
+    }
+
+    fn response_reset(&mut self, worker: usize, exchange: ExchangeId) {
+        match self.reply_of(worker, exchange) {
+            Some(reply) => reply.reset = true,
+            None => {
+                if let Some(id) = self.by_exchange.get(&(worker, exchange)) {
+                    self.requests[id.0].reply = Some(Reply {
+                        status: 0,
+                        headers: Vec::new(),
+                        body: Vec::new(),
+                        trailers: Vec::new(),
+                        reset: true,
+                        latency: Duration::ZERO,
+                    });
+                }
+            }
+        }
+        self.complete(worker, exchange);
+    }
+
+    fn complete(&mut self, worker: usize, exchange: ExchangeId) {
+        let Some(id) = self.by_exchange.remove(&(worker, exchange)) else { return };
+        let now = self.clock.now();
+        let sent = &mut self.requests[id.0];
+        sent.complete = true;
+        if let Some(reply) = &mut sent.reply {
+            reply.latency = now.since(sent.at);
+        }
+    }
+}

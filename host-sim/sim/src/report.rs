@@ -1,0 +1,218 @@
+//! What came of a run, for people and for programs.
+
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+use serde_json::json;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// One scenario, run with one number of workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The file.
+    pub file: PathBuf,
+    /// What the scenario shows.
+    pub name: String,
+    /// Number of workers.
+    pub workers: usize,
+    /// Seed of the random choices.
+    pub seed: u64,
+    /// What did not hold.
+    pub failures: Vec<String>,
+    /// Why it could not be run at all.
+    pub unusable: Option<String>,
+    /// Real time it took.
+    pub took: Duration,
+}
+
+impl Outcome {
+    pub(crate) fn unusable(file: &Path, reason: String) -> Self {
+        Self {
+            file: file.to_owned(),
+            name: file.display().to_string(),
+            workers: 0,
+            seed: 0,
+            failures: Vec::new(),
+            unusable: Some(reason),
+            took: Duration::ZERO,
+        }
+    }
+
+    /// True if it ran and everything held.
+    pub fn passed(&self) -> bool {
+        self.failures.is_empty() && self.unusable.is_none()
+    }
+
+    fn title(&self) -> String {
+        match self.workers {
+            0 => self.name.clone(),
+            1 => format!("{} (1 worker)", self.name),
+            n => format!("{} ({n} workers)", self.name),
+        }
+    }
+
+    fn reasons(&self) -> impl Iterator<Item = &str> {
+        self.failures.iter().chain(&self.unusable).map(String::as_str)
+    }
+
+    /// One line, and a line for each reason if it did not pass.
+    pub fn text(&self) -> String {
+        let mark = if self.passed() { "ok  " } else { "FAIL" };
+        let mut text = format!("{mark} {} [{} ms]\n", self.title(), self.took.as_millis());
+        for reason in self.reasons() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "       {}", reason.replace('\n', "\n       "));
+        }
+        if !self.passed() {
+            let _ = writeln!(text, "       in {}, seed {}", self.file.display(), self.seed);
+        }
+        text
+    }
+}
+
+/// Formats of a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One document.
+    Json,
+    /// For CI systems.
+    Junit,
+    /// The Test Anything Protocol, version 13.
+    Tap,
+}
+
+/// All outcomes of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// In the order they ran.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Report {
+    /// The process's exit code: 0 if all passed, 1 if an expectation failed, 2 if a scenario could
+    /// not be run, or there was none.
+    pub fn exit_code(&self) -> u8 {
+        let unusable = |outcome: &Outcome| outcome.unusable.is_some();
+        if self.outcomes.is_empty() || self.outcomes.iter().any(unusable) {
+            2
+        } else {
+            u8::from(!self.outcomes.iter().all(Outcome::passed))
+        }
+    }
+
+    /// The whole report.
+    pub fn render(&self, format: Format) -> String {
+        match format {
+            Format::Text => {
+                let lines: String = self.outcomes.iter().map(Outcome::text).collect();
+                lines + &self.summary()
+            }
+            Format::Json => self.json(),
+            Format::Junit => self.junit(),
+            Format::Tap => self.tap(),
+        }
+    }
+
+    /// The closing line of the text format.
+    pub fn summary(&self) -> String {
+        let passed = self.outcomes.iter().filter(|outcome| outcome.passed()).count();
+        format!("{passed} passed, {} failed\n", self.outcomes.len() - passed)
+    }
+
+    fn json(&self) -> String {
+        let outcomes: Vec<_> = self
+            .outcomes
+            .iter()
+            .map(|outcome| {
+                json!({
+                    "file": outcome.file,
+                    "scenario": outcome.name,
+                    "workers": outcome.workers,
+                    "seed": outcome.seed,
+                    "passed": outcome.passed(),
+                    "failures": outcome.failures,
+                    "unusable": outcome.unusable,
+                    "milliseconds": outcome.took.as_millis() as u64,
+                })
+            })
+            .collect();
+        format!("{:#}\n", json!({"outcomes": outcomes}))
+    }
+
+    fn junit(&self) -> String {
+        let mut suite = TestSuite::new("scenarios");
+        for outcome in &self.outcomes {
+            let status = if outcome.passed() {
+                TestCaseStatus::success()
+            } else {
+                let kind = match outcome.unusable {
+                    Some(_) => NonSuccessKind::Error,
+                    None => NonSuccessKind::Failure,
+                };
+                let mut status = TestCaseStatus::non_success(kind);
+                status.set_message(outcome.reasons().collect::<Vec<_>>().join("\n"));
+                status
+            };
+            let mut case = TestCase::new(outcome.title(), status);
+            case.set_classname(outcome.file.display().to_string()).set_time(outcome.took);
+            suite.add_test_case(case);
+        }
+        let mut report = quick_junit::Report::new("host-sim");
+        report.add_test_suite(suite);
+        report.to_string().unwrap_or_default()
+    }
+
+    fn tap(&self) -> String {
+        let mut text = format!("TAP version 13\n1..{}\n", self.outcomes.len());
+        for (at, outcome) in self.outcomes.iter().enumerate() {
+            let mark = if outcome.passed() { "ok" } else { "not ok" };
+            let _ = writeln!(text, "{mark} {} - {}", at + 1, outcome.title().replace('#', ""));
+            for line in outcome.reasons().flat_map(str::lines) {
+                let _ = writeln!(text, "# {line}");
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(failures: &[&str], unusable: Option<&str>) -> Outcome {
+        Outcome {
+            file: "a.yaml".into(),
+            name: "it holds".to_owned(),
+            workers: 2,
+            seed: 7,
+            failures: failures.iter().map(|failure| (*failure).to_owned()).collect(),
+            unusable: unusable.map(str::to_owned),
+            took: Duration::from_millis(5),
+        }
+    }
+
+    fn report(outcomes: &[Outcome]) -> Report {
+        Report { outcomes: outcomes.to_vec() }
+    }
+
+    #[test]
+    fn exit_codes_tell_failure_from_unusable_from_nothing() {
+        assert_eq!(report(&[outcome(&[], None)]).exit_code(), 0);
+        assert_eq!(report(&[outcome(&[], None), outcome(&["x"], None)]).exit_code(), 1);
+        assert_eq!(report(&[outcome(&["x"], None), outcome(&[], Some("y"))]).exit_code(), 2);
+        assert_eq!(report(&[]).exit_code(), 2);
+    }
+
+    #[test]
+    fn every_format_shows_the_reason_of_a_failure() {
+        let report = report(&[outcome(&["statuses: expected 10"], None)]);
+        for format in [Format::Text, Format::Json, Format::Junit, Format::Tap] {
+            let text = report.render(format);
+            assert!(text.contains("statuses: expected 10"), "{format:?}: {text}");
+            assert!(text.contains("it holds"), "{format:?}: {text}");
+        }
+    }
+}

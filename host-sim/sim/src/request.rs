@@ -1,0 +1,127 @@
+//! What goes in and what comes out.
+
+use bytes::Bytes;
+use host_sim_engine::Headers;
+use std::time::Duration;
+
+/// A request to send.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub(crate) worker: Option<usize>,
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) authority: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<Bytes>,
+    pub(crate) source: [u8; 4],
+    pub(crate) abort_after: Option<Duration>,
+}
+
+impl Request {
+    /// A request without a body, on worker 0 unless told otherwise.
+    pub fn new(method: &str, path: &str) -> Self {
+        Self {
+            worker: None,
+            method: method.to_owned(),
+            path: path.to_owned(),
+            authority: "weir.test".to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            source: [10, 0, 0, 1],
+            abort_after: None,
+        }
+    }
+
+    /// A GET.
+    pub fn get(path: &str) -> Self {
+        Self::new("GET", path)
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_ascii_lowercase(), value.to_owned()));
+        self
+    }
+
+    /// Chooses the worker whose connection carries it.
+    pub fn on_worker(mut self, worker: usize) -> Self {
+        self.worker = Some(worker);
+        self
+    }
+
+    /// Adds a chunk of body.
+    pub fn chunk(mut self, chunk: impl Into<Bytes>) -> Self {
+        self.body.push(chunk.into());
+        self
+    }
+
+    /// Sets the client's address.
+    pub fn from_address(mut self, source: [u8; 4]) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// Lets the client go away if there is no complete response by then.
+    pub fn abort_after(mut self, patience: Duration) -> Self {
+        self.abort_after = Some(patience);
+        self
+    }
+
+    pub(crate) fn head(&self) -> Headers {
+        let pseudo = [
+            (":method", self.method.as_str()),
+            (":path", self.path.as_str()),
+            (":authority", self.authority.as_str()),
+            (":scheme", "http"),
+        ];
+        let others = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        Headers::from_pairs(pseudo.into_iter().chain(others))
+    }
+}
+
+/// Names a request that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub(crate) usize);
+
+/// What the client got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Status; 0 if the stream was reset before there was one.
+    pub status: u16,
+    /// Headers in order, pseudo headers left out.
+    pub headers: Vec<(String, String)>,
+    /// Body so far.
+    pub body: Vec<u8>,
+    /// Trailers in order.
+    pub trailers: Vec<(String, String)>,
+    /// True if the stream was reset instead of ended.
+    pub reset: bool,
+    /// From the request to the end of the response, in virtual time.
+    pub latency: Duration,
+}
+
+impl Reply {
+    /// The first value of a header or trailer.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let all = self.headers.iter().chain(&self.trailers);
+        all.into_iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A request as an endpoint received it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// When, since the simulation began.
+    pub at: Duration,
+    /// Path with query.
+    pub path: String,
+    /// Headers in order, pseudo headers included.
+    pub headers: Vec<(String, String)>,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+pub(crate) fn text_pairs(headers: &Headers) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    headers.iter().map(|(name, value)| (text(name), text(value))).collect()
+}
