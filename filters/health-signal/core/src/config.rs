@@ -292,6 +292,25 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_of_the_readme_are_accepted() {
+        let readme = include_str!("../../README.md");
+        let examples = readme.split("```json").skip(1).filter_map(|rest| rest.split("```").next());
+        assert!(examples.map(config).count() > 0);
+    }
+
+    #[test]
+    fn the_readme_names_every_field() {
+        let readme = include_str!("../../README.md");
+        let source = include_str!("config/raw.rs");
+        let fields = source.lines().filter_map(|line| {
+            line.trim().strip_prefix("pub(crate) ")?.split_once(':').map(|(field, _)| field)
+        });
+        for field in fields.chain(["strict", "strip_response_header", "queue_depth"]) {
+            assert!(readme.contains(field), "{field}");
+        }
+    }
+
+    #[test]
     fn an_unknown_field_is_told_with_what_was_meant() {
         let told = problems(r#"{"clusters":[{"name":"a","active":{"intervall":"5s"}}]}"#);
         assert_eq!(told, ["/clusters/0/active/intervall: unknown field: did you mean 'interval'?"]);

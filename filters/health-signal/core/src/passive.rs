@@ -8,7 +8,7 @@
 //!
 //! A good poll alone does not bring it back at once. Envoy's outlier detection un-ejects an
 //! endpoint on the first good active check, and an endpoint whose health page works while its
-//! data path fails flaps for ever (envoyproxy/envoy issue 28303).
+//! data path fails flaps for ever (envoyproxy/envoy#28303).
 
 use crate::Evidence;
 use crate::config::Passive;

@@ -93,7 +93,11 @@ impl Leader {
                 let misses = table.is_steering(now);
                 shared.degraded.note(
                     "poll_misattributed",
-                    format_args!("{name}: asked {}, served by {:?}", sent.endpoint, served),
+                    format_args!(
+                        "{name}: asked {}, served by {}",
+                        sent.endpoint,
+                        served.as_deref().unwrap_or_default()
+                    ),
                 );
                 if misses {
                     miss(shared, &self.cluster, sent.endpoint);

@@ -3,7 +3,6 @@
 use crate::metrics::Metrics;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
-use hashbrown::HashMap;
 use health_signal_core::config::{Cluster, Mode};
 use health_signal_core::{Config, FailureKind, Observer, Outcome};
 use plugin_kit::Degraded;
@@ -22,7 +21,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) degraded: Degraded,
     pub(crate) slot: Cell<Option<WorkerSlot>>,
-    watched: RefCell<HashMap<String, Rc<Watched>>>,
+    watched: RefCell<Vec<Rc<Watched>>>,
 }
 
 /// One cluster, as this VM sees it.
@@ -64,7 +63,7 @@ impl Shared {
     /// The cluster called `name`, if the configuration has an entry for it.
     pub(crate) fn watch(&self, name: &str) -> Option<Rc<Watched>> {
         let mut watched = self.watched.borrow_mut();
-        if let Some(cluster) = watched.get(name) {
+        if let Some(cluster) = watched.iter().find(|cluster| cluster.name == name) {
             return Some(Rc::clone(cluster));
         }
         let config = self.config.cluster(name)?;
@@ -78,12 +77,12 @@ impl Shared {
             observer: RefCell::default(),
             named_at: Cell::new(UnixNanos::ZERO),
         });
-        watched.insert(name.to_owned(), Rc::clone(&cluster));
+        watched.push(Rc::clone(&cluster));
         Some(cluster)
     }
 
     pub(crate) fn clusters(&self) -> Vec<Rc<Watched>> {
-        self.watched.borrow().values().cloned().collect()
+        self.watched.borrow().clone()
     }
 
     /// Counts an attempt at `endpoint`, and reports a failure without waiting for the tick.
