@@ -146,6 +146,10 @@ impl Cluster {
         let last_answer =
             row.last_answer().max(elsewhere.map_or(UnixNanos::ZERO, |sum| sum.last_answer));
         let rules = &self.config.least_cost;
+        let error_ratio = match &health {
+            Some(health) => f64::from(health.error_ratio).clamp(0.0, 1.0),
+            None => row.error_ratio(now, rules),
+        };
         Some(Facts {
             endpoint,
             row: place,
@@ -156,10 +160,7 @@ impl Cluster {
             orca: row.orca.usable(now, &self.config.load_reports),
             latency,
             latency_age: now.since(last_answer),
-            error_ratio: match &health {
-                Some(health) => f64::from(health.error_ratio).clamp(0.0, 1.0),
-                None => row.error_ratio(now, rules),
-            },
+            error_ratio: error_ratio.max(row.streak(now, rules)),
         })
     }
 

@@ -1,6 +1,6 @@
 //! What this worker knows of one endpoint by its own measurement.
 
-use crate::ewma::Ewma;
+use crate::ewma::{Ewma, decay};
 use crate::{LeastCost, OrcaWeight, Outcome};
 use core::time::Duration;
 use shared_state::{
@@ -127,6 +127,14 @@ impl Row {
     /// picked could never show that it has recovered.
     pub(crate) fn error_ratio(&self, now: UnixNanos, rules: &LeastCost) -> f64 {
         self.errors.faded(now, rules.decay_time).clamp(0.0, 1.0)
+    }
+
+    /// The error ratio that a streak of failures suggests: 0 for a single one, a half for three,
+    /// towards 1. A mean takes long to believe that an endpoint which worked well has died.
+    pub(crate) fn streak(&self, now: UnixNanos, rules: &LeastCost) -> f64 {
+        let failures = f64::from(self.consecutive_failures.max(1));
+        let ratio = (failures - 1.0) / (failures + 1.0);
+        ratio * decay(now.since(self.last_failure), rules.decay_time)
     }
 
     /// What a new request would have to wait for: those in flight, and those that failed since the
@@ -278,6 +286,21 @@ mod tests {
         row.measure(Outcome::Failure, None, at(1), &RULES);
         assert_eq!(row.error_ratio(at(1), &RULES), 1.0);
         assert!(row.error_ratio(at(61), &RULES) < 0.01);
+    }
+
+    #[test]
+    fn a_streak_of_failures_counts_before_the_mean_believes_it() {
+        let mut row = row();
+        for _ in 0..1000 {
+            row.measure(Outcome::Success, None, at(1), &RULES);
+        }
+        for expected in [0.0, 1.0 / 3.0, 0.5] {
+            row.measure(Outcome::Failure, None, at(2), &RULES);
+            assert_eq!(row.streak(at(2), &RULES), expected);
+        }
+        assert!(row.error_ratio(at(2), &RULES) < 0.1);
+        row.measure(Outcome::Success, None, at(3), &RULES);
+        assert_eq!(row.streak(at(3), &RULES), 0.0);
     }
 
     #[test]

@@ -18,11 +18,15 @@ use shared_state::{Endpoint, HealthState, UnixNanos};
 /// much waiting, so it works when it is needed, and else has time to recover.
 const DEGRADED_RATE: f64 = 0.25;
 
-/// Steps of a rate by latency, for each doubling.
-const STEPS_PER_OCTAVE: f64 = 4.0;
+/// Steps of a rate by latency within an octave: powers of the fourth root of two.
+const STEPS: [f64; 4] =
+    [1.0, 1.189_207_115_002_721, core::f64::consts::SQRT_2, 1.681_792_830_507_429];
 
-/// No endpoint is believed to be more than this many octaves faster or slower than the median.
-const MOST_OCTAVES: f64 = 10.0;
+/// Half a step: where one begins to be nearer than the one before.
+const HALF_STEP: f64 = 1.090_507_732_665_257_7;
+
+/// No endpoint is believed to be more than this many times faster or slower than the median.
+const MOST_RATIO: f64 = 1024.0;
 
 /// What is known of one endpoint when a snapshot is built.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,9 +139,18 @@ fn latency_rates(facts: &[&Facts], config: &ClusterConfig) -> Vec<f64> {
     facts.iter().map(rate).collect()
 }
 
+/// The step that is nearest to `ratio`. A loop over octaves, because logarithms bring tables.
 fn stepped(ratio: f64) -> f64 {
-    let octaves = ratio.log2().clamp(-MOST_OCTAVES, MOST_OCTAVES);
-    ((octaves * STEPS_PER_OCTAVE).round() / STEPS_PER_OCTAVE).exp2()
+    let ratio = ratio.clamp(1.0 / MOST_RATIO, MOST_RATIO) * HALF_STEP;
+    let mut octave = 1.0;
+    while ratio >= 2.0 * octave {
+        octave *= 2.0;
+    }
+    while ratio < octave {
+        octave /= 2.0;
+    }
+    let step = STEPS.iter().rev().find(|step| ratio >= octave * **step);
+    octave * step.copied().unwrap_or(1.0)
 }
 
 fn health_factor(facts: &Facts, config: &ClusterConfig, now: UnixNanos) -> f64 {

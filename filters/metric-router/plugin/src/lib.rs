@@ -1,11 +1,12 @@
 //! The metric-router plugin: translates callbacks for its core.
 
+#![allow(missing_docs, reason = "the exports are those of the ABI")]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod metrics;
 mod root;
 mod stream;
 
-use root::Root;
+use root::MetricRouterRoot;
 
-plugin_kit::main!(module: "metric-router", root: Root::new);
+plugin_kit::main!(module: "metric-router", root: MetricRouterRoot::new);

@@ -146,6 +146,13 @@ fn an_endpoint_that_came_back_starts_slowly() {
 
 proptest! {
     #[test]
+    fn a_step_is_within_half_a_step_of_the_ratio(octaves in -9.8f64..9.8) {
+        let ratio = octaves.exp2();
+        let error = (stepped(ratio) / ratio).log2().abs();
+        prop_assert!(error <= 0.125 + 1e-9, "{ratio}: {error} octaves");
+    }
+
+    #[test]
     fn every_rate_is_a_positive_number(
         endpoints in proptest::collection::vec(
             (0u8..5, any::<bool>(), proptest::option::of(0.0f64..1e12),
