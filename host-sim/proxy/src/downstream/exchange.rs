@@ -32,9 +32,10 @@ pub(super) async fn serve(
     let driver = &connection.driver;
     let exchange = driver.start_exchange(connection.listener.index, info, headers, end_stream);
     let Exchange { id, head, body: queue } = exchange;
-    let mut guard = Guard { driver: driver.clone(), id, queue, upload: None, _busy: busy };
+    let mut guard =
+        Guard { driver: driver.clone(), id, queue: queue.clone(), upload: None, _busy: busy };
     if !end_stream {
-        let upload = upload(driver.clone(), id, body, end_apart);
+        let upload = upload(driver.clone(), id, queue, body, end_apart);
         guard.upload = Some(tokio::task::spawn_local(upload).abort_handle());
     }
 
@@ -82,10 +83,15 @@ impl Drop for Guard {
 }
 
 /// Feeds the request's body to the engine, at the pace of who takes it.
-async fn upload(driver: Rc<Driver>, id: ExchangeId, mut body: Incoming, end_apart: bool) {
+async fn upload(
+    driver: Rc<Driver>,
+    id: ExchangeId,
+    response: Rc<BodyQueue>,
+    mut body: Incoming,
+    end_apart: bool,
+) {
     while let Some(frame) = body.frame().await {
-        // The client broke off: hyper ends the exchange as well.
-        let Ok(frame) = frame else { return };
+        let Ok(frame) = frame else { return broken_off(&driver, id, &response) };
         let congested = match frame.into_data() {
             Ok(data) => {
                 let end = !end_apart && body.is_end_stream();
@@ -108,6 +114,16 @@ async fn upload(driver: Rc<Driver>, id: ExchangeId, mut body: Incoming, end_apar
         }
     }
     driver.input(|worker| worker.request_data(id, bytes::Bytes::new(), true));
+}
+
+/// The client went away in the middle of its body. Over HTTP/1, hyper leaves it to the exchange to
+/// notice: its response may already be on the way, and it may be complete.
+fn broken_off(driver: &Rc<Driver>, id: ExchangeId, response: &BodyQueue) {
+    response.abort();
+    if response.is_aborted() {
+        driver.forget_exchange(id);
+        driver.input(|worker| worker.downstream_reset(id));
+    }
 }
 
 fn downstream(connection: &Connection, version: Version) -> Downstream {
