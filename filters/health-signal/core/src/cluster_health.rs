@@ -155,7 +155,9 @@ impl ClusterHealth {
         let Some(active) = &self.config.active else { return };
         let Some(row) = self.rows.get_mut(endpoint) else { return };
         row.poll = token.map(|token| Poll { token, sent_at: now });
-        row.schedule = Some(Schedule::after(now, active.interval, active.jitter_percent, draw));
+        let schedule = row.schedule.unwrap_or_else(|| Schedule::first(now, active.interval, 0));
+        let (interval, jitter) = (active.interval, active.jitter_percent);
+        row.schedule = Some(schedule.following(now, interval, jitter, draw));
     }
 
     /// Takes the answer to the poll `token` of `endpoint`.

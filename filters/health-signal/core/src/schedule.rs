@@ -26,11 +26,22 @@ impl Schedule {
         now >= self.next || self.next.is_stale_deadline(now, longest)
     }
 
-    /// The poll after one that is sent `now`.
-    pub fn after(now: UnixNanos, interval: Duration, jitter_percent: u32, draw: u64) -> Self {
+    /// The poll after this one, which is sent `now`. Counted from when it was due: a tick notices
+    /// late, and gaps counted from the ticks would add up to fewer polls than configured. A poll
+    /// that is late by an interval is not made up for.
+    #[must_use]
+    pub fn following(
+        self,
+        now: UnixNanos,
+        interval: Duration,
+        jitter_percent: u32,
+        draw: u64,
+    ) -> Self {
+        let on_time = self.next <= now && now.since(self.next) < interval;
+        let from = if on_time { self.next } else { now };
         let jitter = share(jitter_percent);
         let factor = 1.0 + jitter * (2.0 * fraction(draw) - 1.0);
-        Self { next: now.plus(interval.mul_f64(factor)) }
+        Self { next: from.plus(interval.mul_f64(factor)) }
     }
 }
 
@@ -55,6 +66,29 @@ mod tests {
         UnixNanos::from_millis(millis)
     }
 
+    fn due_at(millis: u64) -> Schedule {
+        Schedule { next: at(millis) }
+    }
+
+    #[test]
+    fn ticks_that_notice_late_do_not_stretch_the_interval() {
+        let mut schedule = due_at(100_001);
+        let (mut polls, tick) = (0u64, 250);
+        for millis in (100_000..200_000).step_by(tick) {
+            if schedule.is_due(at(millis), INTERVAL, 0) {
+                schedule = schedule.following(at(millis), INTERVAL, 0, 0);
+                polls += 1;
+            }
+        }
+        assert_eq!(polls, 20);
+    }
+
+    #[test]
+    fn polls_that_were_missed_are_not_made_up_for() {
+        let next = due_at(100_000).following(at(160_000), INTERVAL, 0, 0).next;
+        assert_eq!(next, at(165_000));
+    }
+
     #[test]
     fn the_first_poll_lies_within_the_interval() {
         let now = at(1_000_000);
@@ -66,26 +100,25 @@ mod tests {
 
     #[test]
     fn a_clock_that_stepped_back_does_not_stop_the_polls() {
-        let planned = Schedule::after(at(1_000_000), INTERVAL, 20, 0);
+        let planned = due_at(1_000_000).following(at(1_000_000), INTERVAL, 20, 0);
         assert!(planned.is_due(at(500_000), INTERVAL, 20));
-        let replanned = Schedule::after(at(500_000), INTERVAL, 20, 0);
+        let replanned = planned.following(at(500_000), INTERVAL, 20, 0);
         assert!(!replanned.is_due(at(500_001), INTERVAL, 20));
     }
 
     #[test]
     fn a_clock_far_ahead_overflows_nothing() {
         let end = UnixNanos::from_nanos(u64::MAX);
-        assert!(
-            Schedule::after(end, Duration::from_secs(86_400), 50, u64::MAX)
-                .is_due(end, INTERVAL, 50)
-        );
+        let next = Schedule { next: end };
+        let next = next.following(end, Duration::from_secs(86_400), 50, u64::MAX);
+        assert!(next.is_due(end, INTERVAL, 50));
     }
 
     proptest! {
         #[test]
         fn every_gap_lies_within_the_jitter(draw: u64, jitter in 0u32..=50) {
             let now = at(1_000_000);
-            let next = Schedule::after(now, INTERVAL, jitter, draw).next;
+            let next = due_at(1_000_000).following(now, INTERVAL, jitter, draw).next;
             let gap = next.since(now).as_secs_f64() / INTERVAL.as_secs_f64();
             let share = f64::from(jitter) / 100.0;
             prop_assert!((1.0 - share..=1.0 + share).contains(&gap), "{}", gap);
