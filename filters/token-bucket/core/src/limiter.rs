@@ -267,8 +267,7 @@ impl<S: SharedStore> Round<'_, S> {
                 self.verdict.faults.push(Fault {
                     reason: "token_not_returned",
                     detail: format!(
-                        "policy '{}' refused nothing, another did, and its token was spent on by \
-                         other workers before it could be given back",
+                        "other workers had spent from the bucket of policy '{}' since",
                         policy.name
                     ),
                 });
@@ -453,6 +452,24 @@ mod tests {
         );
         let verdict = fresh.decide(&store, &Request::default(), at(0));
         assert_eq!(left(&verdict), [1], "two spent, not three");
+    }
+
+    #[test]
+    fn a_token_that_others_have_spent_on_top_of_is_lost_and_counted_and_never_doubled() {
+        let store = MemoryStore::default();
+        let mut worker = limiter(&two(""));
+        assert!(passes(&mut worker, &store, &Request::default()));
+        // Not before the write to `wide` but before the next, to `narrow`, another worker passes.
+        store.before_next_set(|store| {
+            store.before_next_set(|store| {
+                assert!(passes(&mut limiter(&two("")), store, &Request::default()));
+            });
+        });
+        let verdict = worker.decide(&store, &Request::default(), at(0));
+        assert_eq!(verdict.refusal.map(|refusal| refusal.policy), Some(1));
+        assert_eq!(verdict.faults[0].reason, "token_not_returned");
+        let verdict = limiter(&two("")).decide(&store, &Request::default(), at(1_000));
+        assert_eq!(left(&verdict), [0, 0], "wide: two passed, one lost, one came, one passed");
     }
 
     #[test]
