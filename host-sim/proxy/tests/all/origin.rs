@@ -61,19 +61,31 @@ pub(crate) async fn gate() -> Gate {
     let (abort, aborted) = mpsc::unbounded_channel();
     let open = Arc::new(Notify::new());
     let waiting = open.clone();
-    let address = serve(move |_request| {
+    let address = serve(move |request| {
         let (arrive, waiting) = (arrive.clone(), waiting.clone());
         let guard = Guard { abort: abort.clone(), answered: false };
         async move {
             let mut guard = guard;
             arrive.send(()).unwrap();
-            waiting.notified().await;
-            guard.answered = true;
+            tokio::select! {
+                () = waiting.notified() => guard.answered = true,
+                () = broken_off(request.into_body()) => {}
+            }
             Response::new(Empty::new().map_err(|never| match never {}).boxed())
         }
     })
     .await;
     Gate { address, arrived, aborted, open }
+}
+
+/// Waits for the body to break: with a body left unread hyper would not notice.
+async fn broken_off(mut body: Incoming) {
+    while let Some(frame) = body.frame().await {
+        if frame.is_err() {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 struct Guard {

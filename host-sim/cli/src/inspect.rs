@@ -1,0 +1,50 @@
+//! `host-sim inspect`: what a module is and wants.
+
+mod facts;
+mod table;
+
+use crate::Unusable;
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use facts::Facts;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Show a module's ABI, imports, exports, sections, size and hash.
+///
+/// Nothing is executed. Imports that no proxy-wasm host offers are marked: a host refuses to load
+/// the module because of them.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    host-sim inspect dist/metric_router.wasm\n  \
+    host-sim inspect dist/metric_router.wasm --format json | jq -r .sha256\n\n\
+    Exit codes: 0 printed, 1 not a WebAssembly module, 2 unusable arguments.")]
+pub(crate) struct InspectArgs {
+    /// A .wasm file.
+    module: PathBuf,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+pub(crate) fn execute(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    let place = args.module.display();
+    let bytes = fs::read(&args.module)
+        .map_err(|error| Unusable(format!("cannot read {place}: {error}")))?;
+    let facts = Facts::of(&bytes).with_context(|| format!("{place} is no WebAssembly module"))?;
+    match args.format {
+        Format::Text => print!("{}", table::render(&facts)),
+        Format::Json => println!("{}", serde_json::to_string_pretty(&facts)?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
