@@ -1,0 +1,180 @@
+//! The binary as users run it: output, exit codes, signals.
+
+use host_sim_rig::client::{Client, Request};
+use host_sim_rig::endpoint::{Endpoint, EndpointOptions};
+use host_sim_rig::process::{ProcessOptions, ProxyProcess, Readiness};
+use host_sim_rig::service_time::ServiceTime;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+const HOST_SIM: &str = env!("CARGO_BIN_EXE_host-sim");
+
+fn host_sim(args: &[&str]) -> Output {
+    Command::new(HOST_SIM).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn bootstrap(directory: &Path, endpoint: std::net::SocketAddr) -> String {
+    let path = directory.join("envoy.yaml");
+    let (ip, port) = (endpoint.ip(), endpoint.port());
+    let file = format!(
+        r#"
+admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
+static_resources:
+  listeners:
+  - name: main
+    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
+    filter_chains:
+    - filters:
+      - name: http
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: main
+          route_config: {{virtual_hosts: [{{name: all, domains: ['*'], routes: [{{match: {{prefix: /}}, route: {{cluster: backend}}}}]}}]}}
+          http_filters:
+          - {{name: router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}
+  clusters:
+  - name: backend
+    type: STATIC
+    load_assignment:
+      cluster_name: backend
+      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: {ip}, port_value: {port}}}}}}}}}]}}]
+"#
+    );
+    std::fs::write(&path, file).unwrap();
+    path.display().to_string()
+}
+
+async fn serve(file: &str) -> ProxyProcess {
+    let options = ProcessOptions::new(HOST_SIM)
+        .args(["serve", "-c", file, "--concurrency", "2"])
+        .ready_when(Readiness::Listening { listeners: 2 });
+    ProxyProcess::start(options).await.unwrap()
+}
+
+fn terminate(process: &ProxyProcess) {
+    let status = Command::new("kill").args(["-TERM", &process.pid().to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
+async fn exit_code(process: &ProxyProcess) -> Option<i32> {
+    loop {
+        if let Some(status) = process.exited() {
+            return status.code();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn sigterm_answers_the_request_in_flight_and_exits_with_0() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = EndpointOptions::named("e1");
+    options.service_time = ServiceTime::Fixed(Duration::from_millis(300));
+    let endpoint = Endpoint::start(options).await.unwrap();
+    let process = serve(&bootstrap(directory.path(), endpoint.address())).await;
+    let address = process.listener("main").unwrap();
+    assert!(process.listener("admin").is_some());
+    let request = Request::get(format!("http://{address}/"));
+    let exchange = Client::new().start(request).await.unwrap();
+    while endpoint.counters().in_flight == 0 {
+        tokio::task::yield_now().await;
+    }
+    terminate(&process);
+    assert_eq!(exchange.response().await.unwrap().status, 200);
+    assert_eq!(exit_code(&process).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = EndpointOptions::named("e1");
+    options.service_time = ServiceTime::Fixed(Duration::from_secs(60));
+    let endpoint = Endpoint::start(options).await.unwrap();
+    let process = serve(&bootstrap(directory.path(), endpoint.address())).await;
+    let address = process.listener("main").unwrap();
+    let client = Client::new().timeout(Duration::from_secs(60));
+    let exchange = client.start(Request::get(format!("http://{address}/"))).await.unwrap();
+    while endpoint.counters().in_flight == 0 {
+        tokio::task::yield_now().await;
+    }
+    terminate(&process);
+    // Refused from the moment on at which the first signal has been taken.
+    while tokio::net::TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    terminate(&process);
+    assert_eq!(exit_code(&process).await, Some(128 + 15));
+    assert!(exchange.response().await.is_err());
+}
+
+#[test]
+fn check_accepts_a_good_file_and_names_every_problem_of_a_bad_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let good = bootstrap(directory.path(), ([127, 0, 0, 1], 1).into());
+    let output = host_sim(&["check", "-c", &good]);
+    assert_eq!(text(&output.stdout), format!("{good}: OK\n"));
+    assert_eq!(output.status.code(), Some(0));
+
+    let bad = std::fs::read_to_string(&good).unwrap();
+    let bad = bad.replace("type: STATIC", "typo: STATIC").replace("stat_prefix", "stat_prefxi");
+    std::fs::write(&good, bad).unwrap();
+    let output = host_sim(&["check", "-c", &good]);
+    assert_eq!(output.status.code(), Some(1));
+    let problems = text(&output.stderr);
+    assert!(problems.contains("typo") && problems.contains("stat_prefxi"), "{problems}");
+    assert!(problems.contains(&format!("{good}: static_resources.clusters[0]")), "{problems}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_an_unusable_argument() {
+    for command in ["check", "serve"] {
+        let output = host_sim(&[command, "-c", "no/such.yaml"]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains("cannot read no/such.yaml"));
+    }
+    assert_eq!(host_sim(&["inspect", "no/such.wasm"]).status.code(), Some(2));
+    assert_eq!(host_sim(&["run", "no/such"]).status.code(), Some(2));
+    assert_eq!(host_sim(&["serve"]).status.code(), Some(2));
+    assert_eq!(host_sim(&["load", "https://127.0.0.1:1/"]).status.code(), Some(2));
+}
+
+#[test]
+fn inspect_prints_a_module_as_text_and_json() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("empty.wasm").display().to_string();
+    let module = "(module (func (export \"proxy_abi_version_0_2_1\")))";
+    std::fs::write(&path, wat::parse_str(module).unwrap()).unwrap();
+    let output = host_sim(&["inspect", &path]);
+    assert!(text(&output.stdout).starts_with("abi       0.2.1\n"), "{output:?}");
+    let output = host_sim(&["inspect", &path, "--format", "json"]);
+    let facts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(facts["exports"][0], "proxy_abi_version_0_2_1");
+}
+
+#[test]
+fn certs_makes_the_files_it_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("certs").display().to_string();
+    let output = host_sim(&["certs", &path]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stdout).lines().count(), 3);
+    assert!(Path::new(&path).join("cert.pem").exists());
+}
+
+#[tokio::test]
+async fn load_reports_what_an_endpoint_answered() {
+    let endpoint = Endpoint::start(EndpointOptions::named("e1")).await.unwrap();
+    let url = endpoint.url("/");
+    let output = tokio::task::spawn_blocking(move || {
+        host_sim(&["load", &url, "--rate", "200", "--duration", "0.2s", "--format", "json"])
+    });
+    let output = output.await.unwrap();
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result["succeeded"], endpoint.counters().served);
+    assert_eq!(result["share"]["e1"], 1.0);
+}
