@@ -15,8 +15,42 @@ pub(crate) struct Seen<'a> {
     /// The requests of this step.
     pub(crate) sent: &'a [RequestId],
     pub(crate) endpoints: &'a [SocketAddr],
-    pub(crate) counted: &'a BTreeMap<SocketAddr, usize>,
-    pub(crate) vm_ids: &'a [&'a str],
+    pub(crate) counted: &'a Counted,
+    pub(crate) vm_ids: &'a [String],
+}
+
+/// How many requests an endpoint had received when it was last asked, for all paths and for one.
+#[derive(Debug, Default)]
+pub(crate) struct Counted(BTreeMap<(SocketAddr, Option<String>), usize>);
+
+impl Counted {
+    /// Begins anew what `expect` asked for.
+    pub(crate) fn note(&mut self, expect: &Expect, host: &Host) {
+        for (endpoint, path, _) in asked(expect) {
+            let count = received(host, endpoint, path);
+            self.0.insert((endpoint, path.map(str::to_owned)), count);
+        }
+    }
+
+    fn since(&self, host: &Host, endpoint: SocketAddr, path: Option<&str>) -> usize {
+        let before = self.0.get(&(endpoint, path.map(str::to_owned))).copied().unwrap_or(0);
+        received(host, endpoint, path) - before
+    }
+}
+
+/// Every question about the number of requests.
+fn asked(expect: &Expect) -> impl Iterator<Item = (SocketAddr, Option<&str>, Quantity)> {
+    let all = expect.received.iter().map(|(endpoint, wanted)| (*endpoint, None, *wanted));
+    let by_path = expect.received_by_path.iter().flat_map(|(path, endpoints)| {
+        let path = Some(path.as_str());
+        endpoints.iter().map(move |(endpoint, wanted)| (*endpoint, path, *wanted))
+    });
+    all.chain(by_path)
+}
+
+fn received(host: &Host, endpoint: SocketAddr, path: Option<&str>) -> usize {
+    let requests = host.received(endpoint).iter();
+    requests.filter(|request| path.is_none_or(|path| request.path == path)).count()
 }
 
 /// What does not hold; nothing if all does.
@@ -82,10 +116,10 @@ fn response_headers(expect: &Expect, seen: &Seen<'_>, failures: &mut Vec<String>
 }
 
 fn endpoints(expect: &Expect, seen: &Seen<'_>, failures: &mut Vec<String>) {
-    for (endpoint, wanted) in &expect.received {
-        let before = seen.counted.get(endpoint).copied().unwrap_or(0);
-        let count = seen.host.received(*endpoint).len() - before;
-        compare(&format!("requests received by {endpoint}"), *wanted, count as f64, failures);
+    for (endpoint, path, wanted) in asked(expect) {
+        let count = seen.counted.since(seen.host, endpoint, path);
+        let path = path.map(|path| format!("{path} ")).unwrap_or_default();
+        compare(&format!("{path}requests received by {endpoint}"), wanted, count as f64, failures);
     }
     for name in &expect.no_request_headers {
         let found = seen.endpoints.iter().find_map(|endpoint| {

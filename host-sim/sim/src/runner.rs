@@ -1,12 +1,12 @@
 //! Running scenario files.
 
-use crate::expect::{Seen, check};
+use crate::expect::{Counted, Seen, check};
 use crate::report::{Outcome, Report};
 use crate::scenario::{EndpointSpec, Scenario, Send, Spread, Step};
 use crate::{Host, HostOptions, Request, RequestId, suite};
 use bytes::Bytes;
 use host_sim_bootstrap::Bootstrap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -101,8 +101,10 @@ fn run_file(file: &Path, options: &RunOptions) -> Vec<Outcome> {
 struct Run {
     host: Host,
     endpoints: Vec<SocketAddr>,
-    /// How many requests each endpoint had received when `received` was last asked.
-    counted: BTreeMap<SocketAddr, usize>,
+    /// The `vm_id`s of the plugins.
+    vm_ids: Vec<String>,
+    /// How many requests had been received when it was last asked.
+    counted: Counted,
     next_worker: usize,
     draws: u64,
 }
@@ -129,7 +131,8 @@ impl Run {
         let mut run = Self {
             host,
             endpoints,
-            counted: BTreeMap::new(),
+            vm_ids: vm_ids(scenario),
+            counted: Counted::default(),
             next_worker: 0,
             draws: seed ^ 0x5745_4952,
         };
@@ -172,12 +175,10 @@ impl Run {
             sent: &sent,
             endpoints: &self.endpoints,
             counted: &self.counted,
-            vm_ids: &["weir", ""],
+            vm_ids: &self.vm_ids,
         };
         let failures = check(expect, &seen);
-        for endpoint in expect.received.keys() {
-            self.counted.insert(*endpoint, self.host.received(*endpoint).len());
-        }
+        self.counted.note(expect, &self.host);
         failures
     }
 
@@ -198,8 +199,10 @@ impl Run {
             let _ = shared.set("weir", key.as_bytes(), Bytes::from(value.clone().into_bytes()), 0);
         }
         if let Some(value) = &step.corrupt_shared_data {
-            for key in shared.snapshot("weir").keys() {
-                let _ = shared.set("weir", key, Bytes::from(value.clone().into_bytes()), 0);
+            for vm_id in &self.vm_ids {
+                for key in shared.snapshot(vm_id).keys() {
+                    let _ = shared.set(vm_id, key, Bytes::from(value.clone().into_bytes()), 0);
+                }
             }
         }
     }
@@ -243,6 +246,13 @@ impl Run {
             }
         }
     }
+}
+
+/// Of a bootstrap, those that the suite's own documents use.
+fn vm_ids(scenario: &Scenario) -> Vec<String> {
+    let Some(suite) = &scenario.suite else { return vec!["weir".to_owned(), String::new()] };
+    let filters = suite.filters.iter().chain(&suite.upstream_filters);
+    filters.map(|filter| filter.vm_id.clone()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn step_nanos(text: &str) -> Option<i64> {

@@ -66,6 +66,9 @@ pub struct SuiteSpec {
     /// Timeout of the route, as protobuf writes it. Default `5s`.
     #[serde(default = "default_timeout")]
     pub timeout: String,
+    /// Whether the cluster obeys the steering header. Default true.
+    #[serde(default = "default_true")]
+    pub override_host: bool,
 }
 
 /// One plugin.
@@ -83,6 +86,9 @@ pub struct FilterSpec {
     pub vm_configuration: Option<String>,
     /// `FAIL_CLOSED` (default), `FAIL_OPEN` or `FAIL_RELOAD`.
     pub failure_policy: Option<String>,
+    /// Hostcalls and callbacks that the host keeps from it, such as `proxy_get_shared_data`.
+    #[serde(default)]
+    pub denied_capabilities: Vec<String>,
     /// Configuration: a document, which the plugin gets as JSON, or a string as it is.
     #[serde(default)]
     pub configuration: Value,
@@ -171,7 +177,7 @@ pub struct Step {
     pub endpoints: BTreeMap<SocketAddr, EndpointSpec>,
     /// Write shared data of the `vm_id` `weir`, as another plugin might.
     pub set_shared_data: BTreeMap<String, String>,
-    /// Overwrite every key of the `vm_id` `weir` with this.
+    /// Overwrite every key of every `vm_id` of the scenario with this.
     pub corrupt_shared_data: Option<String>,
     /// What must hold now.
     pub expect: Option<Expect>,
@@ -244,6 +250,8 @@ pub struct Expect {
     pub no_response_headers: Vec<String>,
     /// Requests that endpoints have received since the last time this was asked.
     pub received: BTreeMap<SocketAddr, Quantity>,
+    /// The same for one path, such as that of the polls: `/healthz: {127.0.0.1:9001: 5}`.
+    pub received_by_path: BTreeMap<String, BTreeMap<SocketAddr, Quantity>>,
     /// Headers that no request received by an endpoint has had.
     pub no_request_headers: Vec<String>,
     /// Sum of a plugin's metric: `name` or `name{label="value"}`. No such metric is 0.
@@ -368,6 +376,10 @@ fn one_worker() -> Vec<usize> {
 
 fn default_seed() -> u64 {
     1
+}
+
+fn default_true() -> bool {
+    true
 }
 
 fn default_timeout() -> String {

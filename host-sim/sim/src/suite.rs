@@ -1,7 +1,8 @@
 //! The short form of a bootstrap, for scenarios about plugins rather than about proxies.
 
+use crate::capability;
 use crate::scenario::{FilterSpec, SuiteSpec};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -51,14 +52,25 @@ pub(crate) fn bootstrap(
             "address": address(SocketAddr::from(([127, 0, 0, 1], 10_000))),
             "filter_chains": [{"filters": [manager]}],
         }],
-        "clusters": [cluster(endpoints, &upstream)],
+        "clusters": [cluster(endpoints, &upstream, suite.override_host)],
     }});
     Ok(document.to_string())
 }
 
-fn cluster(endpoints: &[SocketAddr], upstream_filters: &[Value]) -> Value {
+fn cluster(endpoints: &[SocketAddr], upstream_filters: &[Value], override_host: bool) -> Value {
     let policy = |name: &str, config: Value| json!({"policies": [{"typed_extension_config": extension(name, config)}]});
     let fallback = policy("load_balancing_policies.round_robin.v3.RoundRobin", json!({}));
+    let balancing = if override_host {
+        policy(
+            "load_balancing_policies.override_host.v3.OverrideHost",
+            json!({
+                "override_host_sources": [{"header": STEERING_HEADER}],
+                "fallback_policy": fallback,
+            }),
+        )
+    } else {
+        fallback
+    };
     let members: Vec<_> = endpoints
         .iter()
         .map(|endpoint| json!({"endpoint": {"address": address(*endpoint)}}))
@@ -68,13 +80,7 @@ fn cluster(endpoints: &[SocketAddr], upstream_filters: &[Value]) -> Value {
         "name": "backend",
         "type": "STATIC",
         "connect_timeout": "1s",
-        "load_balancing_policy": policy(
-            "load_balancing_policies.override_host.v3.OverrideHost",
-            json!({
-                "override_host_sources": [{"header": STEERING_HEADER}],
-                "fallback_policy": fallback,
-            }),
-        ),
+        "load_balancing_policy": balancing,
         "load_assignment": {"cluster_name": "backend", "endpoints": [{"lb_endpoints": members}]},
         "typed_extension_protocol_options": {protocol: {
             "@type": format!("{TYPES}/{protocol}"),
@@ -121,6 +127,12 @@ fn wasm(spec: &FilterSpec, base: &Path) -> Result<Value, String> {
     }
     if let Some(configuration) = &spec.vm_configuration {
         config["vm_config"]["configuration"] = text(configuration);
+    }
+    if !spec.denied_capabilities.is_empty() {
+        let allowed = capability::all_but(&spec.denied_capabilities)?;
+        let allowed: Map<_, _> =
+            allowed.into_iter().map(|name| (name.to_owned(), json!({}))).collect();
+        config["capability_restriction_config"] = json!({"allowed_capabilities": allowed});
     }
     Ok(extension("filters.http.wasm.v3.Wasm", json!({"config": config})))
 }
