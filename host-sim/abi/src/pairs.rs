@@ -12,6 +12,9 @@ pub const MAX_BYTES: usize = 1024 * 1024;
 /// Most pairs Envoy reads.
 pub const MAX_PAIRS: usize = 1024;
 
+/// A name and its value.
+pub type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// Why bytes are not a header map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PairsError {
@@ -69,7 +72,7 @@ where
 ///
 /// # Errors
 /// When sizes and bytes do not agree, or Envoy's limits are exceeded.
-pub fn decode(bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>, PairsError> {
+pub fn decode(bytes: &[u8]) -> Result<Vec<Pair<'_>>, PairsError> {
     if bytes.len() > MAX_BYTES {
         return Err(PairsError::TooLong);
     }

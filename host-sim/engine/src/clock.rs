@@ -1,8 +1,9 @@
-//! The clock that drives timers and that plugins read.
+//! The clock that drives timers and the one that plugins read.
 //!
-//! One source for both on purpose: a plugin that computes "in 100 ms" from
+//! One source on purpose: a plugin that computes "in 100 ms" from
 //! `proxy_get_current_time_nanoseconds` and a timer that fires at that moment must agree, or a
-//! simulation shows races that no proxy has.
+//! simulation shows races that no proxy has. They part only where a test steps the wall clock, which
+//! in Envoy too moves what plugins read and not what timers wait for.
 
 use std::ops::{Add, Sub};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,8 +38,13 @@ impl Sub<Duration> for UnixNanos {
 
 /// Source of time of an engine.
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// Now, for timers.
     fn now(&self) -> UnixNanos;
+
+    /// Now, for plugins. The same, unless the wall clock was stepped.
+    fn wall(&self) -> UnixNanos {
+        self.now()
+    }
 }
 
 /// The machine's wall clock.

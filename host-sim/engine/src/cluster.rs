@@ -11,7 +11,7 @@ use crate::{Histogram, Stats};
 use host_sim_bootstrap::{self as bootstrap, Discovery, HealthStatus};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A cluster and its state, shared by all workers.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Cluster {
     requests: [AtomicU64; 2],
     retries: [AtomicU64; 2],
     pub(crate) stats: ClusterStats,
+    /// Counters of status codes, looked up when a code first occurs.
+    codes: Box<[OnceLock<Counter>]>,
 }
 
 /// An endpoint and what is in flight to it.
@@ -102,6 +104,7 @@ impl Cluster {
             requests: Default::default(),
             retries: Default::default(),
             stats,
+            codes: (0..600).map(|_| OnceLock::new()).collect(),
         };
         for (at, endpoint) in cluster.config.endpoints.iter().enumerate() {
             if let Some(address) = endpoint.address.to_socket_addr() {
@@ -212,9 +215,13 @@ impl Cluster {
         self.stats.rq_active.add(if begins { 1 } else { -1 });
     }
 
-    /// Counts a response by its class.
-    pub(crate) fn count_status(&self, status: u16) {
+    /// Counts a response by its class and by its code, `upstream_rq_503`.
+    pub(crate) fn count_status(&self, stats: &Stats, status: u16) {
         self.stats.rq_completed.inc();
+        if let Some(slot) = self.codes.get(usize::from(status)) {
+            let name = || format!("{}upstream_rq_{status}", self.stats.prefix);
+            slot.get_or_init(|| stats.counter(&name())).inc();
+        }
         match status / 100 {
             2 => self.stats.rq_2xx.inc(),
             3 => self.stats.rq_3xx.inc(),
@@ -222,11 +229,6 @@ impl Cluster {
             5 => self.stats.rq_5xx.inc(),
             _ => {}
         }
-    }
-
-    /// The counter of one status code, `upstream_rq_503`.
-    pub(crate) fn status_counter(&self, stats: &Stats, status: u16) -> Counter {
-        stats.counter(&format!("{}upstream_rq_{status}", self.stats.prefix))
     }
 
     fn thresholds(&self, high: bool) -> &bootstrap::Thresholds {

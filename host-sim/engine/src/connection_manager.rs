@@ -99,9 +99,15 @@ fn forwarded_for(
 fn uuid(rng: &mut Rng) -> String {
     let bits = (u128::from(rng.next()) << 64) | u128::from(rng.next());
     let bits = bits & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let text = format!("{bits:032x}");
-    let part = |from, to| text.get(from..to).unwrap_or_default();
-    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+    let mut text = String::with_capacity(36);
+    for nibble in 0..32 {
+        if matches!(nibble, 8 | 12 | 16 | 20) {
+            text.push('-');
+        }
+        let digit = (bits >> (124 - 4 * nibble)) & 0xf;
+        text.push(char::from_digit(digit as u32, 16).unwrap_or('0'));
+    }
+    text
 }
 
 #[cfg(test)]

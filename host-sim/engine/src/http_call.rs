@@ -203,8 +203,7 @@ impl Worker {
         let status = state.response.headers.as_ref().and_then(Headers::status).unwrap_or(0);
         let stream = shared.streams.get(&state.attempt);
         if let Some(cluster) = stream.and_then(|stream| stream.info.cluster.as_ref()) {
-            cluster.count_status(status);
-            cluster.status_counter(self.engine.stats(), status).inc();
+            cluster.count_status(self.engine.stats(), status);
         }
     }
 

@@ -4,6 +4,11 @@
 //! one [`Clock`]. The live proxy and the simulator are two drivers of this one state machine, so
 //! what a scenario proves is what the proxy does, retries and timeouts included.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
 pub mod access_log;
 mod attempt;
 mod attributes;

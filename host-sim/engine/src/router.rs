@@ -4,22 +4,26 @@
 //! words for what went wrong. The local replies, flags and code details here are an interface:
 //! plugins classify outcomes by them.
 
+mod broken;
+mod plan;
+
+pub(crate) use broken::Broken;
+pub(crate) use plan::routed;
+
 use crate::buffer::Buffer;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, LiveHost};
 use crate::flags::ResponseFlags;
 use crate::host_selection::{ORIGINAL_DST_KEY, Wish};
 use crate::iteration::BUFFER_LIMIT;
 use crate::load_balancer::OverrideWalk;
-use crate::retry::{RETRY_REQUEST_HEADERS, Reset, RetryDecision, RetryState};
+use crate::retry::{Reset, RetryDecision, RetryState};
 use crate::stream::{LocalReply, Owner, RouteRef, Stream, Way};
 use crate::thread_state::ThreadState;
 use crate::timer::{Timer, TimerId};
 use crate::worker::Worker;
-use crate::{Engine, Headers, route};
+use crate::{Headers, route};
 use bytes::Bytes;
-use host_sim_bootstrap::{
-    ClusterSpecifier, DirectResponse, Forward, Route, RouteAction, RouteConfig, VirtualHost,
-};
+use plan::{Plan, cluster_of, plan};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,19 +47,6 @@ pub(crate) struct Router {
     pub(crate) route_timer: Option<TimerId>,
     pub(crate) per_try_timer: Option<TimerId>,
     pub(crate) retry_timer: Option<TimerId>,
-}
-
-/// A route and its virtual host.
-#[derive(Clone, Copy)]
-pub(crate) struct Routed<'e> {
-    pub(crate) host: &'e VirtualHost,
-    pub(crate) route: &'e Route,
-}
-
-enum Plan {
-    Forward(Arc<Cluster>),
-    Respond(DirectResponse),
-    Refuse(LocalReply, ResponseFlags),
 }
 
 impl Worker {
@@ -152,17 +143,35 @@ impl Worker {
 
     /// Chooses an endpoint and sends the request, or what there is of it.
     pub(crate) fn start_attempt(&mut self, id: u64) {
-        let chosen = {
-            let shared = &mut *self.shared.borrow_mut();
-            let ThreadState { streams, selectors, rng, .. } = shared;
-            let Some(stream) = streams.get_mut(&id) else { return };
-            let original = stream.filter_state(ORIGINAL_DST_KEY).cloned();
-            let number = stream.info.attempts + 1;
-            let Some(headers) = stream.request.headers.take() else { return };
-            let Some(exchange) = stream.exchange() else { return };
+        let Some((cluster, host, number)) = self.choose_endpoint(id) else { return };
+        let Some(host) = host else {
+            cluster.stats.cx_none_healthy.inc();
+            self.flag(id, ResponseFlags::NO_HEALTHY_UPSTREAM);
+            return self.local_reply(id, reply(503, "no healthy upstream", "no_healthy_upstream"));
+        };
+        if !cluster.has_room(false) {
+            cluster.stats.rq_pending_overflow.inc();
+            return self.attempt_reset(id, Reset::Overflow, &Broken::overflow(), false);
+        }
+        let Some((attempt, end)) = self.note_attempt(id, host.address, number) else { return };
+        self.count_attempt_header(id, number);
+        self.begin_attempt(attempt, Owner::Exchange(id), cluster, host, number);
+        self.pass_headers(attempt, Way::Request, self.first(attempt, Way::Request), end);
+        if !end {
+            self.replay(id, attempt);
+        }
+    }
+
+    /// The cluster, its choice for the next attempt, and the attempt's number.
+    fn choose_endpoint(&self, id: u64) -> Option<(Arc<Cluster>, Option<Arc<LiveHost>>, u32)> {
+        let ThreadState { streams, selectors, rng, .. } = &mut *self.shared.borrow_mut();
+        let stream = streams.get_mut(&id)?;
+        let original = stream.filter_state(ORIGINAL_DST_KEY).cloned();
+        let number = stream.info.attempts + 1;
+        let headers = stream.request.headers.take()?;
+        let chosen = stream.exchange().and_then(|exchange| {
             let router = &mut exchange.router;
-            let Some(cluster) = router.cluster.clone() else { return };
-            let has_room = cluster.has_room(false);
+            let cluster = router.cluster.clone()?;
             let wish = Wish {
                 headers: &headers,
                 walk: &mut router.walk,
@@ -170,54 +179,35 @@ impl Worker {
                 reselections: if number > 1 { router.reselections } else { 0 },
                 original_dst: original.as_deref(),
             };
-            let selector = selectors.get_mut(cluster.index());
-            let host = selector.and_then(|selector| selector.choose(&cluster, wish, rng));
-            stream.request.headers = Some(headers);
-            (cluster, host, has_room, number)
-        };
-        let (cluster, host, has_room, number) = chosen;
-        let Some(host) = host else {
-            cluster.stats.cx_none_healthy.inc();
-            self.flag(id, ResponseFlags::NO_HEALTHY_UPSTREAM);
-            return self.local_reply(id, reply(503, "no healthy upstream", "no_healthy_upstream"));
-        };
-        if !has_room {
-            cluster.stats.rq_pending_overflow.inc();
-            return self.attempt_reset(id, Reset::Overflow, &Broken::overflow(), false);
-        }
-        let endpoint = host.address;
-        let (end, attempt) = {
-            let mut shared = self.shared.borrow_mut();
-            let attempt = shared.fresh_id();
-            let now = shared.now();
-            let Some(stream) = shared.streams.get_mut(&id) else { return };
-            stream.info.attempts = number;
-            stream.info.endpoint = Some(endpoint);
-            stream.info.transport_failure = None;
-            let trailers = stream.request.has_trailers();
-            let Some(exchange) = stream.exchange() else { return };
-            let router = &mut exchange.router;
-            router.attempt = Some(attempt);
-            router.tried.push(endpoint);
-            let body = router.body.as_ref().is_some_and(|body| !body.is_empty());
-            let end = router.request_ended && !body && !trailers;
-            if let (Some(timeout), true) = (router.per_try_timeout, router.request_ended) {
-                let timer = Timer::PerTryTimeout { exchange: id };
-                let old = router.per_try_timer.take();
-                shared.cancel_timer(old);
-                let timer = shared.timers.set(now + timeout, timer);
-                if let Some(exchange) = shared.streams.get_mut(&id).and_then(Stream::exchange) {
-                    exchange.router.per_try_timer = Some(timer);
-                }
+            let host = selectors.get_mut(cluster.index())?.choose(&cluster, wish, rng);
+            Some((cluster, host, number))
+        });
+        stream.request.headers = Some(headers);
+        chosen
+    }
+
+    /// Writes a new attempt down; its id, and whether its headers are all there is to send.
+    fn note_attempt(&self, id: u64, endpoint: SocketAddr, number: u32) -> Option<(u64, bool)> {
+        let mut shared = self.shared.borrow_mut();
+        let (attempt, now) = (shared.fresh_id(), shared.now());
+        let ThreadState { streams, timers, .. } = &mut *shared;
+        let stream = streams.get_mut(&id)?;
+        stream.info.attempts = number;
+        stream.info.endpoint = Some(endpoint);
+        stream.info.transport_failure = None;
+        let trailers = stream.request.has_trailers();
+        let router = &mut stream.exchange()?.router;
+        router.attempt = Some(attempt);
+        router.tried.push(endpoint);
+        if let (Some(timeout), true) = (router.per_try_timeout, router.request_ended) {
+            if let Some(old) = router.per_try_timer.take() {
+                timers.cancel(old);
             }
-            (end, attempt)
-        };
-        self.count_attempt_header(id, number);
-        self.begin_attempt(attempt, Owner::Exchange(id), cluster, host, number);
-        self.pass_headers(attempt, Way::Request, self.first(attempt, Way::Request), end);
-        if !end {
-            self.replay(id, attempt);
+            let timer = Timer::PerTryTimeout { exchange: id };
+            router.per_try_timer = Some(timers.set(now + timeout, timer));
         }
+        let body = router.body.as_ref().is_some_and(|body| !body.is_empty());
+        Some((attempt, router.request_ended && !body && !trailers))
     }
 
     /// Gives a new attempt what has come of the request's body so far.
@@ -306,8 +296,7 @@ impl Worker {
             // From the first byte on only the route's timeout counts.
             let timer = exchange.router.per_try_timer.take();
             if let Some(cluster) = &exchange.router.cluster {
-                cluster.count_status(status);
-                cluster.status_counter(self.engine.stats(), status).inc();
+                cluster.count_status(self.engine.stats(), status);
                 if !first_try && status < 500 {
                     cluster.stats.rq_retry_success.inc();
                 }
@@ -476,132 +465,10 @@ impl Worker {
     }
 }
 
-/// What broke an attempt, in Envoy's words.
-pub(crate) struct Broken {
-    pub(crate) reason: &'static str,
-    pub(crate) token: &'static str,
-    pub(crate) flags: ResponseFlags,
-    /// `upstream.transport_failure_reason`, if the transport said something.
-    pub(crate) transport: Option<String>,
-}
-
-impl Broken {
-    fn overflow() -> Self {
-        let flags = ResponseFlags::UPSTREAM_OVERFLOW;
-        Self { reason: "overflow", token: "overflow", flags, transport: None }
-    }
-
-    fn timeout() -> Self {
-        let flags = ResponseFlags::UPSTREAM_TIMEOUT;
-        Self { reason: "local reset", token: "local_reset", flags, transport: None }
-    }
-
-    /// Body of the local reply.
-    pub(crate) fn body(&self, retried: bool) -> String {
-        let latest = if retried { "retried and the latest " } else { "" };
-        format!(
-            "upstream connect error or disconnect/reset before headers. {latest}reset reason: {}",
-            self.reason
-        )
-    }
-
-    fn details(&self) -> String {
-        let transport = self.transport.as_deref().map(|text| text.replace(' ', "_"));
-        let transport = transport.map(|text| format!("|{text}")).unwrap_or_default();
-        format!("upstream_reset_before_response_started{{{}{transport}}}", self.token)
-    }
-}
-
 /// A reply of the router's.
 pub(crate) fn reply(status: u16, body: &str, details: &str) -> LocalReply {
     let body = Bytes::copy_from_slice(body.as_bytes());
     LocalReply { status, body, details: details.to_owned(), ..LocalReply::default() }
-}
-
-/// Route and virtual host behind their positions.
-pub(crate) fn routed(table: &RouteConfig, at: RouteRef) -> Option<Routed<'_>> {
-    let host = table.virtual_hosts.get(at.host)?;
-    Some(Routed { host, route: host.routes.get(at.route)? })
-}
-
-fn cluster_of(engine: &Engine, route: &Route, headers: &Headers) -> Option<Arc<Cluster>> {
-    let RouteAction::Forward(forward) = &route.action else { return None };
-    let name = match &forward.cluster {
-        ClusterSpecifier::Name(name) => name,
-        ClusterSpecifier::Header(header) => headers.get_str(header)?,
-    };
-    engine.cluster(name).cloned()
-}
-
-fn plan(engine: &Engine, routed: Routed<'_>, stream: &mut Stream) -> Plan {
-    let forward = match &routed.route.action {
-        RouteAction::Respond(response) => return Plan::Respond(response.clone()),
-        RouteAction::Forward(forward) => forward,
-    };
-    let Some(headers) = stream.request.headers.as_mut() else {
-        return Plan::Refuse(reply(400, "", "missing_headers"), ResponseFlags::default());
-    };
-    let Some(cluster) = cluster_of(engine, routed.route, headers) else {
-        let status = forward.cluster_not_found_status;
-        return Plan::Refuse(reply(status, "", "cluster_not_found"), ResponseFlags::NO_CLUSTER);
-    };
-    let policy = forward.retry_policy.as_ref().or(routed.host.retry_policy.as_ref());
-    let retry = RetryState::new(policy, headers);
-    RETRY_REQUEST_HEADERS.iter().for_each(|name| {
-        headers.remove(name.as_bytes());
-    });
-    let timeout = timeouts(forward, headers, policy.and_then(|policy| policy.per_try_timeout));
-    rewrite(forward, routed.route, headers);
-    stream.info.cluster = Some(cluster.clone());
-    if let Some(exchange) = stream.exchange() {
-        let router = &mut exchange.router;
-        router.retry = retry;
-        (router.timeout, router.per_try_timeout) = timeout;
-        if let Some(policy) = policy.filter(|policy| policy.previous_hosts) {
-            router.reselections = policy.host_selection_retry_max_attempts;
-        }
-    }
-    Plan::Forward(cluster)
-}
-
-/// The route's and the attempt's time; requests may ask for others. Tells the upstream.
-fn timeouts(
-    forward: &Forward,
-    headers: &mut Headers,
-    per_try: Option<Duration>,
-) -> (Option<Duration>, Option<Duration>) {
-    let mut asked = |name: &str| {
-        let text = headers.get_str(name).and_then(|text| text.parse().ok());
-        headers.remove(name.as_bytes());
-        text.map(Duration::from_millis)
-    };
-    let route = asked("x-envoy-upstream-rq-timeout-ms").or(forward.timeout);
-    let per_try = asked("x-envoy-upstream-rq-per-try-timeout-ms").or(per_try);
-    let route = route.filter(|timeout| !timeout.is_zero());
-    // A try that may last longer than the whole is not limited by itself.
-    let per_try = per_try.filter(|t| !t.is_zero() && route.is_none_or(|route| *t < route));
-    if let Some(expected) = per_try.or(route) {
-        headers.set_static("x-envoy-expected-rq-timeout-ms", expected.as_millis().to_string());
-    }
-    (route, per_try)
-}
-
-fn rewrite(forward: &Forward, route: &Route, headers: &mut Headers) {
-    use host_sim_bootstrap::PathMatch;
-    if let Some(host) = &forward.host_rewrite_literal {
-        headers.set(b":authority", host.as_bytes());
-    }
-    let Some(prefix) = &forward.prefix_rewrite else { return };
-    let matched = match &route.matcher.path {
-        PathMatch::Prefix(path) | PathMatch::Exact(path) | PathMatch::PathSeparatedPrefix(path) => {
-            path.len()
-        }
-        PathMatch::Regex(_) => return,
-    };
-    let Some(path) = headers.get_str(":path").map(str::to_owned) else { return };
-    let rest = path.get(matched..).unwrap_or_default();
-    headers.set(b"x-envoy-original-path", path.as_bytes());
-    headers.set(b":path", format!("{prefix}{rest}").as_bytes());
 }
 
 /// Counts a decision; how long to wait before the retry, if there is one.

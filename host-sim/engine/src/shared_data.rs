@@ -16,10 +16,13 @@ pub struct SharedData {
     inner: Mutex<Inner>,
 }
 
+/// Values and their CAS numbers, of one `vm_id`.
+type Space = HashMap<Box<[u8]>, (Bytes, u32)>;
+
 #[derive(Debug, Default)]
 struct Inner {
     last_cas: u32,
-    spaces: HashMap<Box<str>, HashMap<Box<[u8]>, (Bytes, u32)>>,
+    spaces: HashMap<Box<str>, Space>,
     conflicts: u64,
 }
 

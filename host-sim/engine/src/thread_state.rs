@@ -131,6 +131,11 @@ impl ThreadState {
         self.engine.options().clock.now()
     }
 
+    /// The wall clock that plugins read.
+    pub(crate) fn wall(&self) -> UnixNanos {
+        self.engine.options().clock.wall()
+    }
+
     /// An id for a stream or call; never reused.
     pub(crate) fn fresh_id(&mut self) -> u64 {
         self.next_id += 1;

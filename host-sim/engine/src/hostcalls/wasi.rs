@@ -168,7 +168,7 @@ fn clock_time_get(guest: &mut Guest<'_>, id: u32, out: u32) -> Result<i32, Fault
     if id > 1 {
         return Ok(NOTSUP);
     }
-    let now = guest.data().shared.borrow().now();
+    let now = guest.data().shared.borrow().wall();
     let (memory, _) = split(guest)?;
     put(memory, out, &now.0.to_le_bytes())?;
     Ok(SUCCESS)
