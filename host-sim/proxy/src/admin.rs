@@ -1,7 +1,6 @@
 //! The admin endpoint: what Envoy's answers, as far as there is something to tell.
 
 mod clusters;
-mod exposition;
 mod pages;
 mod reply;
 mod server_info;
@@ -10,6 +9,7 @@ mod stats;
 use crate::downstream::LocalExecutor;
 use crate::lifecycle::{Phase, advance};
 use host_sim_engine::Engine;
+use host_sim_engine::prometheus::TagExtractor;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -32,6 +32,7 @@ pub(crate) struct Admin {
     address: SocketAddr,
     listeners: Vec<(String, SocketAddr)>,
     phase: watch::Sender<Phase>,
+    tags: TagExtractor,
     started: Instant,
     live: AtomicBool,
     /// `POST /healthcheck/fail`: take us out of rotation.
@@ -45,11 +46,14 @@ impl Admin {
         listeners: Vec<(String, SocketAddr)>,
         phase: watch::Sender<Phase>,
     ) -> Self {
+        let bootstrap = engine.bootstrap();
+        let tags = TagExtractor::new(&bootstrap.stats_tags, bootstrap.use_all_default_tags);
         Self {
             engine,
             address,
             listeners,
             phase,
+            tags,
             started: Instant::now(),
             live: AtomicBool::new(false),
             failing: AtomicBool::new(false),

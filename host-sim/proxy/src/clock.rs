@@ -1,14 +1,13 @@
-//! The live proxy's clock: wall time that does not step.
+//! The live proxy's clock: timers that no step of the wall clock disturbs.
 
 use host_sim_engine::{Clock, SystemClock, UnixNanos};
 use std::time::Instant;
 
-/// Wall time read once, then advanced by the monotonic clock.
+/// For timers, wall time read once and then advanced by the monotonic clock; for plugins, the
+/// machine's wall clock itself.
 ///
-/// The engine has one clock for what plugins read and for timers. The machine's wall clock may
-/// step: set back by an hour it would freeze every route timeout for an hour. This clock follows
-/// the rate of the machine (NTP slews the monotonic clock too) and ignores its steps; the price is
-/// that access-log times keep the offset of the start.
+/// A wall clock may step: set back by an hour it would freeze every route timeout for an hour.
+/// Plugins see the step all the same, as in Envoy.
 #[derive(Clone, Copy, Debug)]
 pub struct SteadyClock {
     wall: UnixNanos,
@@ -26,6 +25,10 @@ impl SteadyClock {
 impl Clock for SteadyClock {
     fn now(&self) -> UnixNanos {
         self.wall + self.monotonic.elapsed()
+    }
+
+    fn wall(&self) -> UnixNanos {
+        SystemClock.now()
     }
 }
 

@@ -78,7 +78,7 @@ const PAGES: &[Page] = &[
     }),
     page("/stats", "stats (filter=REGEX, usedonly, format=prometheus|json)", stats::stats),
     page("/stats/prometheus", "stats in Prometheus format (filter=REGEX, usedonly)", |admin, q| {
-        stats::prometheus(admin, q)
+        stats::exposition(admin, q)
     }),
 ];
 

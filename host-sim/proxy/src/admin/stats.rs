@@ -1,29 +1,28 @@
 //! `/stats` and `/stats/prometheus`.
 
+use super::Admin;
 use super::reply::{Query, json, reply};
-use super::{Admin, exposition};
 use bytes::Bytes;
-use host_sim_engine::{HISTOGRAM_BOUNDS, StatValue};
+use host_sim_engine::{HISTOGRAM_BOUNDS, StatValue, prometheus};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use regex::Regex;
 use serde_json::{Value, json as object};
-use std::fmt::Write;
 use std::sync::Arc;
 
-pub(super) type Snapshot = Vec<(Arc<str>, StatValue)>;
+type Snapshot = Vec<(Arc<str>, StatValue)>;
 
 pub(super) fn stats(admin: &Admin, query: &Query) -> Response<Full<Bytes>> {
     let format = query.get("format").unwrap_or("text");
     if format == "prometheus" {
-        return prometheus(admin, query);
+        return exposition(admin, query);
     }
     let chosen = match choose(admin, query) {
         Ok(chosen) => chosen,
         Err(problem) => return reply(StatusCode::BAD_REQUEST, problem),
     };
     match format {
-        "" | "text" => reply(StatusCode::OK, text(&chosen)),
+        "" | "text" => reply(StatusCode::OK, prometheus::text(&chosen)),
         "json" => json(&object!({ "stats": chosen.iter().map(entry).collect::<Vec<_>>() })),
         other => {
             let problem = format!("format={other}: known are text, json and prometheus\n");
@@ -32,9 +31,9 @@ pub(super) fn stats(admin: &Admin, query: &Query) -> Response<Full<Bytes>> {
     }
 }
 
-pub(super) fn prometheus(admin: &Admin, query: &Query) -> Response<Full<Bytes>> {
+pub(super) fn exposition(admin: &Admin, query: &Query) -> Response<Full<Bytes>> {
     match choose(admin, query) {
-        Ok(chosen) => reply(StatusCode::OK, exposition::render(&chosen)),
+        Ok(chosen) => reply(StatusCode::OK, prometheus::prometheus(&chosen, &admin.tags)),
         Err(problem) => reply(StatusCode::BAD_REQUEST, problem),
     }
 }
@@ -71,27 +70,6 @@ fn is_unused(value: &StatValue) -> bool {
         StatValue::Counter(count) | StatValue::Gauge(count) => *count == 0,
         StatValue::Histogram { count, .. } => *count == 0,
     }
-}
-
-/// Counters and gauges by name, then histograms, as Envoy orders them.
-fn text(stats: &Snapshot) -> String {
-    let mut text = String::new();
-    for (name, value) in stats {
-        if let StatValue::Counter(value) | StatValue::Gauge(value) = value {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{name}: {value}");
-        }
-    }
-    for (name, value) in stats {
-        if let StatValue::Histogram { count, sum, buckets } = value {
-            let _ = write!(text, "{name}: count={count} sum={sum}");
-            for (bound, below) in HISTOGRAM_BOUNDS.iter().zip(buckets) {
-                let _ = write!(text, " le{bound}={below}");
-            }
-            text.push('\n');
-        }
-    }
-    text
 }
 
 fn entry((name, value): &(Arc<str>, StatValue)) -> Value {

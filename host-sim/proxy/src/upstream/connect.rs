@@ -33,15 +33,8 @@ impl Dialer {
     ) -> Result<Box<dyn Transport>, UpstreamFailure> {
         match timeout(within, self.connect()).await {
             Ok(Ok(transport)) => Ok(transport),
-            Ok(Err(error)) => {
-                self.stats.connect_fail.inc();
-                Err(connect_failure(&error))
-            }
-            Err(_) => {
-                self.stats.connect_timeout.inc();
-                self.stats.connect_fail.inc();
-                Err(failure(UpstreamFailureKind::ConnectTimeout, "connection timeout"))
-            }
+            Ok(Err(error)) => Err(connect_failure(&error)),
+            Err(_) => Err(failure(UpstreamFailureKind::ConnectTimeout, "connection timeout")),
         }
     }
 

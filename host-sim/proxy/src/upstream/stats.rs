@@ -1,4 +1,5 @@
-//! Counters of upstream connections, under Envoy's names.
+//! Counters of upstream connections, under Envoy's names. Failures to connect are counted where
+//! they are judged: in the engine.
 
 use host_sim_engine::{Counter, Gauge, Stats};
 
@@ -10,8 +11,6 @@ pub(crate) struct UpstreamStats {
     destroyed: Counter,
     http1: Counter,
     http2: Counter,
-    pub(super) connect_fail: Counter,
-    pub(super) connect_timeout: Counter,
     pub(super) max_requests: Counter,
     pub(super) idle_timeout: Counter,
 }
@@ -29,8 +28,6 @@ impl UpstreamStats {
             destroyed: counter("destroy"),
             http1: counter("http1_total"),
             http2: counter("http2_total"),
-            connect_fail: counter("connect_fail"),
-            connect_timeout: counter("connect_timeout"),
             max_requests: counter("max_requests"),
             idle_timeout: counter("idle_timeout"),
         }
