@@ -249,7 +249,7 @@ impl Worker {
     }
 
     /// The upstream is done; the route's timeout with it.
-    fn finish_response(&mut self, exchange: u64, attempt: u64) {
+    pub(crate) fn finish_response(&mut self, exchange: u64, attempt: u64) {
         self.end_attempt(attempt, false);
         let shared = &mut *self.shared.borrow_mut();
         let Some(stream) = shared.streams.get_mut(&exchange).and_then(Stream::exchange) else {

@@ -229,6 +229,10 @@ impl Loader<'_> {
                     let compiled = HeaderMutation::new(config).map_err(StartError::host)?;
                     ChainFilter::HeaderMutation(Arc::new(compiled))
                 }
+                HttpFilterConfig::LocalRateLimit(config) if config.per_downstream_connection => {
+                    let what = "local_rate_limit_per_downstream_connection is not simulated";
+                    return Err(StartError::host(format!("filter {:?}: {what}", filter.name)));
+                }
                 HttpFilterConfig::LocalRateLimit(config) => {
                     let compiled = LocalRateLimit::new(config, self.stats);
                     ChainFilter::LocalRateLimit(Arc::new(compiled.map_err(StartError::host)?))

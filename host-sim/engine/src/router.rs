@@ -305,7 +305,7 @@ impl Worker {
         }
         self.transform_response(id);
         if end {
-            self.end_attempt(attempt, false);
+            self.finish_response(id, attempt);
         }
         self.pass_headers(id, Way::Response, self.first(id, Way::Response), end);
     }

@@ -188,7 +188,13 @@ impl Worker {
         let attempt = {
             let mut shared = self.shared.borrow_mut();
             let Some(stream) = shared.streams.get_mut(&id) else { return };
-            stream.attempt().is_some()
+            let attempt = stream.attempt();
+            let sent = attempt.as_ref().is_some_and(|a| a.sent && !a.response_ended);
+            let is_attempt = attempt.is_some();
+            if sent {
+                shared.outputs.push_back(Output::CancelAttempt { attempt: crate::AttemptId(id) });
+            }
+            is_attempt
         };
         if attempt {
             let broken = crate::UpstreamFailure {

@@ -20,8 +20,6 @@ pub(super) fn bytes(
     let buffer = BufferType::from_raw(buffer).ok_or(Status::BadArgument)?;
     let bytes = if start.checked_add(max).is_some() {
         read(guest.data_mut(), buffer, start as usize, max as usize)?
-    } else if start == 0 {
-        read(guest.data_mut(), buffer, 0, usize::MAX)?
     } else {
         Bytes::new()
     };

@@ -199,3 +199,49 @@ fn a_named_list_of_endpoints_is_walked_by_retries_and_unknown_ones_are_skipped()
     rig.worker.downstream_complete(id);
     assert!(rig.log()[0].ends_with(" bar"), "filter state is in the access log");
 }
+
+#[test]
+fn the_routes_timeout_does_not_count_once_the_response_has_ended() {
+    let hold = r#"(func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+        (i32.const 1))"#;
+    let plugins = vec![Plugin::new("hold", hold)];
+    let mut rig = Setup { plugins, ..setup("timeout: 1s") }.start();
+    let id = rig.get("/");
+    let attempt = rig.attempt();
+    rig.respond(attempt.id, "200", "");
+    rig.advance(Duration::from_secs(2));
+    assert_eq!(rig.answer(id).status(), 0);
+    assert_eq!(rig.worker.next_deadline(), None);
+}
+
+fn rate_limit(more: &str) -> String {
+    format!(
+        r#"{{name: limit, typed_config: {{
+        "@type": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit,
+        stat_prefix: limit, {more}
+        token_bucket: {{max_tokens: 1, fill_interval: 60s}},
+        filter_enabled: {{default_value: {{numerator: 100}}}},
+        filter_enforced: {{default_value: {{numerator: 100}}}}}}}}"#
+    )
+}
+
+#[test]
+fn the_native_rate_limit_refuses_with_its_own_flag_and_details() {
+    let mut rig = Setup { filters: vec![rate_limit("")], ..setup("") }.start();
+    assert_eq!(rig.get_ok("/").status(), 200);
+    rig.log();
+    let id = rig.get("/");
+    let answer = rig.answer(id);
+    rig.worker.downstream_complete(id);
+    assert_eq!((answer.status(), answer.body.as_str()), (429, "local_rate_limited"));
+    assert_eq!(rig.log(), ["/dev/stdout: 429 RL local_rate_limited - -"]);
+    let refused = "limit.http_local_rate_limit.enforced";
+    assert_eq!(rig.engine.stats().counter_value(refused), 1);
+}
+
+#[test]
+fn a_bucket_per_connection_is_an_error_and_not_a_silence() {
+    let filter = rate_limit("local_rate_limit_per_downstream_connection: true,");
+    let error = Setup { filters: vec![filter], ..setup("") }.try_start().err().unwrap();
+    assert!(error.reason.contains("not simulated"), "{error}");
+}

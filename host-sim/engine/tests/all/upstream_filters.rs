@@ -92,3 +92,19 @@ fn calling_a_cluster_whose_upstream_filter_is_the_caller_fails_the_vm() {
     rig.advance(Duration::from_millis(100));
     assert_eq!(rig.worker.failure("p"), None);
 }
+
+#[test]
+fn an_upstream_filter_that_closes_the_stream_cancels_the_attempt() {
+    let close = r#"(func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+        (drop (call $close (i32.const 1))) (i32.const 1))"#;
+    let upstream_plugins = vec![Plugin::new("up", close)];
+    let mut rig = Setup { upstream_plugins, ..Setup::default() }.start();
+    let id = rig.get("/");
+    let attempt = rig.attempt();
+    let headers = host_sim_engine::Headers::from_pairs([(":status", "200")]);
+    let sent = attempt.id;
+    rig.attempts.push_back(attempt);
+    rig.worker.upstream_headers(sent, headers, false);
+    assert_eq!(rig.answer(id).status(), 503);
+    assert!(rig.attempts[0].cancelled);
+}
