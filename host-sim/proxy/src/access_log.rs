@@ -6,6 +6,7 @@
 use host_sim_bootstrap::{AccessLogSink as Target, Bootstrap};
 use host_sim_engine::AccessLogSink;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::sync::{Mutex, PoisonError};
@@ -24,16 +25,16 @@ impl FileAccessLog {
     /// # Errors
     /// When a file cannot be opened; the message names it.
     pub fn open(bootstrap: &Bootstrap) -> io::Result<Self> {
-        let mut targets = HashMap::new();
+        let mut targets = HashMap::<String, _>::new();
         for log in bootstrap.listeners.iter().flat_map(|listener| &listener.http.access_logs) {
             let name = match &log.sink {
                 Target::File(path) => path.display().to_string(),
                 Target::Stdout => "/dev/stdout".to_owned(),
                 Target::Stderr => "/dev/stderr".to_owned(),
             };
-            if !targets.contains_key(&name) {
-                let writer = BufWriter::with_capacity(BUFFER, open(&name)?);
-                targets.insert(name, Mutex::new(writer));
+            if let Entry::Vacant(target) = targets.entry(name) {
+                let writer = BufWriter::with_capacity(BUFFER, open(target.key())?);
+                target.insert(Mutex::new(writer));
             }
         }
         Ok(Self { targets })

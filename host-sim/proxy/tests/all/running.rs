@@ -13,8 +13,8 @@ pub(crate) fn start(file: &File) -> RunningProxy {
 }
 
 pub(crate) fn options() -> ProxyOptions {
-    let mut options = ProxyOptions::default();
-    options.concurrency = NonZeroU32::new(2).unwrap();
+    let concurrency = NonZeroU32::new(2).unwrap();
+    let mut options = ProxyOptions { concurrency, ..ProxyOptions::default() };
     options.engine.log = Arc::new(TestLog);
     options
 }
