@@ -3,13 +3,17 @@
 use crate::Suite;
 use anyhow::{Context, bail};
 use host_sim_bootstrap::Bootstrap;
-use host_sim_engine::{Engine, EngineOptions};
+use host_sim_engine::{AccessLogSink, Engine, EngineOptions, LogRecord, LogSink};
 use host_sim_proxy::{Proxy, ProxyOptions, RunningProxy};
 use host_sim_rig::client::{Client, Response};
 use host_sim_rig::process::{ProcessOptions, ProxyProcess, Readiness};
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -17,7 +21,7 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Workers of every proxy: two, so that what workers share is shared.
-const CONCURRENCY: u32 = 2;
+const CONCURRENCY: NonZeroU32 = NonZeroU32::new(2).expect("two");
 
 /// Where a suite runs.
 #[derive(Clone, Debug)]
@@ -75,13 +79,21 @@ impl Suite {
         let text = self.bootstrap();
         match host {
             Host::HostSim => {
-                let bootstrap =
-                    Bootstrap::from_yaml(&text).map_err(|problems| anyhow::anyhow!("{problems}"))?;
-                let options = ProxyOptions { concurrency: CONCURRENCY, ..ProxyOptions::default() };
+                let bootstrap = Bootstrap::from_yaml(&text)
+                    .map_err(|problems| anyhow::anyhow!("{problems}"))?;
+                let log = Arc::new(Log::default());
+                let engine = EngineOptions {
+                    log: log.clone(),
+                    access_log: log.clone(),
+                    ..EngineOptions::default()
+                };
+                let options =
+                    ProxyOptions { concurrency: CONCURRENCY, engine, ..ProxyOptions::default() };
                 let proxy = Proxy::start(bootstrap, options)?;
                 let listener = proxy.listener("weir").context("no listener 'weir'")?;
                 let admin = proxy.admin().context("no admin endpoint")?;
-                Ok(Running { listener, admin, process: Process::HostSim(Box::new(proxy)) })
+                let process = Process::HostSim { _proxy: Box::new(proxy), log };
+                Ok(Running { listener, admin, process })
             }
             Host::Envoy(binary) => start_envoy(binary, &text).await,
         }
@@ -112,14 +124,32 @@ async fn start_envoy(binary: &PathBuf, text: &str) -> anyhow::Result<Running> {
     Ok(Running { listener, admin, process })
 }
 
-#[derive(Debug)]
 enum Process {
-    HostSim(Box<RunningProxy>),
+    HostSim { _proxy: Box<RunningProxy>, log: Arc<Log> },
     Envoy { process: ProxyProcess, _directory: TempDir },
 }
 
+/// The application log in memory, access logs in their files.
+#[derive(Default)]
+struct Log(Mutex<Vec<String>>);
+
+impl LogSink for Log {
+    fn log(&self, record: &LogRecord<'_>) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.push(format!("[{:?}] {}", record.level, record.message));
+    }
+}
+
+impl AccessLogSink for Log {
+    fn write(&self, target: &str, line: &str) {
+        let file = OpenOptions::new().create(true).append(true).open(target);
+        if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
+            println!("access log {target}: {error}");
+        }
+    }
+}
+
 /// A proxy that runs until it is dropped.
-#[derive(Debug)]
 pub struct Running {
     listener: SocketAddr,
     admin: SocketAddr,
@@ -171,7 +201,9 @@ impl Running {
     /// What the proxy logged, for the report of a failure.
     pub fn log(&self) -> String {
         match &self.process {
-            Process::HostSim(proxy) => format!("{proxy:?}"),
+            Process::HostSim { log, .. } => {
+                log.0.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+            }
             Process::Envoy { process, .. } => process.log(),
         }
     }

@@ -47,10 +47,11 @@ mod time;
 mod update;
 mod worker;
 
-#[allow(unused_imports)]
-pub use breaker::*;
-#[allow(unused_imports)]
-pub use bucket::*;
+pub use breaker::{
+    BreakerRecord, BreakerState, BreakerWindow, CLOCK_TOLERANCE, DEFAULT_ENDPOINT_SCOPE,
+    HalfOpenProgress, MAX_PERMITS, PermitLease, WINDOW_BUCKETS, WindowBucket,
+};
+pub use bucket::{HashSeed, MAX_SLOTS, Settled, SlotTable};
 pub use endpoint::{Endpoint, ParseEndpointError};
 pub use health::{EndpointHealth, HealthState, LoadReport, MAX_NAMED_METRICS, metric_id};
 pub use key::{Key, SCHEMA_VERSION};

@@ -1,0 +1,111 @@
+//! The result, for programs and for people.
+
+use super::{DemoArgs, cast};
+use anyhow::Context;
+use host_sim_rig::load::LoadResult;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What `report.json` holds.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) host: &'static str,
+    pub(super) arms: Vec<Arm>,
+}
+
+/// One run of the load.
+#[derive(Debug, Serialize)]
+pub(super) struct Arm {
+    name: &'static str,
+    requests: u64,
+    errors: u64,
+    limited: u64,
+    p50_ms: f64,
+    p90_ms: f64,
+    p99_ms: f64,
+    /// Fraction of the answers by endpoint.
+    share: BTreeMap<String, f64>,
+    breaker_transitions: u64,
+    /// Requests that came due while too many were in flight, and were not sent.
+    unsent: u64,
+}
+
+impl Arm {
+    pub(super) fn new(name: &'static str, result: &LoadResult, breaker_transitions: u64) -> Self {
+        Self {
+            name,
+            requests: result.requests,
+            errors: result.failed,
+            limited: result.limited,
+            p50_ms: result.latency.p50_ms,
+            p90_ms: result.latency.p90_ms,
+            p99_ms: result.latency.p99_ms,
+            share: result.share.clone(),
+            breaker_transitions,
+            unsent: result.unsent,
+        }
+    }
+}
+
+impl Report {
+    pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let text = serde_json::to_string_pretty(self)?;
+        std::fs::write(path, text + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    pub(super) fn print(&self, args: &DemoArgs) {
+        println!();
+        println!(
+            "{} requests a second for {} s in {}; {} is {:.0} times slower, {} dies and comes back cold",
+            args.rate,
+            args.seconds,
+            self.host,
+            cast::SLOW,
+            cast::SLOW_FACTOR,
+            cast::MORTAL,
+        );
+        println!();
+        let heads: String = self.arms.iter().map(|arm| format!("{:>12}", arm.name)).collect();
+        println!("  {:<22}{heads}", "");
+        self.row("P50", |arm| format!("{:.1} ms", arm.p50_ms));
+        self.row("P90", |arm| format!("{:.1} ms", arm.p90_ms));
+        self.row("P99", |arm| format!("{:.1} ms", arm.p99_ms));
+        self.row("requests", |arm| arm.requests.to_string());
+        self.row("errors", |arm| arm.errors.to_string());
+        self.row("limited (429)", |arm| arm.limited.to_string());
+        self.row("breaker transitions", |arm| arm.breaker_transitions.to_string());
+        for name in cast::NAMES {
+            let label = match name {
+                cast::SLOW => format!("share of {name} (slow)"),
+                cast::MORTAL => format!("share of {name} (dies)"),
+                _ => format!("share of {name}"),
+            };
+            let share = |arm: &Arm| arm.share.get(name).copied().unwrap_or(0.0) * 100.0;
+            self.row(&label, |arm| format!("{:.1} %", share(arm)));
+        }
+        println!();
+        println!(
+            "native: the cluster's own least_request policy with two retries. weir: the same, and"
+        );
+        println!(
+            "the four modules in front. Absolute times are this machine's; compare the columns."
+        );
+        println!(
+            "The limit is per client, and one client sends more than it allows: shed load is part"
+        );
+        println!("of the difference. Latencies are of successes.");
+        println!();
+        println!("  report      {}", args.out.join("report.json").display());
+        println!("  bootstrap   {} (the same file in both hosts)", args.config.display());
+        println!("  access log  {}", args.out.join("access.log").display());
+        println!("  next        make demo HOST=envoy    the same in real Envoy");
+        println!("              filters/README.md       how the modules work together");
+    }
+
+    fn row(&self, label: &str, cell: impl Fn(&Arm) -> String) {
+        let cells: String = self.arms.iter().map(|arm| format!("{:>12}", cell(arm))).collect();
+        println!("  {label:<22}{cells}");
+    }
+}
