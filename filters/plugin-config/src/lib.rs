@@ -17,12 +17,21 @@
 
 mod check;
 mod document;
+mod fields;
 mod node;
+mod notes;
 mod parse;
 mod problem;
+mod read;
 mod span;
+mod value;
 
+pub use Presence::{Or, Required};
 pub use check::{Check, Shown};
-pub use parse::{MAX_BYTES, MAX_DEPTH, Parsed, parse};
-pub use problem::{Problem, Problems, nearest};
+pub use fields::{Choice, Fields, Presence};
+pub use parse::parse;
+use problem::nearest;
+pub use problem::{Problem, Problems};
+pub use read::{MAX_BYTES, MAX_DEPTH, Parsed, read};
 pub use span::{OneOrMany, Span};
+pub use value::Value;

@@ -42,10 +42,11 @@ impl fmt::Display for Problems {
 }
 
 /// The candidate that `wanted` was probably meant to be: at most a third of it differs.
-pub fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(wanted: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let wanted = wanted.to_ascii_lowercase();
     candidates
-        .into_iter()
+        .iter()
+        .copied()
         .map(|candidate| (distance(&wanted, candidate), candidate))
         .filter(|(distance, candidate)| {
             *distance <= (candidate.len().max(wanted.len()) / 3).clamp(1, 4)
@@ -91,12 +92,12 @@ mod tests {
             ("tokens_per_fil", "tokens_per_fill"),
             ("fill_intreval", "fill_interval"),
         ] {
-            assert_eq!(nearest(slip, names), Some(meant), "{slip}");
+            assert_eq!(nearest(slip, &names), Some(meant), "{slip}");
         }
     }
 
     #[test]
     fn a_stranger_finds_nothing() {
-        assert_eq!(nearest("colour", ["max_tokens", "fill_interval"]), None);
+        assert_eq!(nearest("colour", &["max_tokens", "fill_interval"]), None);
     }
 }

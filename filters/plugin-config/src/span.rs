@@ -32,6 +32,17 @@ impl fmt::Display for Span {
     }
 }
 
+impl core::str::FromStr for Span {
+    type Err = String;
+
+    /// The error tells how to write it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_seconds(text).map(Self).ok_or_else(|| {
+            format!("'{text}' is no duration: write decimal seconds with an 's', such as \"0.5s\"")
+        })
+    }
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(SpanVisitor)

@@ -1,24 +1,13 @@
 //! The configuration: Envoy's field names, and a default for all that has a sensible one.
 
-use crate::{Attributes, Gcra, KeyPart, fields};
-use core::fmt;
-use core::ops::RangeInclusive;
-use plugin_config::{Check, Parsed, Problems, Span};
-use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
-use shared_state::{Key, MAX_SLOTS, SlotTable};
+mod read;
 
-/// Most policies of one plugin. Each costs a read and a write of shared data on every request.
-const MAX_POLICIES: usize = 32;
-
-/// Shortest time of a token, in ns: a bucket gives at most a million tokens a second.
-const MIN_TOKEN_NS: u128 = 1_000;
-
-/// Times between fills: below a millisecond the wall clock itself is no better than a guess.
-const FILL_INTERVALS: RangeInclusive<Span> = Span::from_millis(1)..=Span::from_secs(86_400);
+use crate::{Attributes, Gcra, KeyPart};
+use plugin_config::{Parsed, Problems};
+use shared_state::{Key, SlotTable};
 
 /// Whether decisions are acted on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Decide, count and act.
     #[default]
@@ -30,8 +19,7 @@ pub enum Mode {
 }
 
 /// What happens to a request when the limiter cannot decide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureMode {
     /// It passes.
     Allow,
@@ -40,8 +28,7 @@ pub enum FailureMode {
 }
 
 /// What happens to a request that lacks a part of the key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnMissingKey {
     /// All such requests share one bucket.
     #[default]
@@ -53,8 +40,7 @@ pub enum OnMissingKey {
 }
 
 /// What happens to a key that finds no free slot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFull {
     /// It shares one bucket with all such keys of its shard.
     #[default]
@@ -176,269 +162,11 @@ pub enum PathMatch {
     Exact(String),
 }
 
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Raw {
-    name: String,
-    mode: Mode,
-    policies: Vec<RawPolicy>,
-    store: RawStore,
-    on_contention: FailureMode,
-    failure_mode: FailureMode,
-    status: u16,
-    body: String,
-    retry_after: bool,
-    retry_after_jitter_percent: u8,
-    ratelimit_headers: bool,
-}
-
-impl Default for Raw {
-    fn default() -> Self {
-        Self {
-            name: "token_bucket".to_owned(),
-            mode: Mode::Enforce,
-            policies: Vec::new(),
-            store: RawStore::default(),
-            on_contention: FailureMode::Deny,
-            failure_mode: FailureMode::Allow,
-            status: 429,
-            body: "rate limited".to_owned(),
-            retry_after: true,
-            retry_after_jitter_percent: 10,
-            ratelimit_headers: true,
-        }
-    }
-}
-
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPolicy {
-    name: String,
-    #[serde(default)]
-    mode: Mode,
-    #[serde(default, rename = "match")]
-    applies: RawMatch,
-    #[serde(default)]
-    key: RawKey,
-    #[serde(default)]
-    on_missing_key: OnMissingKey,
-    token_bucket: RawBucket,
-}
-
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawMatch {
-    path: Option<RawPath>,
-    methods: Vec<String>,
-}
-
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawPath {
-    prefix: Option<String>,
-    exact: Option<String>,
-}
-
-/// A list of parts, or the only one.
-#[derive(Debug, Default)]
-struct RawKey(Vec<String>);
-
-impl<'de> Deserialize<'de> for RawKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Parts;
-
-        impl<'de> Visitor<'de> for Parts {
-            type Value = RawKey;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a part of a key, such as \"source.address\", or a list of parts")
-            }
-
-            fn visit_str<E: Error>(self, part: &str) -> Result<RawKey, E> {
-                Ok(RawKey(vec![part.to_owned()]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<RawKey, A::Error> {
-                let mut key = RawKey::default();
-                while let Some(part) = parts.next_element()? {
-                    key.0.push(part);
-                }
-                Ok(key)
-            }
-        }
-
-        deserializer.deserialize_any(Parts)
-    }
-}
-
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawBucket {
-    max_tokens: u32,
-    #[serde(default = "one")]
-    tokens_per_fill: u32,
-    fill_interval: Span,
-}
-
-const fn one() -> u32 {
-    1
-}
-
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawStore {
-    shards: u16,
-    slots_per_shard: u16,
-    on_full: OnFull,
-}
-
-impl Default for RawStore {
-    fn default() -> Self {
-        Self { shards: 64, slots_per_shard: 64, on_full: OnFull::Share }
-    }
-}
-
 impl Config {
     /// Reads the configuration, or tells all that is wrong with it.
     pub fn from_json(bytes: &[u8]) -> Result<Parsed<Self>, Problems> {
-        let Parsed { value, hash } = plugin_config::parse::<Raw>(bytes)?;
-        Ok(Parsed { value: validate(value)?, hash })
+        plugin_config::read(bytes, read::config)
     }
-}
-
-fn validate(raw: Raw) -> Result<Config, Problems> {
-    let mut check = Check::new();
-    check.name("name", &raw.name);
-    check.range("status", raw.status, 400..=599);
-    check.range("retry_after_jitter_percent", raw.retry_after_jitter_percent, 0..=100);
-    check.at("store", |check| {
-        check.range("shards", raw.store.shards, 1..=256);
-        check.range("slots_per_shard", raw.store.slots_per_shard, 4..=MAX_SLOTS);
-    });
-    let policies = check.at("policies", |check| {
-        let count = raw.policies.len();
-        check.require(count > 0, "nothing is limited: name at least one policy");
-        let many = format!("{count} policies are too many: the limit is {MAX_POLICIES}");
-        check.require(count <= MAX_POLICIES, many);
-        check.unique("name", raw.policies.iter().map(|policy| policy.name.as_str()));
-        let mut policies = Vec::new();
-        for (at, policy) in raw.policies.into_iter().enumerate() {
-            policies.extend(
-                check.at(at, |check| validate_policy(check, policy, &raw.name, raw.store.shards)),
-            );
-        }
-        policies
-    });
-    check.finish(Config {
-        name: raw.name,
-        mode: raw.mode,
-        policies,
-        on_contention: raw.on_contention,
-        failure_mode: raw.failure_mode,
-        on_full: raw.store.on_full,
-        slots_per_shard: usize::from(raw.store.slots_per_shard),
-        reply: ReplyConfig {
-            status: raw.status,
-            body: raw.body,
-            retry_after: raw.retry_after,
-            retry_after_jitter_percent: raw.retry_after_jitter_percent,
-        },
-        ratelimit_headers: raw.ratelimit_headers,
-    })
-}
-
-/// `None` for a policy that is off or wrong.
-fn validate_policy(check: &mut Check, raw: RawPolicy, plugin: &str, shards: u16) -> Option<Policy> {
-    check.name("name", &raw.name);
-    let parts = validate_key(check, raw.key);
-    let applies = validate_match(check, raw.applies);
-    let RawBucket { max_tokens, tokens_per_fill, fill_interval } = raw.token_bucket;
-    let bucket = check.at("token_bucket", |check| validate_bucket(check, &raw.token_bucket))?;
-    let shards = if parts.is_empty() { 1 } else { shards };
-    let policy = Policy {
-        shadow: raw.mode == Mode::Shadow,
-        applies,
-        on_missing_key: raw.on_missing_key,
-        bucket,
-        declaration: fields::declaration(&raw.name, max_tokens, tokens_per_fill, fill_interval.0),
-        shards: Shards::new(plugin, &raw.name, shards),
-        name: raw.name,
-        parts,
-    };
-    (raw.mode != Mode::Off).then_some(policy)
-}
-
-/// `[]`, `"none"` and nothing are one bucket over all.
-fn validate_key(check: &mut Check, RawKey(names): RawKey) -> Vec<KeyPart> {
-    if names == ["none"] {
-        return Vec::new();
-    }
-    check.at("key", |check| {
-        check.require(names.len() <= 8, "more than 8 parts: leave some out");
-        let mut parts = Vec::new();
-        for (at, name) in names.iter().enumerate() {
-            match name.parse() {
-                Ok(part) if parts.contains(&part) => {
-                    check.at(at, |check| check.problem(format!("'{name}' stands twice")));
-                }
-                Ok(part) => parts.push(part),
-                Err(message) => check.at(at, |check| check.problem(message)),
-            }
-        }
-        parts
-    })
-}
-
-fn validate_match(check: &mut Check, raw: RawMatch) -> Match {
-    check.at("match", |check| {
-        let path = raw.path.and_then(|path| check.at("path", |check| validate_path(check, path)));
-        check.at("methods", |check| {
-            for (at, method) in raw.methods.iter().enumerate() {
-                let plain = |b: u8| b.is_ascii_uppercase() || b == b'-';
-                if method.is_empty() || !method.bytes().all(plain) {
-                    let message = format!("'{method}' is no method: write it as in GET");
-                    check.at(at, |check| check.problem(message));
-                }
-            }
-        });
-        Match { path, methods: raw.methods }
-    })
-}
-
-fn validate_path(check: &mut Check, raw: RawPath) -> Option<PathMatch> {
-    let path = match (raw.prefix, raw.exact) {
-        (Some(path), None) => PathMatch::Prefix(path),
-        (None, Some(path)) => PathMatch::Exact(path),
-        _ => {
-            check.problem("name one of 'prefix' and 'exact'");
-            return None;
-        }
-    };
-    let (PathMatch::Prefix(text) | PathMatch::Exact(text)) = &path;
-    if !text.starts_with('/') || text.contains('?') {
-        check.problem(format!("'{text}' is no path: begin with '/', without a query"));
-    }
-    Some(path)
-}
-
-fn validate_bucket(check: &mut Check, raw: &RawBucket) -> Option<Gcra> {
-    check.range("max_tokens", raw.max_tokens, 1..=u32::MAX);
-    check.range("tokens_per_fill", raw.tokens_per_fill, 1..=raw.max_tokens.max(1));
-    check.range("fill_interval", raw.fill_interval, FILL_INTERVALS);
-    let in_range = (1..=raw.max_tokens).contains(&raw.tokens_per_fill)
-        && FILL_INTERVALS.contains(&raw.fill_interval);
-    if !in_range {
-        return None;
-    }
-    if raw.fill_interval.0.as_nanos() < MIN_TOKEN_NS * u128::from(raw.tokens_per_fill) {
-        check.problem("more than 1000000 tokens a second: no bucket is asked as often");
-    }
-    let bucket = Gcra::new(raw.max_tokens, raw.tokens_per_fill, raw.fill_interval.0);
-    check.require(
-        bucket.is_some(),
-        "filling this bucket takes longer than 146 years: fewer max_tokens or a higher rate",
-    );
-    bucket
 }
 
 #[cfg(test)]

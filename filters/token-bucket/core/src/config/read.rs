@@ -1,0 +1,171 @@
+//! The document: every field with its range and its default, and the rules between fields.
+
+use super::{
+    Config, FailureMode, Match, Mode, OnFull, OnMissingKey, PathMatch, Policy, ReplyConfig, Shards,
+};
+use crate::{Gcra, KeyPart, fields::declaration};
+use core::ops::RangeInclusive;
+use core::time::Duration;
+use plugin_config::{Choice, Fields, Or, Required};
+use shared_state::MAX_SLOTS;
+
+/// Most policies of one plugin. Each costs a read and a write of shared data on every request.
+const MAX_POLICIES: usize = 32;
+
+/// Shortest time of a token, in ns: a bucket gives at most a million tokens a second.
+const MIN_TOKEN_NS: u128 = 1_000;
+
+/// Times between fills: below a millisecond the wall clock itself is no better than a guess.
+const FILL_INTERVALS: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(86_400);
+
+impl Choice for Mode {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("enforce", Self::Enforce), ("shadow", Self::Shadow), ("off", Self::Off)];
+}
+
+impl Choice for FailureMode {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("allow", Self::Allow), ("deny", Self::Deny)];
+}
+
+impl Choice for OnMissingKey {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("shared", Self::Shared), ("skip", Self::Skip), ("deny", Self::Deny)];
+}
+
+impl Choice for OnFull {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("share", Self::Share), ("deny", Self::Deny), ("allow", Self::Allow)];
+}
+
+pub(super) fn config(mut fields: Fields<'_>) -> Config {
+    let name = fields.name("name", Or("token_bucket"));
+    let mode = fields.choice("mode", Mode::Enforce);
+    let on_contention = fields.choice("on_contention", FailureMode::Deny);
+    let failure_mode = fields.choice("failure_mode", FailureMode::Allow);
+    let ratelimit_headers = fields.flag("ratelimit_headers", true);
+    let reply = ReplyConfig {
+        status: fields.integer("status", 400..=599, Or(429)),
+        body: fields.text("body", Or("rate limited")),
+        retry_after: fields.flag("retry_after", true),
+        retry_after_jitter_percent: fields.integer("retry_after_jitter_percent", 0..=100, Or(10)),
+    };
+    let (shards, slots_per_shard, on_full) = store(fields.object("store"));
+    let policies = policies(&mut fields, &name, shards);
+    Config {
+        name,
+        mode,
+        policies,
+        on_contention,
+        failure_mode,
+        on_full,
+        slots_per_shard,
+        reply,
+        ratelimit_headers,
+    }
+}
+
+fn store(mut fields: Fields<'_>) -> (u16, usize, OnFull) {
+    let shards = fields.integer("shards", 1..=256, Or(64));
+    let slots_per_shard: u16 = fields.integer("slots_per_shard", 4..=MAX_SLOTS, Or(64));
+    (shards, slots_per_shard.into(), fields.choice("on_full", OnFull::Share))
+}
+
+fn policies(fields: &mut Fields<'_>, plugin: &str, shards: u16) -> Vec<Policy> {
+    let count = fields.count("policies");
+    fields.require("policies", count > 0, "nothing is limited: name at least one policy");
+    if count > MAX_POLICIES {
+        let message = format!("{count} policies are too many: the limit is {MAX_POLICIES}");
+        fields.problem_at("policies", message);
+    }
+    fields.unique("policies", "name");
+    let policies = fields.each("policies", |_, fields| policy(fields, plugin, shards));
+    policies.into_iter().flatten().collect()
+}
+
+/// `None` for a policy that is off or wrong.
+fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16) -> Option<Policy> {
+    let name = fields.name("name", Required);
+    let mode = fields.choice("mode", Mode::Enforce);
+    let parts = key(&mut fields);
+    let applies = matches(fields.object("match"));
+    let on_missing_key = fields.choice("on_missing_key", OnMissingKey::Shared);
+    let (bucket, declaration) = bucket(fields.required_object("token_bucket"), &name)?;
+    let policy = Policy {
+        shadow: mode == Mode::Shadow,
+        applies,
+        on_missing_key,
+        bucket,
+        declaration,
+        shards: Shards::new(plugin, &name, if parts.is_empty() { 1 } else { shards }),
+        parts,
+        name,
+    };
+    (mode != Mode::Off).then_some(policy)
+}
+
+fn matches(mut fields: Fields<'_>) -> Match {
+    let path = if fields.has("path") { path(fields.object("path")) } else { None };
+    let mut methods = Vec::new();
+    fields.texts("methods", &[], &mut |method| {
+        let plain = |b: u8| b.is_ascii_uppercase() || b == b'-';
+        if method.is_empty() || !method.bytes().all(plain) {
+            return Err(format!("'{method}' is no method: write it as in GET"));
+        }
+        methods.push(method.to_owned());
+        Ok(())
+    });
+    Match { path, methods }
+}
+
+fn path(mut fields: Fields<'_>) -> Option<PathMatch> {
+    let (has_prefix, has_exact) = (fields.has("prefix"), fields.has("exact"));
+    if fields.is_clean() && has_prefix == has_exact {
+        fields.problem("name one of 'prefix' and 'exact'");
+        return None;
+    }
+    let text = fields.text(if has_prefix { "prefix" } else { "exact" }, Required);
+    if fields.is_clean() && (!text.starts_with('/') || text.contains('?')) {
+        fields.problem(format!("'{text}' is no path: begin with '/', without a query"));
+    }
+    Some(if has_prefix { PathMatch::Prefix(text) } else { PathMatch::Exact(text) })
+}
+
+/// A list of parts, or the only one. `[]`, `"none"` and nothing are one bucket over all.
+fn key(fields: &mut Fields<'_>) -> Vec<KeyPart> {
+    let count = fields.count("key");
+    fields.require("key", count <= 8, "more than 8 parts: leave some out");
+    let mut parts = Vec::new();
+    fields.one_or_many("key", &[], &mut |name| match name.parse() {
+        _ if name == "none" && count <= 1 => Ok(()),
+        Ok(part) if parts.contains(&part) => Err(format!("'{name}' stands twice")),
+        Ok(part) => {
+            parts.push(part);
+            Ok(())
+        }
+        Err(message) => Err(message),
+    });
+    parts
+}
+
+/// The bucket, and its item in `RateLimit-Policy`.
+fn bucket(mut fields: Fields<'_>, policy: &str) -> Option<(Gcra, String)> {
+    let max_tokens = fields.integer("max_tokens", 1..=u32::MAX, Required);
+    let most = if fields.is_clean() { max_tokens } else { u32::MAX };
+    let tokens_per_fill = fields.integer("tokens_per_fill", 1..=most, Or(1));
+    let fill_interval = fields.duration("fill_interval", FILL_INTERVALS, Required);
+    if !fields.is_clean() {
+        return None;
+    }
+    if fill_interval.as_nanos() < MIN_TOKEN_NS * u128::from(tokens_per_fill) {
+        fields.problem("more than 1000000 tokens a second: no bucket is asked as often");
+    }
+    let bucket = Gcra::new(max_tokens, tokens_per_fill, fill_interval);
+    if bucket.is_none() {
+        let message =
+            "filling this bucket takes longer than 146 years: fewer max_tokens or a higher rate";
+        fields.problem(message);
+    }
+    Some((bucket?, declaration(policy, max_tokens, tokens_per_fill, fill_interval)))
+}
