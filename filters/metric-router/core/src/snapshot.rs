@@ -7,7 +7,9 @@
 //!
 //! Rates by latency are rounded to a fifth (a quarter of an octave) around the median. Latencies
 //! of equal endpoints differ by chance, and at low load, when nothing is in flight, the smallest
-//! difference would send every request to the same one.
+//! difference would send every request to the same one. The penalty for errors is rounded alike: an
+//! error ratio fades and never gets to zero, and an endpoint that has failed once would not be
+//! picked again until the others are busy.
 
 use crate::ewma::decay;
 use crate::{ClusterConfig, Policy};
@@ -115,7 +117,8 @@ fn least_cost_rates(facts: &[&Facts], config: &ClusterConfig) -> Vec<f64> {
         latency_rates(facts, config)
     };
     let penalty = config.least_cost.error_penalty;
-    let penalised = |(facts, rate): (&&Facts, f64)| rate / (1.0 + penalty * facts.error_ratio);
+    let penalised =
+        |(facts, rate): (&&Facts, f64)| rate / stepped(1.0 + penalty * facts.error_ratio);
     facts.iter().zip(rates).map(penalised).collect()
 }
 

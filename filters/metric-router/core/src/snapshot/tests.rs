@@ -61,6 +61,13 @@ fn an_unknown_endpoint_is_an_average_one() {
 }
 
 #[test]
+fn an_error_ratio_that_has_faded_costs_nothing() {
+    // What is left of a failure after a minute.
+    let failed = Facts { error_ratio: 0.0025, ..facts(0) };
+    assert_eq!(rates(&[failed, facts(1)], ""), [1.0, 1.0]);
+}
+
+#[test]
 fn an_old_latency_fades_towards_the_average() {
     let old = Duration::from_secs(3600);
     let slow = Facts { latency: Some(8.0), latency_age: old, ..facts(0) };
@@ -80,8 +87,8 @@ fn load_reports_rule_when_half_of_the_candidates_have_one() {
 
 #[test]
 fn an_endpoint_that_fails_costs_more() {
-    let failing = Facts { error_ratio: 0.5, ..facts(0) };
-    assert_eq!(rates(&[failing, facts(1)], ""), [1.0 / 6.0, 1.0]);
+    let failing = Facts { error_ratio: 0.7, ..facts(0) };
+    assert_eq!(rates(&[failing, facts(1)], ""), [1.0 / 8.0, 1.0]);
 }
 
 #[test]
