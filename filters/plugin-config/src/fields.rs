@@ -249,13 +249,30 @@ impl<'a> Fields<'a> {
         };
         let found = words.iter().position(|word| word == text);
         if found.is_none() {
-            let message = match nearest(text, &words) {
-                Some(meant) => format!("'{text}' is not known: did you mean '{meant}'?"),
-                None => format!("'{text}' is not known: expected one of {}", words.join(", ")),
-            };
-            self.problem_at(name, message);
+            self.problem_at(name, not_known(text, &words));
         }
         found
+    }
+
+    /// A list of words.
+    pub fn choices<T: Choice>(&mut self, name: &'a str, absent: Presence<&[T]>) -> Vec<T> {
+        if let (Presence::Or(absent), false) = (absent, self.has(name)) {
+            return absent.to_vec();
+        }
+        self.take(name, true);
+        let mut chosen = Vec::new();
+        self.texts(name, &[], &mut |text| {
+            let found = T::CHOICES.iter().find(|(word, _)| *word == text);
+            chosen.extend(found.map(|(_, value)| *value));
+            match found {
+                Some(_) => Ok(()),
+                None => {
+                    let words: Vec<&str> = T::CHOICES.iter().map(|(word, _)| *word).collect();
+                    Err(not_known(text, &words))
+                }
+            }
+        });
+        chosen
     }
 
     /// A list of texts. Each goes through `read`, whose error is told at its place.
@@ -493,8 +510,18 @@ fn entries<'a>(
     }
 }
 
+#[cold]
+#[inline(never)]
+fn not_known(text: &str, words: &[&str]) -> String {
+    match nearest(text, words) {
+        Some(meant) => format!("'{text}' is not known: did you mean '{meant}'?"),
+        None => format!("'{text}' is not known: expected one of {}", words.join(", ")),
+    }
+}
+
 /// In the words of JSON. A fraction is not shown: printing any float costs a module ten KiB.
 #[cold]
+#[inline(never)]
 fn expected(wanted: &str, found: &Value) -> String {
     let shown;
     let found = match found {
@@ -518,6 +545,7 @@ fn expected(wanted: &str, found: &Value) -> String {
 
 /// With up to three decimals, for the reason that [`expected`] names.
 #[cold]
+#[inline(never)]
 fn shown(number: f64) -> String {
     let thousandths = (number.abs() * 1000.0).round() as u64;
     let sign = if number < 0.0 { "-" } else { "" };

@@ -128,10 +128,16 @@ mod tests {
     use super::*;
     use Verdict::{Failure, Ignored, Success};
 
+    fn statuses(text: &str) -> StatusSet {
+        let mut set = StatusSet::default();
+        assert!(set.add(text), "{text}");
+        set
+    }
+
     fn classify() -> Classify {
         Classify {
-            failure_statuses: StatusSet::parse(["500-599"]).unwrap(),
-            ignore_statuses: StatusSet::parse(["404"]).unwrap(),
+            failure_statuses: statuses("500-599"),
+            ignore_statuses: statuses("404"),
             grpc_failures: 1 << 14 | 1 << 13,
         }
     }

@@ -1,21 +1,18 @@
 //! The configuration: what cannot be wrong once it is read.
 //!
-//! [`Config::from_json`] is the only way in. The document's form stands in `raw`, with Envoy's and
-//! resilience4j's field names and all defaults; the rules that a type cannot hold in `check`.
+//! [`Config::from_json`] is the only way in. The document's form stands in `read`, with Envoy's and
+//! resilience4j's field names, all ranges and all defaults.
 
-mod check;
-mod raw;
+mod read;
 
+use crate::Rules;
 use crate::class::Classify;
-use crate::{Rules, config::raw::RawConfig};
-use plugin_config::{Parsed, Problems, parse};
+use plugin_config::{Parsed, Problems};
 
 /// Whether decisions are acted on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Decide, count, act.
-    #[default]
     Enforce,
     /// Decide and count.
     Shadow,
@@ -92,8 +89,7 @@ pub struct Rejection {
 impl Config {
     /// Reads a plugin configuration. Nothing reads as the defaults: breakers of endpoints.
     pub fn from_json(bytes: &[u8]) -> Result<Parsed<Self>, Problems> {
-        let parsed = parse::<RawConfig>(bytes)?;
-        Ok(Parsed { value: check::config(parsed.value)?, hash: parsed.hash })
+        plugin_config::read(bytes, read::config)
     }
 }
 

@@ -9,10 +9,12 @@ pub struct StatusSet {
 }
 
 impl StatusSet {
-    /// Reads codes and ranges. The error is the first text that is neither, by its place.
-    pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, usize> {
-        let ranges = texts.into_iter().enumerate().map(|(at, text)| range(text).ok_or(at));
-        Ok(Self { ranges: ranges.collect::<Result<_, _>>()? })
+    /// Adds what `text` names, a code or a range of codes. False if it is neither.
+    pub fn add(&mut self, text: &str) -> bool {
+        let range = range(text);
+        let is_status = range.is_some();
+        self.ranges.extend(range);
+        is_status
     }
 
     /// True if `status` is one of them.
@@ -43,25 +45,33 @@ fn code(text: &str) -> Option<u16> {
 mod tests {
     use super::*;
 
+    fn set(texts: &[&str]) -> StatusSet {
+        let mut set = StatusSet::default();
+        assert!(texts.iter().all(|text| set.add(text)), "{texts:?}");
+        set
+    }
+
     #[test]
     fn codes_and_ranges_are_inclusive() {
-        let set = StatusSet::parse(["404", "500-502"]).unwrap();
+        let set = set(&["404", "500-502"]);
         let inside = [403, 404, 405, 499, 500, 502, 503].map(|status| set.contains(status));
         assert_eq!(inside, [false, true, false, false, true, true, false]);
     }
 
     #[test]
-    fn anything_else_is_refused_by_its_place() {
+    fn anything_else_is_refused() {
         for bad in ["", "5xx", "500-", "502-500", "99", "600", "+500", "500-599-"] {
-            assert_eq!(StatusSet::parse(["200", bad]), Err(1), "{bad}");
+            let mut set = StatusSet::default();
+            assert!(!set.add(bad), "{bad}");
+            assert_eq!(set, StatusSet::default());
         }
     }
 
     #[test]
     fn an_overlap_names_a_code_of_both() {
-        let failures = StatusSet::parse(["500-599"]).unwrap();
-        assert_eq!(failures.overlap(&StatusSet::parse(["501"]).unwrap()), Some(501));
-        assert_eq!(failures.overlap(&StatusSet::parse(["499-520"]).unwrap()), Some(500));
-        assert_eq!(failures.overlap(&StatusSet::parse(["404", "100-499"]).unwrap()), None);
+        let failures = set(&["500-599"]);
+        assert_eq!(failures.overlap(&set(&["501"])), Some(501));
+        assert_eq!(failures.overlap(&set(&["499-520"])), Some(500));
+        assert_eq!(failures.overlap(&set(&["404", "100-499"])), None);
     }
 }
