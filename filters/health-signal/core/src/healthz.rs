@@ -6,8 +6,11 @@
 //!  "timestamp": "2026-01-05T10:00:00Z"}
 //! ```
 //!
-//! The HTTP status decides first. One that is not expected is a failed poll and the body is not
-//! read; an endpoint that answers 503 with a reason in the body needs 503 in `expect_statuses`.
+//! The HTTP status decides first. One that is not expected is a failed poll, with one exception:
+//! many servers answer 503 while they drain or are degraded, so that simpler checks see it too, and
+//! say so in the body. A 503 whose document gives such a reason is read for what it says; a 503 with
+//! any other body is a failure.
+//!
 //! Then `ready: false` means that the endpoint drains, which is no failure. Then the word in
 //! `status` is looked up; a word that is not in the map leaves what the HTTP status said. A field
 //! that is absent or of another type says nothing.
@@ -15,6 +18,9 @@
 use crate::config::{Active, Extract, PollKind, ReportedState};
 use crate::{MAX_BODY_BYTES, PollFailure};
 use serde_json::Value;
+
+/// What a server answers that drains or is degraded, and has read how health checks work.
+const SERVICE_UNAVAILABLE: u16 = 503;
 
 /// Longest timestamp that is compared, in bytes.
 const MAX_TIMESTAMP_BYTES: usize = 64;
@@ -34,16 +40,21 @@ pub struct Healthz {
 
 /// Reads an answer of the endpoint that was asked.
 pub fn read(config: &Active, status: u16, body: &[u8]) -> Result<Healthz, PollFailure> {
-    if !config.expect_statuses.contains(status) {
+    let expected = config.expect_statuses.contains(status);
+    if !expected && (status != SERVICE_UNAVAILABLE || config.kind == PollKind::Http) {
         return Err(PollFailure::Status);
     }
     let document = match config.kind {
         PollKind::Http => Value::Null,
-        PollKind::HttpJson => parse(body)?,
+        PollKind::HttpJson => {
+            parse(body).map_err(|failure| if expected { failure } else { PollFailure::Status })?
+        }
     };
     let state = state(config, &document);
-    if state == ReportedState::Down {
-        return Err(PollFailure::Unhealthy);
+    match state {
+        ReportedState::Down => return Err(PollFailure::Unhealthy),
+        ReportedState::Healthy if !expected => return Err(PollFailure::Status),
+        _ => {}
     }
     let Extract { queue_depth, connections, timestamp, .. } = &config.extract;
     Ok(Healthz {
@@ -135,6 +146,18 @@ mod tests {
         let lenient = active(r#"{"expect_statuses":["200-299","503"]}"#);
         let drains = br#"{"status":"healthy","ready":false}"#;
         assert_eq!(read(&lenient, 503, drains).unwrap().state, ReportedState::Unready);
+    }
+
+    #[test]
+    fn a_503_with_a_reason_is_read_for_what_it_says() {
+        let says =
+            |body: &str| read(&active("{}"), 503, body.as_bytes()).map(|healthz| healthz.state);
+        assert_eq!(says(r#"{"status":"healthy","ready":false}"#), Ok(ReportedState::Unready));
+        assert_eq!(says(r#"{"status":"degraded","ready":true}"#), Ok(ReportedState::Degraded));
+        assert_eq!(says(r#"{"status":"unhealthy"}"#), Err(PollFailure::Unhealthy));
+        assert_eq!(says("upstream connect error"), Err(PollFailure::Status));
+        let other = read(&active("{}"), 500, br#"{"ready":false}"#);
+        assert_eq!(other, Err(PollFailure::Status));
     }
 
     #[test]
