@@ -403,11 +403,12 @@ impl<'a> Fields<'a> {
         self.take(name, false).is_some()
     }
 
-    /// Elements of the list `name`.
-    pub fn count(&self, name: &str) -> usize {
+    /// Elements of the list `name`, none of an absent one. `None` for what is no list.
+    pub fn count(&self, name: &str) -> Option<usize> {
         match lookup(self.entries, name) {
-            Some(Value::Array(items)) => items.len(),
-            _ => 0,
+            Some(Value::Array(items)) => Some(items.len()),
+            None | Some(Value::Null) => Some(0),
+            Some(_) => None,
         }
     }
 

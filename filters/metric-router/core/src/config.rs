@@ -1,6 +1,6 @@
 //! The configuration, after validation: no value of these types is wrong.
 
-mod raw;
+mod read;
 
 use core::time::Duration;
 use plugin_config::{Parsed, Problems};
@@ -20,11 +20,9 @@ pub struct Config {
 }
 
 /// Whether decisions are acted upon.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Picks are written into the steering header.
-    #[default]
     Enforce,
     /// Picks are counted and logged, and the header is removed.
     Shadow,
@@ -64,8 +62,7 @@ pub struct ClusterConfig {
 }
 
 /// How the first endpoint of a list is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
     /// Where the request is expected to be done first.
     #[default]
@@ -137,7 +134,7 @@ pub struct LeastCost {
 impl Config {
     /// Reads the configuration, or tells everything that is wrong with it.
     pub fn from_json(bytes: &[u8]) -> Result<Parsed<Self>, Problems> {
-        raw::from_json(bytes)
+        plugin_config::read(bytes, read::config)
     }
 
     /// The entry for `cluster`.

@@ -101,11 +101,9 @@ fn scopes(fields: &mut Fields<'_>) -> Found {
         scope(fields.object("scopes"), Or(by), 0, &mut found);
         return found;
     }
-    let count = fields.count("scopes");
+    let some = fields.count("scopes") != Some(0);
+    fields.require("scopes", some, "no scope: nothing would have a breaker");
     fields.each("scopes", |at, fields| scope(fields, Required, at, &mut found));
-    if fields.is_clean() && count == 0 {
-        fields.problem_at("scopes", "no scope: nothing would have a breaker");
-    }
     found
 }
 

@@ -74,8 +74,8 @@ fn store(mut fields: Fields<'_>) -> (u16, usize, OnFull) {
 
 fn policies(fields: &mut Fields<'_>, plugin: &str, shards: u16) -> Vec<Policy> {
     let count = fields.count("policies");
-    fields.require("policies", count > 0, "nothing is limited: name at least one policy");
-    if count > MAX_POLICIES {
+    fields.require("policies", count != Some(0), "nothing is limited: name at least one policy");
+    if let Some(count) = count.filter(|count| *count > MAX_POLICIES) {
         let message = format!("{count} policies are too many: the limit is {MAX_POLICIES}");
         fields.problem_at("policies", message);
     }
@@ -135,10 +135,10 @@ fn path(mut fields: Fields<'_>) -> Option<PathMatch> {
 /// A list of parts, or the only one. `[]`, `"none"` and nothing are one bucket over all.
 fn key(fields: &mut Fields<'_>) -> Vec<KeyPart> {
     let count = fields.count("key");
-    fields.require("key", count <= 8, "more than 8 parts: leave some out");
+    fields.require("key", count <= Some(8), "more than 8 parts: leave some out");
     let mut parts = Vec::new();
     fields.one_or_many("key", &[], &mut |name| match name.parse() {
-        _ if name == "none" && count <= 1 => Ok(()),
+        _ if name == "none" && count <= Some(1) => Ok(()),
         Ok(part) if parts.contains(&part) => Err(format!("'{name}' stands twice")),
         Ok(part) => {
             parts.push(part);

@@ -1,0 +1,286 @@
+//! The document: every field with its range and its default, and the rules between fields.
+
+use super::{
+    ClusterConfig, Config, DEFAULT_UPDATE, Endpoints, LeastCost, LoadReports, Mode, Policy,
+    SlowStart, Steering,
+};
+use core::time::Duration;
+use plugin_config::{Choice, Fields, Or};
+use shared_state::{Endpoint, MAX_MEMBERS};
+
+/// Headers that belong to the connection or to the message's framing.
+const RESERVED_HEADERS: [&str; 9] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Entries of `clusters` at most.
+const MAX_ENTRIES: usize = 256;
+
+/// Longest cluster name, in bytes.
+const MAX_NAME_BYTES: usize = 512;
+
+/// Longest time that means anything here. Longer ones are slips.
+const HOUR: Duration = Duration::from_secs(3600);
+
+impl Choice for Mode {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("enforce", Self::Enforce), ("shadow", Self::Shadow), ("off", Self::Off)];
+}
+
+impl Choice for Policy {
+    const CHOICES: &'static [(&'static str, Self)] = &[
+        (Self::LeastCost.name(), Self::LeastCost),
+        (Self::WeightedRoundRobin.name(), Self::WeightedRoundRobin),
+    ];
+}
+
+pub(super) fn config(mut fields: Fields<'_>) -> Config {
+    Config {
+        name: fields.name("name", Or("metric_router")),
+        mode: fields.choice("mode", Mode::Enforce),
+        steering: steering(fields.object("steering")),
+        clusters: clusters(&mut fields),
+    }
+}
+
+fn steering(mut fields: Fields<'_>) -> Steering {
+    let header = fields.header_name("header", Or("x-gateway-destination-endpoint"));
+    if RESERVED_HEADERS.contains(&header.as_str()) {
+        let message = format!("'{header}' has a meaning of its own: take an x- header");
+        fields.problem_at("header", message);
+    }
+    let max_endpoints: u8 = fields.integer("max_endpoints", 1..=8, Or(3));
+    Steering { header, max_endpoints: max_endpoints.into() }
+}
+
+fn clusters(fields: &mut Fields<'_>) -> Vec<ClusterConfig> {
+    let count = fields.count("clusters");
+    let message = "name at least one cluster; \"*\" stands for every cluster not named";
+    fields.require("clusters", count != Some(0), message);
+    if count > Some(MAX_ENTRIES) {
+        fields.problem_at("clusters", format!("at most {MAX_ENTRIES} entries"));
+    }
+    fields.unique("clusters", "name");
+    fields.each("clusters", |_, fields| cluster(fields))
+}
+
+fn cluster(mut fields: Fields<'_>) -> ClusterConfig {
+    let name = fields.text("name", Or(""));
+    let usable = !name.is_empty() && name.len() <= MAX_NAME_BYTES;
+    let message = "name the cluster as the proxy does, or \"*\" for all others";
+    fields.require("name", usable, message);
+    let policy = fields.choice("policy", Policy::LeastCost);
+    let in_effect = policy == Policy::LeastCost || !fields.has("least_cost");
+    let message = "has no effect: the policy is not least_cost; remove one of the two";
+    fields.require("least_cost", in_effect, message);
+    let updates = Duration::from_millis(10)..=Duration::from_secs(10);
+    ClusterConfig {
+        name,
+        policy,
+        endpoints: endpoints(&mut fields),
+        update_interval: fields.duration("update_interval", updates, Or(DEFAULT_UPDATE)),
+        healthy_panic_threshold: fields.number("healthy_panic_threshold", 0.0..=100.0, Or(50.0)),
+        slow_start: slow_start(fields.object("slow_start_config")),
+        load_reports: load_reports(fields.object("weighted_round_robin")),
+        least_cost: least_cost(fields.object("least_cost")),
+    }
+}
+
+fn endpoints(fields: &mut Fields<'_>) -> Endpoints {
+    if !fields.has("endpoints") {
+        return learned(fields.object("learn"));
+    }
+    let alone = !fields.has("learn");
+    let message = "endpoints are listed, so none are learned; remove one of the two";
+    fields.require("learn", alone, message);
+    let count = fields.count("endpoints");
+    let message = "list an endpoint, or leave the field out to learn them";
+    fields.require("endpoints", count != Some(0), message);
+    if let Some(count) = count.filter(|count| *count > usize::from(MAX_MEMBERS)) {
+        let message = format!("{count} endpoints are too many: the limit is {MAX_MEMBERS}");
+        fields.problem_at("endpoints", message);
+    }
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    fields.texts("endpoints", &[], &mut |text| match text.parse() {
+        Ok(endpoint) if endpoints.contains(&endpoint) => {
+            Err(format!("'{text}' is listed twice: keep one"))
+        }
+        Ok(endpoint) => {
+            endpoints.push(endpoint);
+            Ok(())
+        }
+        Err(_) => Err(format!(
+            "'{text}' is no ip:port: the proxy compares addresses and resolves no names; write such \
+             as 10.0.0.1:8080 or [fd00::1]:8080"
+        )),
+    });
+    Endpoints::Static(endpoints)
+}
+
+fn learned(mut fields: Fields<'_>) -> Endpoints {
+    Endpoints::Learned {
+        exploration: fields.number("exploration_percent", 1.0..=100.0, Or(5.0)) / 100.0,
+        verification: fields.number("verification_percent", 0.0..=100.0, Or(0.5)) / 100.0,
+    }
+}
+
+fn slow_start(mut fields: Fields<'_>) -> SlowStart {
+    let default = Duration::from_secs(10);
+    SlowStart {
+        window: fields.duration("slow_start_window", Duration::ZERO..=HOUR, Or(default)),
+        min_weight: fields.number("min_weight_percent", 1.0..=100.0, Or(10.0)) / 100.0,
+    }
+}
+
+fn load_reports(mut fields: Fields<'_>) -> LoadReports {
+    let mut metric_names = Vec::new();
+    fields.texts("metric_names_for_computing_utilization", &[], &mut |name| {
+        metric_names.push(name.to_owned());
+        if name.is_empty() { Err("name a metric".to_owned()) } else { Ok(()) }
+    });
+    let expirations = Duration::from_secs(1)..=HOUR;
+    LoadReports {
+        blackout_period: fields.duration(
+            "blackout_period",
+            Duration::ZERO..=HOUR,
+            Or(Duration::from_secs(10)),
+        ),
+        weight_expiration_period: fields.duration(
+            "weight_expiration_period",
+            expirations,
+            Or(Duration::from_secs(180)),
+        ),
+        error_utilization_penalty: fields.number(
+            "error_utilization_penalty",
+            0.0..=1000.0,
+            Or(1.0),
+        ),
+        metric_names,
+    }
+}
+
+fn least_cost(mut fields: Fields<'_>) -> LeastCost {
+    let latencies = Duration::from_millis(1)..=Duration::from_secs(60);
+    let decays = Duration::from_millis(100)..=HOUR;
+    LeastCost {
+        default_latency: fields.duration(
+            "default_latency",
+            latencies,
+            Or(Duration::from_millis(30)),
+        ),
+        decay_time: fields.duration("decay_time", decays, Or(Duration::from_secs(10))),
+        error_penalty: fields.number("error_penalty", 0.0..=1000.0, Or(10.0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: &str) -> Config {
+        Config::from_json(json.as_bytes()).unwrap().value
+    }
+
+    fn problems(json: &str) -> Vec<String> {
+        let problems = Config::from_json(json.as_bytes()).unwrap_err();
+        problems.0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_smallest_configuration_learns_every_cluster_and_picks_by_cost() {
+        let config = config(r#"{"clusters":[{"name":"*"}]}"#);
+        assert_eq!((config.name.as_str(), config.mode), ("metric_router", Mode::Enforce));
+        assert_eq!(config.steering.header, "x-gateway-destination-endpoint");
+        let entry = config.cluster("anything").unwrap();
+        assert_eq!(entry.policy, Policy::LeastCost);
+        assert_eq!(entry.endpoints, Endpoints::Learned { exploration: 0.05, verification: 0.005 });
+        assert_eq!(config.tick_period(), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_named_cluster_goes_before_the_default() {
+        let json = r#"{"clusters":[{"name":"*"},
+            {"name":"a","policy":"weighted_round_robin","update_interval":"0.05s"}]}"#;
+        let config = config(json);
+        assert_eq!(config.cluster("a").unwrap().policy, Policy::WeightedRoundRobin);
+        assert_eq!(config.cluster("b").unwrap().policy, Policy::LeastCost);
+        assert_eq!(config.tick_period(), Duration::from_millis(50));
+    }
+
+    #[test]
+    fn a_cluster_without_an_entry_is_unknown() {
+        assert_eq!(config(r#"{"clusters":[{"name":"a"}]}"#).cluster("b"), None);
+    }
+
+    #[test]
+    fn a_static_list_keeps_its_order() {
+        let json = r#"{"clusters":[{"name":"a","endpoints":["10.0.0.2:80","[::1]:80"]}]}"#;
+        let expected = ["10.0.0.2:80", "[::1]:80"].map(|text| text.parse().unwrap());
+        let config = config(json);
+        assert_eq!(config.clusters[0].endpoints, Endpoints::Static(expected.to_vec()));
+    }
+
+    #[test]
+    fn a_name_as_endpoint_is_told_what_to_write_instead() {
+        let json =
+            r#"{"clusters":[{"name":"a","endpoints":["app.svc:80","1.1.1.1:1","1.1.1.1:1"]}]}"#;
+        let told = problems(json);
+        assert!(told[0].starts_with("/clusters/0/endpoints/0: 'app.svc:80' is no ip:port"));
+        assert_eq!(told[1], "/clusters/0/endpoints/2: '1.1.1.1:1' is listed twice: keep one");
+    }
+
+    #[test]
+    fn every_rule_names_its_place() {
+        let json = r#"{"name":"A B","steering":{"header":"host","max_endpoints":9},"clusters":[
+            {"name":"","update_interval":"0.001s","healthy_panic_threshold":101,
+             "endpoints":[],"learn":{}},
+            {"name":"x","policy":"weighted_round_robin","least_cost":{},
+             "learn":{"exploration_percent":0},
+             "slow_start_config":{"min_weight_percent":0},
+             "weighted_round_robin":{"error_utilization_penalty":-1,
+               "metric_names_for_computing_utilization":[""]}},
+            {"name":"x","least_cost":{"default_latency":"0s","error_penalty":-1}}]}"#;
+        let places: Vec<_> =
+            problems(json).iter().map(|told| told.split(':').next().unwrap().to_owned()).collect();
+        for place in [
+            "/name",
+            "/steering/header",
+            "/steering/max_endpoints",
+            "/clusters/2/name",
+            "/clusters/0/name",
+            "/clusters/0/update_interval",
+            "/clusters/0/healthy_panic_threshold",
+            "/clusters/0/endpoints",
+            "/clusters/0/learn",
+            "/clusters/1/least_cost",
+            "/clusters/1/learn/exploration_percent",
+            "/clusters/1/slow_start_config/min_weight_percent",
+            "/clusters/1/weighted_round_robin/error_utilization_penalty",
+            "/clusters/1/weighted_round_robin/metric_names_for_computing_utilization/0",
+            "/clusters/2/least_cost/default_latency",
+            "/clusters/2/least_cost/error_penalty",
+        ] {
+            assert!(places.iter().any(|told| told == place), "{place} in {places:#?}");
+        }
+        assert_eq!(places.len(), 16, "{places:#?}");
+    }
+
+    #[test]
+    fn no_cluster_at_all_is_a_mistake() {
+        assert!(problems("")[0].starts_with("/clusters: name at least one cluster"));
+    }
+
+    #[test]
+    fn a_misspelt_field_is_told_what_was_meant() {
+        let told = problems(r#"{"clusters":[{"name":"*","healthy_panic_treshold":1}]}"#);
+        assert!(told[0].ends_with("did you mean 'healthy_panic_threshold'?"), "{told:?}");
+    }
+}
