@@ -3,7 +3,7 @@
 use host_sim_rig::endpoint::{EndpointOptions, Fault};
 use host_sim_rig::fleet::Fleet;
 use serde_json::json;
-use weir_tests::{Host, Suite, eventually, on_both_hosts};
+use weir_tests::{Suite, eventually, on_both_hosts};
 
 on_both_hosts! {
     async fn a_failing_route_is_rejected_and_recovers(host: Host) {

@@ -6,7 +6,7 @@ use host_sim_rig::connect::Protocol;
 use host_sim_rig::endpoint::EndpointOptions;
 use host_sim_rig::fleet::Fleet;
 use serde_json::json;
-use weir_tests::{Host, Suite, eventually, on_both_hosts};
+use weir_tests::{Suite, eventually, on_both_hosts};
 
 fn full_chain(fleet: &Fleet) -> Suite {
     Suite::new(&fleet.addresses())
@@ -70,7 +70,10 @@ on_both_hosts! {
             .filter("token-bucket", json!({"policies": [{
                 "name": "fifty", "token_bucket": {"max_tokens": 50, "fill_interval": "3600s"},
             }]}))
-            .filter("metric-router", json!({"clusters": [{"name": "backend", "policy": "least_cost"}]}))
+            .filter("metric-router", json!({"clusters": [{
+                "name": "backend", "policy": "least_cost",
+                "endpoints": [fleet.addresses()[0].to_string()],
+            }]}))
             .access_log(path.clone())
             .start(&host)
             .await?;

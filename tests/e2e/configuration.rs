@@ -1,7 +1,7 @@
 //! A configuration with mistakes is rejected before it meets traffic, and the reason is readable.
 
 use serde_json::json;
-use weir_tests::{Host, Suite, on_both_hosts};
+use weir_tests::{Suite, on_both_hosts};
 
 on_both_hosts! {
     async fn a_bad_configuration_is_rejected_with_place_and_mend(host: Host) {

@@ -3,7 +3,7 @@
 use host_sim_rig::endpoint::{EndpointOptions, Fault, ReportFormat};
 use host_sim_rig::fleet::Fleet;
 use serde_json::{Value, json};
-use weir_tests::{Host, Suite, eventually, on_both_hosts};
+use weir_tests::{Suite, eventually, on_both_hosts};
 
 fn polling(addresses: &[std::net::SocketAddr]) -> Value {
     let endpoints: Vec<_> = addresses.iter().map(ToString::to_string).collect();

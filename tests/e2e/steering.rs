@@ -4,7 +4,7 @@ use host_sim_rig::client::{Client, Request};
 use host_sim_rig::endpoint::EndpointOptions;
 use host_sim_rig::fleet::Fleet;
 use serde_json::json;
-use weir_tests::{Host, Suite, eventually, on_both_hosts};
+use weir_tests::{Suite, eventually, on_both_hosts};
 
 /// Requests enough for a fallback to round robin to be seen at every endpoint.
 const ROUNDS: usize = 60;

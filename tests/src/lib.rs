@@ -16,7 +16,6 @@ pub use suite::{Suite, module};
 macro_rules! on_both_hosts {
     ($(async fn $name:ident($host:ident: Host) $body:block)+) => {$(
         mod $name {
-            #[allow(unused_imports, reason = "not every body needs all of its neighbours")]
             use super::*;
 
             async fn scenario($host: $crate::Host) -> anyhow::Result<()> {
