@@ -4,21 +4,18 @@
 //! `"position": "upstream"`, and takes from it which clusters to watch, what counts as a failure,
 //! and which path is a poll and not traffic.
 
-mod raw;
-mod validate;
+mod read;
 
 use crate::StatusRanges;
 use core::time::Duration;
-use plugin_config::{Check, Parsed, Problems};
-use serde::Deserialize;
+use plugin_config::{Parsed, Problems};
 use shared_state::Endpoint;
 
 /// The name of a cluster entry that applies to every cluster without one of its own.
 pub const ANY_CLUSTER: &str = "*";
 
 /// What the plugin does with what it finds.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Publishes records and strips headers.
     Enforce,
@@ -29,8 +26,7 @@ pub enum Mode {
 }
 
 /// Which filter chain the instance sits in.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
     /// The listener's: sees the last attempt of each request, polls, publishes.
     Downstream,
@@ -39,8 +35,7 @@ pub enum Position {
 }
 
 /// What a poll asks for.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PollKind {
     /// A status and a JSON document.
     HttpJson,
@@ -49,8 +44,7 @@ pub enum PollKind {
 }
 
 /// What a word in the health answer means.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportedState {
     /// Works.
     Healthy,
@@ -63,8 +57,7 @@ pub enum ReportedState {
 }
 
 /// What is done with load reports in response headers.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Orca {
     /// Whether they are read. Default true.
     pub enabled: bool,
@@ -75,15 +68,8 @@ pub struct Orca {
     pub strip_response_header: bool,
 }
 
-impl Default for Orca {
-    fn default() -> Self {
-        Self { enabled: true, strict: false, strip_response_header: true }
-    }
-}
-
 /// RFC 6901 pointers to what the health answer holds. A field that is absent there says nothing.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extract {
     /// A word, looked up in `status_map`.
     pub status: String,
@@ -95,18 +81,6 @@ pub struct Extract {
     pub connections: String,
     /// A value that changes while the endpoint is alive.
     pub timestamp: String,
-}
-
-impl Default for Extract {
-    fn default() -> Self {
-        Self {
-            status: "/status".into(),
-            ready: "/ready".into(),
-            queue_depth: "/queue_depth".into(),
-            connections: "/connections".into(),
-            timestamp: "/timestamp".into(),
-        }
-    }
 }
 
 /// How outcomes of ordinary requests count.
@@ -201,11 +175,7 @@ pub struct Config {
 impl Config {
     /// Reads the plugin's configuration, or tells everything that is wrong with it.
     pub fn from_json(bytes: &[u8]) -> Result<Parsed<Self>, Problems> {
-        let parsed = plugin_config::parse::<raw::RawConfig>(bytes)?;
-        let mut check = Check::new();
-        let config = validate::config(parsed.value, &mut check);
-        let value = check.finish(config)?;
-        Ok(Parsed { value, hash: parsed.hash })
+        plugin_config::read(bytes, read::config)
     }
 
     /// The entry that applies to the cluster called `name`.
@@ -301,11 +271,14 @@ mod tests {
     #[test]
     fn the_readme_names_every_field() {
         let readme = include_str!("../../README.md");
-        let source = include_str!("config/raw.rs");
-        let fields = source.lines().filter_map(|line| {
-            line.trim().strip_prefix("pub(crate) ")?.split_once(':').map(|(field, _)| field)
-        });
-        for field in fields.chain(["strict", "strip_response_header", "queue_depth"]) {
+        let source = include_str!("config/read.rs");
+        let calls = source.split("fields.").skip(1).filter_map(|call| call.split_once('('));
+        let fields: Vec<_> = calls
+            .filter_map(|(_, arguments)| arguments.trim_start().strip_prefix('"')?.split_once('"'))
+            .map(|(field, _)| field)
+            .collect();
+        assert!(fields.len() > 30, "{fields:?}");
+        for field in fields.into_iter().chain(["queue_depth"]) {
             assert!(readme.contains(field), "{field}");
         }
     }

@@ -17,7 +17,7 @@
 
 use crate::config::{Active, Extract, PollKind, ReportedState};
 use crate::{MAX_BODY_BYTES, PollFailure};
-use serde_json::Value;
+use plugin_config::Value;
 
 /// What a server answers that drains or is degraded, and has read how health checks work.
 const SERVICE_UNAVAILABLE: u16 = 503;
@@ -69,8 +69,8 @@ fn parse(body: &[u8]) -> Result<Value, PollFailure> {
     if body.len() > MAX_BODY_BYTES {
         return Err(PollFailure::Body);
     }
-    match serde_json::from_slice(body) {
-        Ok(document @ Value::Object(_)) => Ok(document),
+    match Value::from_json(body) {
+        Some(document @ Value::Object(_)) => Ok(document),
         _ => Err(PollFailure::Body),
     }
 }
@@ -97,7 +97,9 @@ fn gauge(document: &Value, pointer: &str) -> Option<u32> {
 fn stamp(document: &Value, pointer: &str) -> Option<String> {
     let text = match document.pointer(pointer)? {
         Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
+        Value::Integer(number) => number.to_string(),
+        // It is compared and never shown.
+        Value::Number(number) => number.to_bits().to_string(),
         _ => return None,
     };
     (text.len() <= MAX_TIMESTAMP_BYTES).then_some(text)

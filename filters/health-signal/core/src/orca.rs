@@ -17,13 +17,11 @@
 //! Named values keep the name that Envoy's `metric_names_for_computing_utilization` uses:
 //! `named_metrics.<key>` and `utilization.<key>`.
 
+mod base64;
 mod json;
 mod protobuf;
 mod text;
 
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use shared_state::{LoadReport, MAX_NAMED_METRICS, UnixNanos, metric_id};
 
 /// The header of all forms.
@@ -31,12 +29,6 @@ pub const HEADER: &str = "endpoint-load-metrics";
 
 /// The header of the binary form, as gRPC servers send it.
 pub const BINARY_HEADER: &str = "endpoint-load-metrics-bin";
-
-/// gRPC sends binary headers unpadded, others pad.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// A report that was accepted.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -102,7 +94,7 @@ pub fn parse(
 ) -> Option<Result<Accepted, Refusal>> {
     let mut draft = Draft::new(strict, now);
     let parsed = match (binary, formatted) {
-        (Some(base64), _) => decode(base64).and_then(|bytes| protobuf::read(&bytes, &mut draft)),
+        (Some(text), _) => decode(text).and_then(|bytes| protobuf::read(&bytes, &mut draft)),
         (None, Some(value)) => read_formatted(value, &mut draft),
         (None, None) => return None,
     };
@@ -114,16 +106,15 @@ fn read_formatted(value: &str, draft: &mut Draft) -> Result<(), Refusal> {
         text::read(text, draft)
     } else if let Some(json) = value.strip_prefix("JSON ") {
         json::read(json, draft)
-    } else if let Some(base64) = value.strip_prefix("BIN ") {
-        decode(base64).and_then(|bytes| protobuf::read(&bytes, draft))
+    } else if let Some(text) = value.strip_prefix("BIN ") {
+        decode(text).and_then(|bytes| protobuf::read(&bytes, draft))
     } else {
         Err(Refusal::Format)
     }
 }
 
-fn decode(base64: &str) -> Result<Vec<u8>, Refusal> {
-    let bytes = BASE64.decode(base64.trim()).map_err(|_| Refusal::Base64)?;
-    if bytes.is_empty() { Err(Refusal::Base64) } else { Ok(bytes) }
+fn decode(text: &str) -> Result<Vec<u8>, Refusal> {
+    base64::decode(text.trim()).filter(|bytes| !bytes.is_empty()).ok_or(Refusal::Base64)
 }
 
 /// A report while it is read: every form ends in [`Draft::set`], so that all have the same rules.
@@ -189,6 +180,8 @@ impl Draft {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::base64::Engine as _;
+    use ::base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
 
     const NOW: UnixNanos = UnixNanos::from_secs(7);
@@ -305,7 +298,7 @@ mod tests {
         fn no_message_panics_and_what_is_accepted_fits_a_record(
             bytes in proptest::collection::vec(any::<u8>(), 1..200)
         ) {
-            if let Some(Ok(accepted)) = parse(Some(&BASE64.encode(bytes)), None, true, NOW) {
+            if let Some(Ok(accepted)) = parse(Some(&STANDARD.encode(bytes)), None, true, NOW) {
                 let record = shared_state::EndpointHealth {
                     report: Some(accepted.report),
                     ..Default::default()

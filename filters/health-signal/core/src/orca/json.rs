@@ -2,10 +2,10 @@
 //! string, and `null` is the default.
 
 use super::{Draft, Refusal};
-use serde_json::Value;
+use plugin_config::Value;
 
 pub(super) fn read(json: &str, draft: &mut Draft) -> Result<(), Refusal> {
-    let Ok(Value::Object(report)) = serde_json::from_str(json) else {
+    let Some(Value::Object(report)) = Value::from_json(json.as_bytes()) else {
         return Err(Refusal::Json);
     };
     for (name, value) in &report {
@@ -40,7 +40,7 @@ fn map(field: &str, value: &Value, draft: &mut Draft) -> Result<(), Refusal> {
 fn scalar(name: &str, value: &Value, draft: &mut Draft) -> Result<(), Refusal> {
     let number = match value {
         Value::Null => return Ok(()),
-        Value::Number(number) => number.as_f64(),
+        Value::Integer(_) | Value::Number(_) => value.as_f64(),
         Value::String(text) => text.parse().ok(),
         _ => return Err(Refusal::Json),
     };
