@@ -11,7 +11,7 @@ use crate::queue::Inbox;
 use crate::rng::Rng;
 use crate::stream::{LocalReply, Owner, Role, Stream, Way};
 use crate::timer::{Timer, TimerId, Timers};
-use crate::{Engine, Headers, LogLevel, LogRecord, Output, UnixNanos};
+use crate::{Engine, ExchangeId, Headers, LogLevel, LogRecord, Output, UnixNanos};
 use hashbrown::HashMap;
 use host_sim_abi::MapType;
 use std::cell::RefCell;
@@ -181,6 +181,17 @@ impl ThreadState {
                 Owner::Call(_) => stream,
             },
             _ => stream,
+        }
+    }
+
+    /// The exchange a stream is part of: itself, or the one that makes the attempt.
+    pub(crate) fn exchange_of(&self, stream: u64) -> Option<ExchangeId> {
+        match &self.streams.get(&stream)?.role {
+            Role::Exchange(_) => Some(ExchangeId(stream)),
+            Role::Attempt(attempt) => match attempt.owner {
+                Owner::Exchange(exchange) => Some(ExchangeId(exchange)),
+                Owner::Call(_) => None,
+            },
         }
     }
 

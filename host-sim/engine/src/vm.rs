@@ -333,7 +333,10 @@ impl VmState {
     /// Who speaks, for an observer.
     pub(crate) fn trace_origin(&self) -> TraceOrigin<'_> {
         let plugin = self.current_plugin().unwrap_or(&self.plugin).name();
-        TraceOrigin { worker: self.shared.borrow().worker, plugin, context: self.current }
+        let shared = self.shared.borrow();
+        let stream = self.current_stream();
+        let exchange = stream.and_then(|(stream, _)| shared.exchange_of(stream));
+        TraceOrigin { worker: shared.worker, plugin, context: self.current, exchange }
     }
 
     pub(crate) fn remember(&mut self, line: &str) {
