@@ -8,7 +8,8 @@ use crate::{Received, Reply, Request, RequestId, VirtualClock, metric};
 use drive::{Attempt, Event, What};
 use host_sim_bootstrap::Bootstrap;
 use host_sim_engine::{
-    AttemptId, Clock, Downstream, Engine, EngineOptions, ExchangeId, Protocol, UnixNanos, Worker,
+    AttemptId, Clock, Downstream, Engine, EngineOptions, ExchangeId, Protocol, Trace, UnixNanos,
+    Worker,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -30,11 +31,14 @@ pub struct HostOptions {
     pub base_dir: Option<PathBuf>,
     /// Counts instructions of the plugins.
     pub fuel: bool,
+    /// Keeps what endpoints received and what replies said besides their status. A long run
+    /// without needs less time and memory.
+    pub history: bool,
 }
 
 impl Default for HostOptions {
     fn default() -> Self {
-        Self { workers: 1, seed: 1, base_dir: None, fuel: false }
+        Self { workers: 1, seed: 1, base_dir: None, fuel: false, history: true }
     }
 }
 
@@ -49,12 +53,14 @@ pub struct Host {
     events: BinaryHeap<Reverse<Event>>,
     sequence: u64,
     requests: Vec<Sent>,
+    /// How many of the requests are not complete.
+    incomplete: usize,
+    history: bool,
     by_exchange: BTreeMap<(usize, ExchangeId), RequestId>,
     attempts: BTreeMap<(usize, AttemptId), Attempt>,
 }
 
 struct Sent {
-    worker: usize,
     exchange: ExchangeId,
     at: UnixNanos,
     reply: Option<Reply>,
@@ -64,6 +70,15 @@ struct Sent {
 impl Host {
     /// Loads the modules, runs their canary, then starts the main thread and all workers.
     pub fn start(bootstrap: Bootstrap, options: HostOptions) -> Result<Self, StartError> {
+        Self::start_observed(bootstrap, options, None)
+    }
+
+    /// As [`Host::start`], with an observer of callbacks and hostcalls.
+    pub(crate) fn start_observed(
+        bootstrap: Bootstrap,
+        options: HostOptions,
+        trace: Option<Arc<dyn Trace>>,
+    ) -> Result<Self, StartError> {
         let clock = Arc::new(VirtualClock::default());
         let logs = Arc::new(Capture::default());
         let count = options.workers.max(1);
@@ -77,6 +92,7 @@ impl Host {
                 fuel: options.fuel,
                 concurrency: u32::try_from(count).unwrap_or(u32::MAX),
                 base_dir: options.base_dir,
+                trace,
                 ..EngineOptions::default()
             },
         )?;
@@ -95,6 +111,8 @@ impl Host {
             events: BinaryHeap::new(),
             sequence: 0,
             requests: Vec::new(),
+            incomplete: 0,
+            history: options.history,
             by_exchange: BTreeMap::new(),
             attempts: BTreeMap::new(),
         })
@@ -136,7 +154,8 @@ impl Host {
         };
         let exchange = self.workers[worker].start_exchange(0, info);
         let at = self.clock.now();
-        self.requests.push(Sent { worker, exchange, at, reply: None, complete: false });
+        self.requests.push(Sent { exchange, at, reply: None, complete: false });
+        self.incomplete += 1;
         self.by_exchange.insert((worker, exchange), id);
         let ends_at_head = request.body.is_empty();
         self.workers[worker].request_headers(exchange, request.head(), ends_at_head);
@@ -161,7 +180,7 @@ impl Host {
     /// whether all have.
     pub fn settle(&mut self, most: Duration) -> bool {
         let end = self.clock.now() + most;
-        while self.requests.iter().any(|sent| !sent.complete) {
+        while self.incomplete > 0 {
             match self.next_time() {
                 Some(time) if time <= end => self.step(time),
                 _ => return false,
@@ -218,5 +237,10 @@ impl Host {
     /// Instructions that plugins have executed, with [`HostOptions::fuel`].
     pub fn fuel_consumed(&self) -> u64 {
         self.workers.iter().map(Worker::fuel_consumed).sum()
+    }
+
+    /// Hostcalls that plugins have made.
+    pub fn hostcall_count(&self) -> u64 {
+        self.workers.iter().map(Worker::hostcall_count).sum()
     }
 }

@@ -22,6 +22,7 @@
 //!
 //! [`run`] does the same from scenario files; their format is described at [`Scenario`].
 
+pub mod bench;
 mod capability;
 mod capture;
 mod clock;

@@ -84,6 +84,7 @@ impl Host {
                 let sent = &mut self.requests[id.0];
                 if !sent.complete {
                     sent.complete = true;
+                    self.incomplete -= 1;
                     let exchange = sent.exchange;
                     self.workers[event.worker].downstream_reset(exchange);
                 }
@@ -115,13 +116,17 @@ impl Host {
                     self.response_headers(worker, exchange, &headers, end_stream);
                 }
                 Output::ResponseData { exchange, data, end_stream } => {
-                    if let Some(reply) = self.reply_of(worker, exchange) {
+                    if self.history
+                        && let Some(reply) = self.reply_of(worker, exchange)
+                    {
                         reply.body.extend_from_slice(&data);
                     }
                     self.response_progress(worker, exchange, end_stream);
                 }
                 Output::ResponseTrailers { exchange, trailers } => {
-                    if let Some(reply) = self.reply_of(worker, exchange) {
+                    if self.history
+                        && let Some(reply) = self.reply_of(worker, exchange)
+                    {
                         reply.trailers = text_pairs(&trailers);
                     }
                     self.response_progress(worker, exchange, true);
@@ -142,7 +147,7 @@ impl Host {
         let endpoint = self.endpoints.entry(attempt.endpoint).or_default();
         let behaviour = endpoint.next(&path);
         let refused = behaviour.failure == Some(Failure::Refuse);
-        if !refused {
+        if !refused && self.history {
             endpoint.received.push(Received {
                 at: self.clock.elapsed(),
                 path,
@@ -200,10 +205,11 @@ impl Host {
     ) {
         let Some(id) = self.by_exchange.get(&(worker, exchange)) else { return };
         let latency = self.clock.now().since(self.requests[id.0].at);
-        let all = text_pairs(headers);
+        let mut all = if self.history { text_pairs(headers) } else { Vec::new() };
+        all.retain(|(name, _)| !name.starts_with(':'));
         self.requests[id.0].reply = Some(Reply {
             status: headers.status().unwrap_or(0),
-            headers: all.into_iter().filter(|(name, _)| !name.starts_with(':')).collect(),
+            headers: all,
             body: Vec::new(),
             trailers: Vec::new(),
             reset: false,
@@ -248,7 +254,9 @@ impl Host {
         let Some(id) = self.by_exchange.remove(&(worker, exchange)) else { return };
         let now = self.clock.now();
         let sent = &mut self.requests[id.0];
-        sent.complete = true;
+        if !std::mem::replace(&mut sent.complete, true) {
+            self.incomplete -= 1;
+        }
         if let Some(reply) = &mut sent.reply {
             reply.latency = now.since(sent.at);
         }
