@@ -36,8 +36,15 @@ impl Ewma {
 
     /// The mean as if zeros had come in since the last sample.
     pub(crate) fn faded(&self, now: UnixNanos, tau: Duration) -> f64 {
-        self.value * decay(now.since(self.updated_at), tau)
+        self.value * decay(now.since(believable(self.updated_at, now)), tau)
     }
+}
+
+/// `then`, or the distant past if it lies ahead of `now`: the clock has stepped back, and what was
+/// seen before must not stay fresh until it has caught up. Workers' clocks are read at different
+/// moments, so a second ahead is nothing.
+pub(crate) fn believable(then: UnixNanos, now: UnixNanos) -> UnixNanos {
+    if then.is_stale_deadline(now, Duration::from_secs(1)) { UnixNanos::ZERO } else { then }
 }
 
 /// What is left of a value after `elapsed`: 1 at once, towards 0.
@@ -88,7 +95,15 @@ mod tests {
         mean.record(1.0, at(1000), TAU);
         mean.record(3.0, at(10), TAU);
         assert!((mean.value().unwrap() - 2.0).abs() < 1e-9);
-        assert!((mean.faded(at(5), TAU) - 2.0).abs() < 1e-9);
+        // A second is how far the clocks of two callbacks may lie apart, and not a step.
+        assert!((mean.faded(at(9), TAU) - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_was_seen_before_the_clock_stepped_back_does_not_stay_fresh() {
+        let mut mean = Ewma::default();
+        mean.record(1.0, at(5000), TAU);
+        assert!(mean.faded(at(1400), TAU) < 1e-9);
     }
 
     #[test]

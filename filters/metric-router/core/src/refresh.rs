@@ -1,5 +1,6 @@
 //! The tick's work for one cluster: read what others know, rebuild the snapshot, tell what we know.
 
+use crate::ewma::{believable, decay};
 use crate::note::Source;
 use crate::worker::{MODULE, Worker};
 use crate::{Cluster, Endpoints, Facts, Policy, Snapshot};
@@ -46,7 +47,7 @@ impl Cluster {
             self.refresh_members(store, now);
         }
         self.exploration.update(self.known.len());
-        let elsewhere = self.read_peers(store, worker);
+        let elsewhere = self.read_peers(store, worker, now);
         self.table.compact(&self.known, now);
         let known = core::mem::take(&mut self.known);
         let facts: Vec<Facts> = known
@@ -102,7 +103,12 @@ impl Cluster {
     }
 
     /// Sums over the reports of the other workers, in order of endpoint.
-    fn read_peers(&mut self, store: &impl SharedStore, worker: &Worker) -> Vec<Elsewhere> {
+    fn read_peers(
+        &mut self,
+        store: &impl SharedStore,
+        worker: &Worker,
+        now: UnixNanos,
+    ) -> Vec<Elsewhere> {
         let mut sums: Vec<Elsewhere> = Vec::new();
         for peer in &worker.peers {
             let key = WorkerReport::key(MODULE, &self.name, peer.index);
@@ -110,7 +116,7 @@ impl Cluster {
             // A report of the slot's former owner is of requests that are long done.
             let Some(report) = report.filter(|report| report.owner == peer.owner) else { continue };
             for entry in &report.entries {
-                add(&mut sums, entry);
+                add(&mut sums, entry, now);
             }
         }
         sums
@@ -144,10 +150,15 @@ impl Cluster {
             None => row.latency.value(),
         };
         let last_answer =
-            row.last_answer().max(elsewhere.map_or(UnixNanos::ZERO, |sum| sum.last_answer));
+            row.last_answer(now).max(elsewhere.map_or(UnixNanos::ZERO, |sum| sum.last_answer));
+        let latency_age = now.since(last_answer);
         let rules = &self.config.least_cost;
         let error_ratio = match &health {
-            Some(health) => f64::from(health.error_ratio).clamp(0.0, 1.0),
+            // The record's ratio stands still while nothing is sent there.
+            Some(health) => {
+                let ratio = f64::from(health.error_ratio).clamp(0.0, 1.0);
+                ratio * decay(latency_age, rules.decay_time)
+            }
             None => row.error_ratio(now, rules),
         };
         Some(Facts {
@@ -159,7 +170,7 @@ impl Cluster {
             elsewhere: in_flight_elsewhere,
             orca: row.orca.usable(now, &self.config.load_reports),
             latency,
-            latency_age: now.since(last_answer),
+            latency_age,
             error_ratio: error_ratio.max(row.streak(now, rules)),
         })
     }
@@ -182,8 +193,8 @@ impl Cluster {
     }
 }
 
-fn add(sums: &mut Vec<Elsewhere>, entry: &WorkerEntry) {
-    let last_answer = entry.last_success.max(entry.last_failure);
+fn add(sums: &mut Vec<Elsewhere>, entry: &WorkerEntry, now: UnixNanos) {
+    let last_answer = believable(entry.last_success, now).max(believable(entry.last_failure, now));
     let in_flight = u64::from(entry.in_flight);
     match sums.binary_search_by_key(&entry.endpoint, |sum| sum.endpoint) {
         Ok(at) => {

@@ -1,6 +1,6 @@
 //! What this worker knows of one endpoint by its own measurement.
 
-use crate::ewma::{Ewma, decay};
+use crate::ewma::{Ewma, believable, decay};
 use crate::{LeastCost, OrcaWeight, Outcome};
 use core::time::Duration;
 use shared_state::{
@@ -119,8 +119,8 @@ impl Row {
     }
 
     /// When it last answered, well or badly.
-    pub(crate) fn last_answer(&self) -> UnixNanos {
-        self.last_success.max(self.last_failure)
+    pub(crate) fn last_answer(&self, now: UnixNanos) -> UnixNanos {
+        believable(self.last_success, now).max(believable(self.last_failure, now))
     }
 
     /// Share of attempts that failed. Fades without traffic, or an endpoint that is no longer
@@ -134,7 +134,7 @@ impl Row {
     pub(crate) fn streak(&self, now: UnixNanos, rules: &LeastCost) -> f64 {
         let failures = f64::from(self.consecutive_failures.max(1));
         let ratio = (failures - 1.0) / (failures + 1.0);
-        ratio * decay(now.since(self.last_failure), rules.decay_time)
+        ratio * decay(now.since(believable(self.last_failure, now)), rules.decay_time)
     }
 
     /// What a new request would have to wait for: those in flight, and those that failed since the

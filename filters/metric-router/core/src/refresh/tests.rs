@@ -99,6 +99,31 @@ fn shared_latency_rules_over_what_was_measured_here() {
     assert_eq!(first(&mut router, 100), 3);
 }
 
+/// What an endpoint is believed to do, of which the record says that everything fails, `secs` after
+/// it last answered.
+fn rate_of_a_failed_endpoint(secs: u64) -> f64 {
+    let store = MemoryStore::default();
+    let mut router = router("");
+    let id = router.find("backend").unwrap();
+    let cluster = router.cluster(id).unwrap();
+    let (_, mut flight) = cluster.pick(at(100), u64::MAX, false);
+    let (served, outcome) = (Some(endpoint(2)), Outcome::Failure);
+    let response = Response { served, attempts: 1, edited: false, outcome };
+    cluster.respond(&store, &mut flight, response, at(100));
+    cluster.finish(&mut flight);
+    let record = EndpointHealth { error_ratio: 1.0, ..state(HealthState::Healthy, 100 + secs) };
+    health(&store, 2, &record);
+    router.tick(&store, at(100 + secs), 0);
+    let candidates = &router.cluster(id).unwrap().snapshot.candidates;
+    candidates.iter().find(|c| c.endpoint == endpoint(2)).unwrap().rate
+}
+
+#[test]
+fn the_error_ratio_of_a_record_fades_while_nothing_is_sent() {
+    assert!(rate_of_a_failed_endpoint(1) < 0.2);
+    assert_eq!(rate_of_a_failed_endpoint(100), 1.0);
+}
+
 #[test]
 fn what_other_workers_have_in_flight_counts() {
     let store = MemoryStore::default();
