@@ -1,4 +1,8 @@
 //! `envoy.config.cluster.v3.CircuitBreakers`: Envoy's concurrency limits, not breakers with states.
+//!
+//! Requests and retries are limited as in Envoy. Limits on connections and on requests that wait for
+//! one are not simulated: the engine knows no connections. As long as neither is below
+//! `max_requests` it cannot be what limits; a file in which it could is refused.
 
 use crate::reader::{Message, Reader};
 
@@ -22,8 +26,6 @@ pub struct Thresholds {
     pub max_requests: u32,
     /// Retries in flight. Default 3.
     pub max_retries: u32,
-    /// Publish the `remaining_*` gauges. Default false.
-    pub track_remaining: bool,
 }
 
 impl Default for Thresholds {
@@ -33,7 +35,6 @@ impl Default for Thresholds {
             max_pending_requests: 1024,
             max_requests: 1024,
             max_retries: 3,
-            track_remaining: false,
         }
     }
 }
@@ -74,7 +75,21 @@ fn thresholds(message: &mut Reader<'_>) -> Option<(Priority, Thresholds)> {
             .unwrap_or(defaults.max_pending_requests),
         max_requests: message.integer("max_requests", any.clone()).unwrap_or(defaults.max_requests),
         max_retries: message.integer("max_retries", any).unwrap_or(defaults.max_retries),
-        track_remaining: message.flag("track_remaining", false),
     };
+    for (field, limit) in [
+        ("max_connections", thresholds.max_connections),
+        ("max_pending_requests", thresholds.max_pending_requests),
+    ] {
+        if limit < thresholds.max_requests {
+            let requests = thresholds.max_requests;
+            message.problem_at(
+                field,
+                format!(
+                    "{limit} is below max_requests ({requests}), and host-sim limits requests, \
+                     not connections: set it to {requests} or more"
+                ),
+            );
+        }
+    }
     Some((priority?, thresholds))
 }

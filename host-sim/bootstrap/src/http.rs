@@ -23,8 +23,6 @@ pub struct HttpConnectionManager {
     pub access_logs: Vec<AccessLog>,
     /// Trust the connection's address, not `x-forwarded-for`. Default false.
     pub use_remote_address: bool,
-    /// How many proxies in front are trusted. Default 0.
-    pub xff_num_trusted_hops: u32,
     /// Do not append to `x-forwarded-for`. Default false.
     pub skip_xff_append: bool,
     /// Set `x-request-id` when absent. Default true.
@@ -43,8 +41,6 @@ pub struct HttpConnectionManager {
     pub request_timeout: Option<Duration>,
     /// No byte in either direction for so long ends the stream. Default 5 min.
     pub stream_idle_timeout: Option<Duration>,
-    /// How long a draining connection may live on. Default 5 s.
-    pub drain_timeout: Duration,
 }
 
 /// `codec_type`.
@@ -128,13 +124,17 @@ fn http_connection_manager(message: &mut Reader<'_>) -> Option<HttpConnectionMan
     let server_name = message.text("server_name");
     let http2 = message.message("http2_protocol_options", HTTP2_OPTIONS);
     let common = message.message("common_http_protocol_options", COMMON_OPTIONS);
-    let hops = message.integer("xff_num_trusted_hops", 0..=u32::MAX);
+    if message.integer("xff_num_trusted_hops", 0..=u32::MAX).is_some_and(|hops| hops > 0) {
+        let text = "host-sim trusts no proxy in front of it; only 0 is simulated";
+        message.problem_at("xff_num_trusted_hops", text);
+    }
+    // Between Envoy's two GOAWAY frames; the codec here sends the second after one round trip.
+    message.accept(&["drain_timeout"]);
     let five_minutes = Some(Duration::from_secs(300));
     Some(HttpConnectionManager {
         http_filters,
         access_logs,
         use_remote_address: message.flag("use_remote_address", false),
-        xff_num_trusted_hops: hops.unwrap_or(0),
         skip_xff_append: message.flag("skip_xff_append", false),
         generate_request_id: message.flag("generate_request_id", true),
         preserve_external_request_id: message.flag("preserve_external_request_id", false),
@@ -144,7 +144,6 @@ fn http_connection_manager(message: &mut Reader<'_>) -> Option<HttpConnectionMan
         common: common.unwrap_or_default(),
         request_timeout: message.limit("request_timeout", None),
         stream_idle_timeout: message.limit("stream_idle_timeout", five_minutes),
-        drain_timeout: message.duration("drain_timeout").unwrap_or(Duration::from_secs(5)),
         // Last, so that every field has been read, and its problems are known, before giving up.
         stat_prefix: stat_prefix?,
         codec: codec?,

@@ -51,9 +51,25 @@ fn upstream_http(message: &mut Reader<'_>) -> Option<UpstreamHttp> {
     let explicit = message.message("explicit_http_config", EXPLICIT);
     let same = message.message("use_downstream_protocol_config", SAME_AS_DOWNSTREAM);
     let common = message.message("common_http_protocol_options", COMMON_OPTIONS);
+    if common.is_some_and(|common| !is_simulated(&common)) {
+        let text = "of a cluster, host-sim simulates 'idle_timeout' and \
+                    'max_requests_per_connection' only";
+        message.problem_at("common_http_protocol_options", text);
+    }
     let http_filters = upstream_chain(message);
     let (protocol, http2) = explicit.or(same)?;
     Some(UpstreamHttp { protocol, http2, common: common.unwrap_or_default(), http_filters })
+}
+
+/// What connections to endpoints heed.
+fn is_simulated(common: &CommonHttpOptions) -> bool {
+    let CommonHttpOptions { idle_timeout, max_requests_per_connection, .. } = *common;
+    *common
+        == CommonHttpOptions {
+            idle_timeout,
+            max_requests_per_connection,
+            ..CommonHttpOptions::default()
+        }
 }
 
 fn explicit(message: &mut Reader<'_>) -> Option<Protocol> {

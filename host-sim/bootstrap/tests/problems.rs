@@ -232,6 +232,26 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "{CLUSTER}.load_assignment: field 'cluster_name' is required",
     ),
     (
+        "hcm",
+        "xff_num_trusted_hops: 1",
+        "{HCM}.xff_num_trusted_hops: host-sim trusts no proxy in front of it; only 0 is simulated",
+    ),
+    (
+        "cluster",
+        "typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {\"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {}}, common_http_protocol_options: {max_stream_duration: 1s}}}",
+        "{CLUSTER}.typed_extension_protocol_options[\"envoy.extensions.upstreams.http.v3.HttpProtocolOptions\"].common_http_protocol_options: of a cluster, host-sim simulates 'idle_timeout' and 'max_requests_per_connection' only",
+    ),
+    (
+        "cluster",
+        "circuit_breakers: {thresholds: [{max_requests: 100, max_pending_requests: 10}]}",
+        "{CLUSTER}.circuit_breakers.thresholds[0].max_pending_requests: 10 is below max_requests (100), and host-sim limits requests, not connections: set it to 100 or more",
+    ),
+    (
+        "cluster",
+        "circuit_breakers: {thresholds: [{track_remaining: true}]}",
+        "{CLUSTER}.circuit_breakers.thresholds[0]: field 'track_remaining' is not simulated by host-sim",
+    ),
+    (
         "cluster",
         "circuit_breakers: {thresholds: [{retry_budget: {}}]}",
         "{CLUSTER}.circuit_breakers.thresholds[0]: field 'retry_budget' is not simulated by host-sim",
@@ -291,7 +311,7 @@ const ACCEPTED: &[(&str, &str)] = &[
     ("top", "node: ~"),
     ("top", "stats_flush_interval: 5s"),
     ("hcm", "codec_type: 1"),
-    ("hcm", "xffNumTrustedHops: \"2\""),
+    ("hcm", "xffNumTrustedHops: \"0\""),
     ("hcm", "xff_num_trusted_hops: 2.0"),
     ("hcm", "tracing: ~"),
     ("hcm", "drain_timeout: 0.000000001s"),
