@@ -3,6 +3,7 @@
 //! Exit codes: 0 it worked; 1 the file, module, scenario or run failed; 2 the arguments cannot be
 //! used (clap's own errors included), so nothing was tried.
 
+mod bench;
 mod certs;
 mod check;
 mod demo;
@@ -32,6 +33,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
     Run(run::RunArgs),
+    Bench(bench::BenchArgs),
     Inspect(inspect::InspectArgs),
     Endpoints(endpoints::EndpointsArgs),
     Load(load::LoadArgs),
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::execute(args),
         Command::Check(args) => check::execute(args),
         Command::Run(args) => run::execute(args),
+        Command::Bench(args) => bench::execute(args),
         Command::Inspect(args) => inspect::execute(args),
         Command::Endpoints(args) => endpoints::execute(args),
         Command::Load(args) => load::execute(args),

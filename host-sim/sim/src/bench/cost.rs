@@ -1,6 +1,6 @@
 //! What was counted, as a report.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// What requests cost, and what happened besides.
@@ -32,6 +32,7 @@ pub struct PerRequest {
     /// Hostcalls, mean.
     pub hostcalls: f64,
     /// Of these, by name, most frequent first.
+    #[serde(serialize_with = "as_object")]
     pub hostcalls_by_name: Vec<(&'static str, f64)>,
     /// `proxy_get_shared_data`, mean.
     pub shared_data_reads: f64,
@@ -64,6 +65,7 @@ pub struct CallbackCost {
     /// Hostcalls of a call, mean.
     pub hostcalls: f64,
     /// Of these, by name, most frequent first.
+    #[serde(serialize_with = "as_object")]
     pub hostcalls_by_name: Vec<(&'static str, f64)>,
     /// Bytes that hostcalls of a call copied into the guest, mean.
     pub bytes_given: f64,
@@ -79,4 +81,11 @@ pub struct Background {
     pub hostcalls_per_second: f64,
     /// In the order they first ran.
     pub callbacks: Vec<CallbackCost>,
+}
+
+fn as_object<S: Serializer>(
+    pairs: &[(&'static str, f64)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().copied())
 }

@@ -1,0 +1,98 @@
+//! `host-sim bench` as users run it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const MODULE: &str = r#"(module
+  (import "env" "proxy_get_header_map_value" (func $header (param i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) ":path")
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "proxy_on_context_create") (param i32 i32))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+    (drop (call $header (i32.const 0) (i32.const 0) (i32.const 5) (i32.const 64) (i32.const 68)))
+    (i32.const 0)))"#;
+
+fn bootstrap(directory: &Path) -> String {
+    let module = directory.join("module.wasm");
+    std::fs::write(&module, wat::parse_str(MODULE).unwrap()).unwrap();
+    let hcm = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+    let http = "type.googleapis.com/envoy.extensions.filters.http";
+    let module = module.display();
+    let file = format!(
+        r#"
+static_resources:
+  listeners:
+  - name: main
+    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
+    filter_chains:
+    - filters:
+      - name: http
+        typed_config:
+          "@type": {hcm}
+          stat_prefix: main
+          route_config: {{virtual_hosts: [{{name: all, domains: ['*'], routes: [{{match: {{prefix: /}}, route: {{cluster: backend}}}}]}}]}}
+          http_filters:
+          - {{name: reader, typed_config: {{"@type": {http}.wasm.v3.Wasm, config: {{name: reader, vm_config: {{runtime: envoy.wasm.runtime.v8, code: {{local: {{filename: {module}}}}}}}}}}}}}
+          - {{name: router, typed_config: {{"@type": {http}.router.v3.Router}}}}
+  clusters:
+  - name: backend
+    type: STATIC
+    load_assignment:
+      cluster_name: backend
+      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 192.0.2.1, port_value: 80}}}}}}}}]}}]
+"#
+    );
+    let path = directory.join("envoy.yaml");
+    std::fs::write(&path, file).unwrap();
+    path.display().to_string()
+}
+
+fn bench(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_host-sim")).arg("bench").args(args).output().unwrap()
+}
+
+fn json(file: &str) -> serde_json::Value {
+    let output = bench(&["-c", file, "--requests", "50", "--workers", "2", "--format", "json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn json_tells_what_a_request_costs_and_is_the_same_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = bootstrap(directory.path());
+    let mut first = json(&file);
+    assert_eq!(first["statuses"]["200"], 50);
+    assert_eq!(first["per_request"]["hostcalls"], 1.0);
+    assert_eq!(first["per_request"]["bytes_given"], 1.0);
+    let headers = &first["callbacks"][1];
+    assert_eq!(headers["callback"], "proxy_on_request_headers");
+    assert_eq!(headers["plugin"], "reader");
+    assert_eq!(headers["calls"], 50);
+    assert_eq!(headers["hostcalls_by_name"]["proxy_get_header_map_value"], 1.0);
+    assert!(headers["instructions"]["p99"].as_u64() > Some(5), "{headers}");
+    let speed = first.as_object_mut().unwrap().remove("simulator").unwrap();
+    assert!(speed["requests_per_second"].as_f64() > Some(0.0), "{speed}");
+    let mut second = json(&file);
+    second.as_object_mut().unwrap().remove("simulator");
+    assert_eq!(first, second);
+}
+
+#[test]
+fn text_names_the_plugin_and_warns_that_the_speed_is_this_machine_s() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = bootstrap(directory.path());
+    let output = bench(&["-c", &file, "--requests", "20"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("answered: 20 with 200"), "{text}");
+    assert!(text.contains("reader  on_request_headers"), "{text}");
+    assert!(text.contains("of this machine"), "{text}");
+}
+
+#[test]
+fn a_missing_file_and_no_requests_are_unusable() {
+    assert_eq!(bench(&["-c", "no-such-file.yaml"]).status.code(), Some(2));
+    assert_eq!(bench(&["-c", "x.yaml", "--requests", "0"]).status.code(), Some(2));
+}
