@@ -2,7 +2,7 @@
 //! string, and `null` is the default.
 
 use super::{Draft, Refusal};
-use plugin_config::Value;
+use plugin_config::{Value, parse_decimal};
 
 pub(super) fn read(json: &str, draft: &mut Draft) -> Result<(), Refusal> {
     let Some(Value::Object(report)) = Value::from_json(json.as_bytes()) else {
@@ -41,7 +41,7 @@ fn scalar(name: &str, value: &Value, draft: &mut Draft) -> Result<(), Refusal> {
     let number = match value {
         Value::Null => return Ok(()),
         Value::Integer(_) | Value::Number(_) => value.as_f64(),
-        Value::String(text) => text.parse().ok(),
+        Value::String(text) => parse_decimal(text),
         _ => return Err(Refusal::Json),
     };
     draft.set(name, number.ok_or(Refusal::NotANumber)?)

@@ -1,6 +1,7 @@
 //! The text form: a comma-separated list of `name=value`, or `name:value` as older servers write.
 
 use super::{Draft, Refusal};
+use plugin_config::parse_decimal;
 
 /// Most metrics of one report. No server has as many; it bounds the search for duplicates.
 const MAX_METRICS: usize = 256;
@@ -22,7 +23,7 @@ pub(super) fn read(text: &str, draft: &mut Draft) -> Result<(), Refusal> {
         if names.len() >= MAX_METRICS {
             return Err(Refusal::TooMany);
         }
-        draft.set(name, value.parse().map_err(|_| Refusal::NotANumber)?)?;
+        draft.set(name, parse_decimal(value).ok_or(Refusal::NotANumber)?)?;
         names.push(name);
     }
     Ok(())
