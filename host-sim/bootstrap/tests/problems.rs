@@ -312,7 +312,7 @@ const ACCEPTED: &[(&str, &str)] = &[
     ("top", "stats_flush_interval: 5s"),
     ("hcm", "codec_type: 1"),
     ("hcm", "xffNumTrustedHops: \"0\""),
-    ("hcm", "xff_num_trusted_hops: 2.0"),
+    ("hcm", "http2_protocol_options: {max_concurrent_streams: 2.0}"),
     ("hcm", "tracing: ~"),
     ("hcm", "drain_timeout: 0.000000001s"),
     ("vhost", "retry_policy: {retry_on: \" 5xx ,reset\"}"),
