@@ -15,8 +15,13 @@ elif [ -z "${ENVOY_BIN:-}" ]; then
 fi
 export WEIR_DIST=${WEIR_DIST:-$PWD/dist}
 
-[ $# -gt 0 ] || set -- --workspace
-if cargo nextest --version >/dev/null 2>&1; then
-  exec cargo nextest run --no-fail-fast "$@"
+if ! cargo nextest --version >/dev/null 2>&1; then
+  [ $# -gt 0 ] || set -- --workspace
+  exec cargo test --no-fail-fast "$@"
 fi
-exec cargo test --no-fail-fast "$@"
+if [ $# -eq 0 ]; then
+  # nextest does not run the examples in the documentation.
+  cargo test --quiet --doc --workspace
+  set -- --workspace
+fi
+exec cargo nextest run --no-fail-fast "$@"

@@ -129,13 +129,22 @@ pub struct ProxyProcess {
 
 impl ProxyProcess {
     /// Starts a process and waits until it is ready. The waiting happens on a thread of its own:
-    /// endpoints on this runtime can answer the proxy's health checks meanwhile.
+    /// endpoints on this runtime can answer the proxy's health checks meanwhile. The process is
+    /// spawned on the calling thread, because Envoy ends when the thread that started it does, and
+    /// tokio lets idle blocking threads go after ten seconds.
     pub async fn start(options: ProcessOptions) -> anyhow::Result<Self> {
-        tokio::task::spawn_blocking(move || Self::start_blocking(options)).await?
+        let (readiness, limit) = (options.readiness.clone(), options.ready_timeout);
+        let process = Self::spawn(options)?;
+        tokio::task::spawn_blocking(move || process.when_ready(&readiness, limit)).await?
     }
 
     /// The same where there is no tokio runtime.
     pub fn start_blocking(options: ProcessOptions) -> anyhow::Result<Self> {
+        let (readiness, limit) = (options.readiness.clone(), options.ready_timeout);
+        Self::spawn(options)?.when_ready(&readiness, limit)
+    }
+
+    fn spawn(options: ProcessOptions) -> anyhow::Result<Self> {
         let program = options.program.display().to_string();
         let mut command = Command::new(&options.program);
         command.args(&options.args).envs(options.environment);
@@ -145,12 +154,14 @@ impl ProxyProcess {
         }
         let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
         let output = Output::of(&mut child);
-        let process = Self { pid: child.id(), child: Mutex::new(child), output };
-        // On an error the process is dropped, and with it the child ends.
-        process
-            .wait_until_ready(&options.readiness, options.ready_timeout)
-            .with_context(|| format!("{program} wrote:\n{}", process.log()))?;
-        Ok(process)
+        Ok(Self { pid: child.id(), child: Mutex::new(child), output })
+    }
+
+    /// On an error the process is dropped, and with it the child ends.
+    fn when_ready(self, readiness: &Readiness, limit: Duration) -> anyhow::Result<Self> {
+        self.wait_until_ready(readiness, limit)
+            .with_context(|| format!("it wrote:\n{}", self.log()))?;
+        Ok(self)
     }
 
     /// Process id.

@@ -28,7 +28,7 @@ const COLD: Cold = Cold { factor: 6.0, duration: Duration::from_secs(3) };
 const DIES_AT: f64 = 0.35;
 const RETURNS_AT: f64 = 0.6;
 
-/// Clients that tell themselves apart by `x-client`. The first sends ten times as much as each
+/// Clients that tell themselves apart by `x-client`. The first sends five times as much as each
 /// other, which is more than the bucket of the file allows one client.
 pub(super) fn clients() -> Vec<ClientProfile> {
     ClientProfile::population("x-client", 20, 5.0)
@@ -50,12 +50,19 @@ pub(super) async fn endpoints(
             ..EndpointOptions::named(*name)
         })
         .await?;
-        if *name == SLOW {
-            endpoint.set_slow_factor(SLOW_FACTOR);
-        }
         endpoints.push(endpoint);
     }
     Ok(endpoints)
+}
+
+/// Puts everyone where an arm begins.
+pub(super) fn begin(endpoints: &[Endpoint]) {
+    for endpoint in endpoints {
+        endpoint.recover();
+        if endpoint.name() == SLOW {
+            endpoint.set_slow_factor(SLOW_FACTOR);
+        }
+    }
 }
 
 /// Lets the mortal one die and return while the load runs.

@@ -2,7 +2,7 @@
 
 use super::{DemoArgs, cast};
 use anyhow::Context;
-use host_sim_rig::load::LoadResult;
+use host_sim_rig::load::{LoadResult, Second};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,6 +29,8 @@ pub(super) struct Arm {
     breaker_transitions: u64,
     /// Requests that came due while too many were in flight, and were not sent.
     unsent: u64,
+    /// Second by second: how long the suite takes to learn, what a death and a return cost.
+    timeline: Vec<Second>,
 }
 
 impl Arm {
@@ -44,6 +46,7 @@ impl Arm {
             share: result.share.clone(),
             breaker_transitions,
             unsent: result.unsent,
+            timeline: result.timeline.clone(),
         }
     }
 }

@@ -22,9 +22,10 @@ const ARMS: [&str; 2] = ["native", "weir"];
 pub(super) async fn both_arms(args: &DemoArgs) -> anyhow::Result<Vec<Arm>> {
     let certificates = certificates::ensure(&args.out.join("certs"))?;
     let rendered = file::render(&args.config, &args.out, cast::NAMES.len())?;
+    let endpoints = cast::endpoints(&rendered.endpoints, args.seed).await?;
     let mut arms = Vec::with_capacity(ARMS.len());
     for name in ARMS {
-        let endpoints = cast::endpoints(&rendered.endpoints, args.seed).await?;
+        cast::begin(&endpoints);
         let proxy = start_proxy(args, &rendered).await?;
         let arm = run_arm(args, name, &rendered, &certificates, &endpoints).await;
         std::fs::write(args.out.join(format!("{name}.log")), proxy.log())?;
