@@ -14,7 +14,8 @@
 //! | `weir/1/health/endpoint/<cluster>/<endpoint>` | health-signal's leader | metric-router | [`EndpointHealth`] |
 //! | `weir/1/health/leader/<cluster>` | health-signal (CAS) | health-signal | [`Lease`] |
 //! | `weir/1/breaker/<scope>/<key>` | circuit-breaker (CAS) | metric-router | [`BreakerRecord`] |
-//! | `weir/1/bucket/<policy>/<shard>` | token-bucket (CAS) | token-bucket | [`SlotTable`] |
+//! | `weir/1/bucket/<plugin>/<policy>/<shard>` | token-bucket (CAS) | token-bucket | [`SlotTable`] |
+//! | `weir/1/bucket/seed` | token-bucket (CAS, once) | token-bucket | [`HashSeed`] |
 //!
 //! Rules that hold for all of them:
 //!
