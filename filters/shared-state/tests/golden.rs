@@ -1,0 +1,106 @@
+//! The bytes of each record, pinned.
+//!
+//! Modules of different builds read each other's records while a proxy is being updated. When one
+//! of these tests fails, a layout has changed: bump `SCHEMA_VERSION`, so that the other build does
+//! not read it, and only then put the bytes that the failure prints in place of the old ones.
+
+use core::time::Duration;
+use shared_state::{
+    BreakerRecord, Endpoint, EndpointHealth, HealthState, Lease, LoadReport, Member, Members,
+    Record, Transition, UnixNanos, WorkerEntry, WorkerReport, WorkerSlots, decode, encode,
+    metric_id,
+};
+
+fn pinned<R: Record + PartialEq + core::fmt::Debug>(record: &R, golden: &str) {
+    let bytes = encode(record);
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, golden, "the layout has changed");
+    assert_eq!(decode::<R>(&bytes).as_ref(), Ok(record));
+}
+
+fn endpoint() -> Endpoint {
+    "192.0.2.7:8080".parse().unwrap()
+}
+
+fn report() -> LoadReport {
+    LoadReport {
+        received_at: UnixNanos::from_secs(8),
+        application_utilization: 0.5,
+        cpu_utilization: 0.25,
+        mem_utilization: 0.125,
+        rps: 100.0,
+        eps: 1.0,
+        named: vec![(metric_id("named_metrics.rif"), 3.0)],
+    }
+}
+
+#[test]
+fn a_lease() {
+    let lease = Lease { owner: 7, term: 2, expires_at: UnixNanos::from_secs(3) };
+    pinned(&lease, "57520101070000000000000002000000005ed0b2000000003f73cf31");
+}
+
+#[test]
+fn members() {
+    let member = Member { endpoint: endpoint(), last_seen: UnixNanos::from_secs(5), misses: 1 };
+    pinned(
+        &Members { list: vec![member] },
+        "57520201010000000000000000000000ffffc0000207901f00f2052a0100000001b12d11c9",
+    );
+}
+
+#[test]
+fn worker_slots() {
+    let now = UnixNanos::from_secs(10);
+    let claim = WorkerSlots::claim(None, None, now, Duration::from_secs(3));
+    let Transition::Store(slots, _) = claim else { panic!("the first claim is stored") };
+    pinned(&slots, "575203010100000000000000010001000000000000000042dc0603000000c912ca0a");
+}
+
+#[test]
+fn a_workers_report() {
+    let entry = WorkerEntry {
+        in_flight: 2,
+        succeeded: 10,
+        failed: 1,
+        consecutive_failures: 1,
+        latency_us: 1500,
+        last_success: UnixNanos::from_secs(6),
+        last_failure: UnixNanos::from_secs(7),
+        report: Some(report()),
+        ..WorkerEntry::new(endpoint())
+    };
+    let record =
+        WorkerReport { owner: 3, written_at: UnixNanos::from_secs(9), entries: vec![entry] };
+    pinned(
+        &record,
+        "575204010300000000000000001a711802000000010000000000000000000000ffffc0000207901f020000000a00000000000000010000000000000001000000dc05000000bca0650100000000863ba101000000010050d6dc010000000000003f0000803e0000003e0000c8420000803f01005bacfae541e27876000040408a4cecaa",
+    );
+}
+
+#[test]
+fn an_endpoints_health() {
+    let record = EndpointHealth {
+        state: HealthState::Degraded,
+        written_at: UnixNanos::from_secs(9),
+        state_since: UnixNanos::from_secs(3),
+        in_flight: 4,
+        latency_us: 12_000,
+        error_ratio: 0.25,
+        queue_depth: Some(7),
+        connections: None,
+        report: None,
+    };
+    pinned(
+        &record,
+        "5752050103001a711802000000005ed0b20000000004000000e02e00000000803e0107000000000000000000f8cbeca4",
+    );
+}
+
+#[test]
+fn a_closed_breaker() {
+    pinned(
+        &BreakerRecord::default(),
+        "5752070100000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000ee2080de",
+    );
+}
