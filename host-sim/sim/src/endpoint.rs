@@ -3,6 +3,7 @@
 use crate::Received;
 use host_sim_engine::UpstreamFailureKind;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One answer.
@@ -73,16 +74,16 @@ impl Default for Behaviour {
 /// received.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Endpoint {
-    pub(crate) usual: Behaviour,
-    pub(crate) by_path: Vec<(String, Behaviour)>,
-    pub(crate) script: VecDeque<Behaviour>,
+    pub(crate) usual: Arc<Behaviour>,
+    pub(crate) by_path: Vec<(String, Arc<Behaviour>)>,
+    pub(crate) script: VecDeque<Arc<Behaviour>>,
     pub(crate) received: Vec<Received>,
 }
 
 impl Endpoint {
     /// What it does with the next request for `path`. A failing endpoint fails for every path: its
     /// process is gone, not one of its handlers.
-    pub(crate) fn next(&mut self, path: &str) -> Behaviour {
+    pub(crate) fn next(&mut self, path: &str) -> Arc<Behaviour> {
         if self.usual.failure.is_some() {
             return self.usual.clone();
         }
@@ -98,8 +99,9 @@ impl Endpoint {
 mod tests {
     use super::*;
 
-    fn status(status: u16) -> Behaviour {
-        Behaviour { answer: Answer { status, ..Answer::default() }, ..Behaviour::default() }
+    fn status(status: u16) -> Arc<Behaviour> {
+        let answer = Answer { status, ..Answer::default() };
+        Arc::new(Behaviour { answer, ..Behaviour::default() })
     }
 
     #[test]

@@ -125,19 +125,20 @@ impl Host {
 
     /// What an endpoint does from now on, for all paths without an exception.
     pub fn behave(&mut self, endpoint: SocketAddr, behaviour: Behaviour) {
-        self.endpoints.entry(endpoint).or_default().usual = behaviour;
+        self.endpoints.entry(endpoint).or_default().usual = Arc::new(behaviour);
     }
 
     /// What an endpoint does for one path.
     pub fn behave_at(&mut self, endpoint: SocketAddr, path: &str, behaviour: Behaviour) {
         let by_path = &mut self.endpoints.entry(endpoint).or_default().by_path;
         by_path.retain(|(own, _)| own != path);
-        by_path.push((path.to_owned(), behaviour));
+        by_path.push((path.to_owned(), Arc::new(behaviour)));
     }
 
     /// What an endpoint does with its next requests, before its usual behaviour again.
     pub fn script(&mut self, endpoint: SocketAddr, next: impl IntoIterator<Item = Behaviour>) {
-        self.endpoints.entry(endpoint).or_default().script.extend(next);
+        let script = &mut self.endpoints.entry(endpoint).or_default().script;
+        script.extend(next.into_iter().map(Arc::new));
     }
 
     /// Sends a request now. Whatever needs no time has happened when this returns.

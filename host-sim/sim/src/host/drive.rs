@@ -10,6 +10,7 @@ use host_sim_engine::{
 };
 use std::cmp::Reverse;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// From a connection attempt to its refusal.
@@ -21,7 +22,7 @@ pub(super) struct Attempt {
     head: Headers,
     body: Vec<u8>,
     /// What the endpoint will do, once the request is whole.
-    behaviour: Option<Behaviour>,
+    behaviour: Option<Arc<Behaviour>>,
 }
 
 /// Something that happens at a time. Equal times happen in the order they were scheduled.
@@ -179,7 +180,7 @@ impl Host {
             to.upstream_failed(id, failure);
             return;
         }
-        let answer = behaviour.answer;
+        let answer = &behaviour.answer;
         let status = answer.status.to_string();
         let head = std::iter::once((":status", status.as_str()));
         let others = answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -187,12 +188,19 @@ impl Host {
         let ends = answer.body.is_empty() && !has_trailers && !mid_stream;
         to.upstream_headers(id, Headers::from_pairs(head.chain(others)), ends);
         if !answer.body.is_empty() {
-            to.upstream_data(id, Bytes::from(answer.body), !has_trailers && !mid_stream);
+            to.upstream_data(
+                id,
+                Bytes::copy_from_slice(&answer.body),
+                !has_trailers && !mid_stream,
+            );
         }
         if let Some(failure) = behaviour.failure.and_then(failed) {
             to.upstream_failed(id, failure);
         } else if has_trailers {
-            to.upstream_trailers(id, Headers::from_pairs(answer.trailers));
+            to.upstream_trailers(
+                id,
+                Headers::from_pairs(answer.trailers.iter().map(|(name, value)| (name, value))),
+            );
         }
     }
 
