@@ -13,6 +13,7 @@
 
 use crate::notes::Notes;
 use crate::value::lookup;
+use crate::words::{expected, not_known, shown};
 use crate::{Span, Value, nearest};
 use core::ops::RangeInclusive;
 use core::time::Duration;
@@ -511,54 +512,105 @@ fn entries<'a>(
     }
 }
 
-#[cold]
-#[inline(never)]
-fn not_known(text: &str, words: &[&str]) -> String {
-    match nearest(text, words) {
-        Some(meant) => format!("'{text}' is not known: did you mean '{meant}'?"),
-        None => format!("'{text}' is not known: expected one of {}", words.join(", ")),
-    }
-}
-
-/// In the words of JSON. A fraction is not shown: printing any float costs a module ten KiB.
-#[cold]
-#[inline(never)]
-fn expected(wanted: &str, found: &Value) -> String {
-    let shown;
-    let found = match found {
-        Value::Null => "null",
-        Value::Bool(true) => "true",
-        Value::Bool(false) => "false",
-        Value::Number(_) => "a number with a fraction",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-        Value::Integer(value) => {
-            shown = value.to_string();
-            &shown
-        }
-        Value::String(text) => {
-            shown = format!("the text \"{text}\"");
-            &shown
-        }
-    };
-    format!("expected {wanted}, found {found}")
-}
-
-/// With up to three decimals, for the reason that [`expected`] names.
-#[cold]
-#[inline(never)]
-fn shown(number: f64) -> String {
-    let thousandths = (number.abs() * 1000.0).round() as u64;
-    let sign = if number < 0.0 { "-" } else { "" };
-    let (whole, rest) = (thousandths / 1000, thousandths % 1000);
-    if rest == 0 {
-        return format!("{sign}{whole}");
-    }
-    let rest = format!("{rest:03}");
-    format!("{sign}{whole}.{}", rest.trim_end_matches('0'))
-}
-
 /// Five hundred years at the most: no range reaches as far.
 fn nanos(span: Duration) -> u64 {
     span.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(span.subsec_nanos()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Or, Required, read};
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Colour {
+        Red,
+        Green,
+    }
+
+    impl Choice for Colour {
+        const CHOICES: &'static [(&'static str, Self)] =
+            &[("red", Self::Red), ("green", Self::Green)];
+    }
+
+    fn problems<T: core::fmt::Debug>(json: &str, config: fn(Fields<'_>) -> T) -> Vec<String> {
+        let problems = read(json.as_bytes(), config).unwrap_err();
+        problems.0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn null_stands_for_an_absent_field() {
+        let config = |mut fields: Fields<'_>| {
+            (fields.integer("a", 1..=9_u8, Or(7)), fields.has("b"), fields.count("b"))
+        };
+        assert_eq!(read(br#"{"a":null,"b":null}"#, config).unwrap().value, (7, false, Some(0)));
+    }
+
+    #[test]
+    fn a_range_includes_both_ends_and_nothing_else() {
+        let config = |mut fields: Fields<'_>| {
+            (fields.integer("a", 1..=9_u8, Required), fields.number("b", 0.5..=2.25, Or(1.0)))
+        };
+        assert_eq!(read(br#"{"a":9,"b":0.5}"#, config).unwrap().value, (9, 0.5));
+        assert_eq!(
+            problems(r#"{"a":-1,"b":2.5}"#, config),
+            ["/a: -1 is out of range: 1 to 9", "/b: 2.5 is out of range: 0.5 to 2.25"]
+        );
+        assert_eq!(
+            problems(r#"{"a":1.5}"#, config),
+            ["/a: expected a whole number, found a number with a fraction"]
+        );
+    }
+
+    #[test]
+    fn a_list_names_the_place_of_each_bad_element() {
+        let config = |mut fields: Fields<'_>| {
+            let mut texts = Vec::new();
+            fields.one_or_many("a/b", &["x"], &mut |text| {
+                texts.push(text.to_owned());
+                if text.is_empty() { Err("empty".to_owned()) } else { Ok(()) }
+            });
+            (texts, fields.choices("c", Or(&[Colour::Green])))
+        };
+        assert_eq!(read(b"{}", config).unwrap().value, (vec!["x".into()], vec![Colour::Green]));
+        let one = read(br#"{"a/b":"y","c":["red","green"]}"#, config).unwrap().value;
+        assert_eq!(one, (vec!["y".into()], vec![Colour::Red, Colour::Green]));
+        assert_eq!(
+            problems(r#"{"a/b":["x","",1],"c":["grean"]}"#, config),
+            [
+                "/a~1b/1: empty",
+                "/a~1b/2: expected a text, found 1",
+                "/c/0: 'grean' is not known: did you mean 'green'?",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_object_that_is_missing_is_told_once() {
+        let config = |mut fields: Fields<'_>| {
+            let mut object = fields.required_object("a");
+            let value = object.integer("b", 1..=9_u8, Required);
+            assert!(!object.is_clean());
+            value
+        };
+        assert_eq!(problems("{}", config), ["/: missing field 'a'"]);
+        assert_eq!(problems(r#"{"a":[]}"#, config), ["/a: expected an object, found a list"]);
+        assert_eq!(problems(r#"{"a":{}}"#, config), ["/a: missing field 'b'"]);
+    }
+
+    #[test]
+    fn names_that_repeat_are_told_with_the_first() {
+        let config = |mut fields: Fields<'_>| {
+            fields.unique("list", "name");
+            fields.each("list", |_, mut fields| fields.name("name", Or("")))
+        };
+        assert_eq!(
+            problems(r#"{"list":[{"name":"a"},{},{"name":"a"},{"name":"A"}]}"#, config),
+            [
+                "/list/2/name: 'a' is taken by entry 0: rename one",
+                "/list/3/name: 'A' is no usable name: 1 to 64 characters of a-z, 0-9, '_', '.', \
+                 '-'",
+            ]
+        );
+    }
 }

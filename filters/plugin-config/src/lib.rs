@@ -21,6 +21,7 @@ mod problem;
 mod read;
 mod span;
 mod value;
+mod words;
 
 pub use Presence::{Or, Required};
 pub use decimal::parse_decimal;

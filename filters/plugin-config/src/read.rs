@@ -1,7 +1,7 @@
 //! From bytes to a typed configuration.
 
 use crate::notes::Notes;
-use crate::value::{self, Bounds, Unreadable};
+use crate::value;
 use crate::{Fields, Problems, Value};
 
 /// Largest configuration that is read, in bytes.
@@ -48,10 +48,15 @@ fn document(bytes: &[u8]) -> Result<Value, Problems> {
              google.protobuf.Struct; wrap the JSON text in a google.protobuf.StringValue",
         ));
     }
-    value::read(bytes, Bounds { depth: MAX_DEPTH, unique_keys: true }).map_err(|why| match why {
-        Unreadable::Duplicate(pointer) => Problems::one(pointer, "this key stands twice: keep one"),
-        Unreadable::Json(error) => Problems::one("", format!("not valid JSON: {error}")),
-    })
+    let document = value::read(bytes)
+        .map_err(|error| Problems::one("", format!("not valid JSON: {error}")))?;
+    if document.depth > MAX_DEPTH {
+        return Err(Problems::one("", format!("nested deeper than {MAX_DEPTH} levels")));
+    }
+    match document.duplicate {
+        Some(pointer) => Err(Problems::one(pointer, "this key stands twice: keep one")),
+        None => Ok(document.value),
+    }
 }
 
 /// A serialized `Struct` begins with the tag of its map field, a length, and the tag of the key.

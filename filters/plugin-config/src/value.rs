@@ -4,7 +4,7 @@
 //! which no module needs: an object here is a sorted list, and a number is whole or it is not.
 
 use core::fmt;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,28 +25,19 @@ pub enum Value {
     Object(Vec<(String, Value)>),
 }
 
-/// What a document may be like.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    /// Deepest nesting. serde_json itself stops at 128.
+/// A document, and where it is more than a careful reader takes.
+pub(crate) struct Document {
+    pub(crate) value: Value,
+    /// Pointer to the first key that stands twice. The last one counts.
+    pub(crate) duplicate: Option<String>,
+    /// Levels of nesting.
     pub(crate) depth: usize,
-    /// Whether a key that stands twice is refused; otherwise the last one counts.
-    pub(crate) unique_keys: bool,
-}
-
-/// Why a text is no document.
-#[derive(Debug)]
-pub(crate) enum Unreadable {
-    /// A key stands twice, at this pointer.
-    Duplicate(String),
-    /// It is no JSON, or deeper than allowed.
-    Json(serde_json::Error),
 }
 
 impl Value {
     /// Reads a JSON text that another program has written; `None` if it is none.
     pub fn from_json(json: &[u8]) -> Option<Self> {
-        read(json, Bounds { depth: 128, unique_keys: false }).ok()
+        read(json).ok().map(|document| document.value)
     }
 
     /// The value at an RFC 6901 pointer.
@@ -98,37 +89,28 @@ pub(crate) fn lookup<'a>(entries: &'a [(String, Value)], key: &str) -> Option<&'
     entries.get(at).map(|(_, value)| value)
 }
 
-/// Reads `json` within `bounds`.
-pub(crate) fn read(json: &[u8], bounds: Bounds) -> Result<Value, Unreadable> {
+/// Reads `json`, which serde_json takes to a depth of 128.
+pub(crate) fn read(json: &[u8]) -> Result<Document, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let mut place = Place { bounds, depth: 0, pointer: String::new(), duplicate: false };
-    let value = Reader(&mut place).deserialize(&mut deserializer).and_then(|value| {
-        deserializer.end()?;
-        Ok(value)
-    });
-    match value {
-        Ok(value) => Ok(value),
-        Err(_) if place.duplicate => Err(Unreadable::Duplicate(place.pointer)),
-        Err(error) => Err(Unreadable::Json(error)),
-    }
+    let mut place = Place::default();
+    let value = Reader(&mut place).deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(Document { value, duplicate: place.duplicate, depth: place.deepest })
 }
 
-/// Where the reader is.
+/// Where the reader is, and what it met. It never fails: making serde_json's errors costs two KiB.
+#[derive(Default)]
 struct Place {
-    bounds: Bounds,
-    depth: usize,
     pointer: String,
-    /// A key at `pointer` stood there before.
-    duplicate: bool,
+    duplicate: Option<String>,
+    depth: usize,
+    deepest: usize,
 }
 
 impl Place {
-    fn enter<E: Error>(&mut self) -> Result<(), E> {
+    fn enter(&mut self) {
         self.depth += 1;
-        if self.depth <= self.bounds.depth {
-            return Ok(());
-        }
-        Err(E::custom(format_args!("nested deeper than {} levels", self.bounds.depth)))
+        self.deepest = self.deepest.max(self.depth);
     }
 }
 
@@ -192,7 +174,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let place = self.0;
-        place.enter()?;
+        place.enter();
         let mut list: Vec<Value> = Vec::new();
         loop {
             let length = step_into(&mut place.pointer, &list.len().to_string());
@@ -209,14 +191,13 @@ impl<'de> Visitor<'de> for Reader<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let place = self.0;
-        place.enter()?;
+        place.enter();
         let mut object: Vec<(String, Value)> = Vec::new();
         while let Some(key) = entries.next_key::<String>()? {
             let length = step_into(&mut place.pointer, &key);
             let at = object.binary_search_by(|(other, _)| other.cmp(&key));
-            if at.is_ok() && place.bounds.unique_keys {
-                place.duplicate = true;
-                return Err(A::Error::custom("duplicate key"));
+            if at.is_ok() && place.duplicate.is_none() {
+                place.duplicate = Some(place.pointer.clone());
             }
             let value = entries.next_value_seed(Reader(place))?;
             place.pointer.truncate(length);
