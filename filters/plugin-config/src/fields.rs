@@ -306,7 +306,10 @@ impl<'a> Fields<'a> {
     ) {
         let items = match self.take(name, false) {
             Some(Value::Array(items)) => items.as_slice(),
-            Some(one @ Value::String(_)) if or_one => core::slice::from_ref(one),
+            // It has no index that a problem could lie at.
+            Some(Value::String(one)) if or_one => {
+                return read(one).unwrap_or_else(|message| self.notes.problem(name, message));
+            }
             Some(other) => return self.wrong_kind(name, "a list of texts", other),
             None => {
                 // Defaults are written as a configuration would write them.
@@ -583,6 +586,7 @@ mod tests {
                 "/c/0: 'grean' is not known: did you mean 'green'?",
             ]
         );
+        assert_eq!(problems(r#"{"a/b":""}"#, config), ["/a~1b: empty"]);
     }
 
     #[test]
