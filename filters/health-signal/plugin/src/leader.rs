@@ -1,7 +1,7 @@
 //! What the leader of a cluster does on its tick: read, poll, publish.
 
 use crate::shared::{Shared, Watched};
-use crate::worker::{SLOT_LEASE, note_write};
+use crate::worker::{SLOT_LEASE, change_members, note_write};
 use health_signal_core::config::Active;
 use health_signal_core::{
     Answer, ClusterHealth, Leadership, MAX_BODY_BYTES, MODULE, PROXIED_HEADER, PollOutcome,
@@ -11,7 +11,7 @@ use plugin_kit::headers::{self, Map};
 use plugin_kit::{Draws, HostStore, call};
 use shared_state::{
     Endpoint, EndpointHealth, Expected, Members, SharedStore as _, UnixNanos, WorkerReport,
-    WorkerSlot, WorkerSlots, encode, read, update,
+    WorkerSlot, WorkerSlots, encode, read,
 };
 use std::rc::Rc;
 
@@ -242,23 +242,10 @@ fn publish(shared: &Shared, cluster: &Watched, table: &mut ClusterHealth, now: U
 
 /// The endpoint that was asked is the one that answered: it is a member.
 fn confirm(shared: &Shared, cluster: &Watched, sent: &Sent, now: UnixNanos) {
-    if cluster.config.endpoints.is_empty() {
-        let key = Members::key(&cluster.name);
-        let seen = update(&HostStore, &key, |prior| Members::seen(prior, sent.endpoint, now));
-        if let Err(error) = seen {
-            shared.note_update(error, "members");
-        }
-    }
+    change_members(shared, cluster, &|prior| Members::seen(prior, sent.endpoint, now));
 }
 
 /// Steering works, and another endpoint answered for this one: it may have left.
 fn miss(shared: &Shared, cluster: &Watched, endpoint: Endpoint) {
-    if cluster.config.endpoints.is_empty() {
-        let key = Members::key(&cluster.name);
-        let missed =
-            update(&HostStore, &key, |prior| Members::missed(prior, endpoint, MISSES_ALLOWED));
-        if let Err(error) = missed {
-            shared.note_update(error, "members");
-        }
-    }
+    change_members(shared, cluster, &|prior| Members::missed(prior, endpoint, MISSES_ALLOWED));
 }

@@ -5,8 +5,8 @@ use core::time::Duration;
 use health_signal_core::MODULE;
 use plugin_kit::HostStore;
 use shared_state::{
-    Expected, Members, SetError, SharedStore as _, UnixNanos, UpdateError, WorkerReport,
-    WorkerSlots, encode, update,
+    Expected, Members, SetError, SharedStore as _, Transition, UnixNanos, UpdateError,
+    WorkerReport, WorkerSlots, encode, update,
 };
 
 /// How long a slot is kept without being renewed. Longer than any pause of a worker that is not a
@@ -65,16 +65,22 @@ pub(crate) fn report(shared: &Shared, cluster: &Watched, now: UnixNanos) {
 /// Adds the endpoints that the host has chosen to the list of members.
 pub(crate) fn sightings(shared: &Shared, cluster: &Watched, now: UnixNanos) {
     let sightings = cluster.observer.borrow_mut().sightings(now);
-    // A list that is configured needs no learning.
+    for endpoint in sightings {
+        change_members(shared, cluster, &|prior| Members::seen(prior, endpoint, now));
+    }
+}
+
+/// Changes the list of members, unless it is configured: then there is nothing to learn.
+pub(crate) fn change_members(
+    shared: &Shared,
+    cluster: &Watched,
+    change: &dyn Fn(Option<Members>) -> Transition<Members, bool>,
+) {
     if !cluster.config.endpoints.is_empty() {
         return;
     }
-    let key = Members::key(&cluster.name);
-    for endpoint in sightings {
-        let seen = update(&HostStore, &key, |prior| Members::seen(prior, endpoint, now));
-        if let Err(error) = seen {
-            shared.note_update(error, "members");
-        }
+    if let Err(error) = update(&HostStore, &Members::key(&cluster.name), change) {
+        shared.note_update(error, "members");
     }
 }
 
