@@ -9,13 +9,32 @@ use host_sim_bootstrap::HttpConnectionManager;
 /// Headers that belong to one connection, not to the message.
 const HOP_BY_HOP: [&str; 4] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding"];
 
-/// Request headers that only a trusted peer may send.
-const INTERNAL: [&str; 5] = [
-    "x-envoy-internal",
-    "x-envoy-upstream-rq-timeout-ms",
-    "x-envoy-upstream-rq-per-try-timeout-ms",
+/// Request headers that only an internal peer may send. Since 1.33 no address is internal unless
+/// `internal_address_config` says so, and that is not simulated: every client is external.
+const INTERNAL: [&str; 15] = [
     "x-envoy-expected-rq-timeout-ms",
-    "x-envoy-external-address",
+    "x-envoy-force-trace",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-internal",
+    "x-envoy-ip-tags",
+    "x-envoy-max-retries",
+    "x-envoy-original-url",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-upstream-rq-timeout-ms",
+];
+
+/// Request headers that not even another proxy may pass to an edge.
+const BEHIND_THE_EDGE: [&str; 4] = [
+    "x-envoy-decorator-operation",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-original-path",
 ];
 
 /// `mutateRequestHeaders`.
@@ -25,24 +44,21 @@ pub(crate) fn amend(
     downstream: &Downstream,
     rng: &mut Rng,
 ) {
-    HOP_BY_HOP.iter().for_each(|name| {
-        headers.remove(name.as_bytes());
+    let edge = manager.use_remote_address;
+    headers.retain(|name, value| match std::str::from_utf8(name) {
+        Ok("te") => value.eq_ignore_ascii_case(b"trailers"),
+        Ok(name) => {
+            !HOP_BY_HOP.contains(&name)
+                && !(name.starts_with("x-envoy-")
+                    && (INTERNAL.contains(&name) || (edge && BEHIND_THE_EDGE.contains(&name))))
+        }
+        Err(_) => true,
     });
-    if headers.get("te").is_some_and(|te| !te.eq_ignore_ascii_case(b"trailers")) {
-        headers.remove(b"te");
-    }
     let scheme = if downstream.tls.is_some() { "https" } else { "http" };
-    let internal = is_internal(downstream);
-    let edge = manager.use_remote_address && !internal;
     if edge {
-        INTERNAL.iter().for_each(|name| {
-            headers.remove(name.as_bytes());
-        });
+        forwarded_for(headers, manager, downstream);
     }
-    if manager.use_remote_address {
-        forwarded_for(headers, manager, downstream, internal);
-    }
-    if manager.use_remote_address || !headers.contains("x-forwarded-proto") {
+    if edge || !headers.contains("x-forwarded-proto") {
         headers.set_static("x-forwarded-proto", scheme);
     }
     if !headers.contains(":scheme") {
@@ -69,30 +85,13 @@ pub(crate) fn amend_response(
     }
 }
 
-/// RFC 1918 and loopback.
-fn is_internal(downstream: &Downstream) -> bool {
-    match downstream.remote.ip() {
-        std::net::IpAddr::V4(ip) => ip.is_private() || ip.is_loopback(),
-        std::net::IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
-    }
-}
-
-fn forwarded_for(
-    headers: &mut Headers,
-    manager: &HttpConnectionManager,
-    downstream: &Downstream,
-    internal: bool,
-) {
+fn forwarded_for(headers: &mut Headers, manager: &HttpConnectionManager, downstream: &Downstream) {
     let client = downstream.remote.ip().to_string();
     if !manager.skip_xff_append {
         let earlier = headers.get_str("x-forwarded-for").map(|list| format!("{list},{client}"));
         headers.set_static("x-forwarded-for", earlier.unwrap_or_else(|| client.clone()));
     }
-    if internal {
-        headers.set_static("x-envoy-internal", "true");
-    } else {
-        headers.set_static("x-envoy-external-address", client);
-    }
+    headers.set_static("x-envoy-external-address", client);
 }
 
 /// A version 4 UUID.
