@@ -7,7 +7,7 @@ use crate::cluster::{Cluster, LiveHost};
 use crate::flags::ResponseFlags;
 use crate::host_selection::millis;
 use crate::retry::Reset;
-use crate::router::Broken;
+use crate::router::{Broken, reply};
 use crate::stream::{Attempt, Half, Owner, Role, Stream, StreamInfo, Way};
 use crate::worker::Worker;
 use crate::{AttemptId, Headers, Output, UpstreamFailure, UpstreamFailureKind};
@@ -134,6 +134,9 @@ impl Worker {
 
     /// The driver's part of an attempt: headers have passed the upstream filters.
     pub(crate) fn send_attempt(&mut self, id: u64, end_stream: bool) {
+        if let Some(defect) = self.request_defect(id) {
+            return self.refuse_request(id, &defect);
+        }
         let shared = &mut *self.shared.borrow_mut();
         let now = shared.now();
         let owner = shared.request_owner(id);
@@ -157,6 +160,20 @@ impl Worker {
             stream.info.upstream_first_tx = Some(now);
         }
         shared.outputs.push_back(output);
+    }
+
+    fn request_defect(&self, id: u64) -> Option<String> {
+        let shared = self.shared.borrow();
+        shared.streams.get(&shared.request_owner(id))?.request.headers.as_ref()?.request_defect()
+    }
+
+    /// A filter made headers that no codec can write.
+    fn refuse_request(&mut self, id: u64, defect: &str) {
+        let owner = self.shared.borrow().request_owner(id);
+        self.flag(owner, ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
+        let reason = defect.replace(' ', "_");
+        let details = format!("filter_removed_required_request_headers{{{reason}}}");
+        self.local_reply(id, reply(503, defect, &details));
     }
 
     /// Ends an attempt whose outcome nobody waits for.
@@ -340,6 +357,7 @@ fn describe(failure: &UpstreamFailure) -> Broken {
             "connection_termination",
             ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
         ),
+        Kind::RemoteReset => ("remote reset", "remote_reset", ResponseFlags::UPSTREAM_REMOTE_RESET),
         Kind::RefusedStream => (
             "remote refused stream reset",
             "remote_refused_stream_reset",

@@ -68,12 +68,14 @@ pub enum UpstreamFailureKind {
     ConnectFailure,
     /// No connection within the cluster's `connect_timeout`.
     ConnectTimeout,
-    /// Connected, then closed or reset before response headers.
+    /// The connection was closed or reset before response headers.
     ResetBeforeHeaders,
-    /// Closed or reset between response headers and the response's end.
+    /// The connection was closed or reset between response headers and the response's end.
     ResetMidStream,
+    /// HTTP/2 RST_STREAM, any code but REFUSED_STREAM: the connection lives on.
+    RemoteReset,
     /// HTTP/2 REFUSED_STREAM: the upstream did nothing with the request.
     RefusedStream,
-    /// The upstream does not speak HTTP as it should.
+    /// The upstream does not speak HTTP as it should; over HTTP/1 also a body that stops short.
     ProtocolError,
 }

@@ -5,8 +5,9 @@ use crate::connection_manager;
 use crate::flags::ResponseFlags;
 use crate::iteration::{DataStatus, HeadersStatus, TrailersStatus};
 use crate::native_filter::Native;
-use crate::router::Router;
+use crate::router::{Router, reply};
 use crate::stream::{Exchange, Half, Role, Stream, StreamInfo, Way};
+use crate::stream_limits::Limits;
 use crate::worker::Worker;
 use crate::{Downstream, ExchangeId, Headers, Output};
 use bytes::Bytes;
@@ -29,6 +30,7 @@ impl Worker {
             replied: false,
             is_head: false,
             is_grpc: false,
+            limits: Limits::default(),
         };
         let stream = Stream {
             role: Role::Exchange(Box::new(exchange)),
@@ -72,6 +74,7 @@ impl Worker {
             }
         }
         self.refresh_route(id);
+        self.start_limits(id);
         self.pass_headers(id, Way::Request, self.first(id, Way::Request), end_stream);
         self.run_deferred();
     }
@@ -88,6 +91,9 @@ impl Worker {
                 stream.info.request_complete = Some(now);
             }
             stream.request.observed_end |= end_stream;
+            if let Some(exchange) = stream.exchange() {
+                exchange.limits.touch(now);
+            }
             if stream.request.aborted || stream.exchange().is_none_or(|e| e.response_ended) {
                 return;
             }
@@ -106,6 +112,9 @@ impl Worker {
             let Some(stream) = shared.streams.get_mut(&id) else { return };
             stream.info.request_complete = Some(now);
             stream.request.observed_end = true;
+            if let Some(exchange) = stream.exchange() {
+                exchange.limits.touch(now);
+            }
             if stream.request.aborted || stream.exchange().is_none_or(|e| e.response_ended) {
                 return;
             }
@@ -155,8 +164,11 @@ impl Worker {
             let Some(stream) = shared.streams.get_mut(&id) else { return };
             stream.info.end = Some(now);
             stream.logging = true;
-            let listener = stream.exchange().map_or(usize::MAX, |exchange| exchange.listener);
-            (stream.filters.len(), listener)
+            let count = stream.filters.len();
+            let Some(exchange) = stream.exchange() else { return };
+            let (listener, timers) = (exchange.listener, exchange.limits.take_timers());
+            timers.into_iter().for_each(|timer| shared.cancel_timer(timer));
+            (count, listener)
         };
         self.refresh_route(id);
         for filter in 0..count {
@@ -275,10 +287,16 @@ impl Worker {
     }
 
     fn send_headers(&mut self, id: u64, end_stream: bool) {
+        if !self.has_status(id) {
+            return self.refuse_response(id);
+        }
         let shared = &mut *self.shared.borrow_mut();
+        let now = shared.now();
         let Some(stream) = shared.streams.get_mut(&id) else { return };
         let Some(headers) = stream.response.headers.as_mut() else { return };
         let Role::Exchange(exchange) = &mut stream.role else { return };
+        exchange.limits.touch(now);
+        let request_timer = exchange.limits.take_request_timer();
         if std::mem::replace(&mut exchange.response_started, true) {
             let text = "a filter resumed the response twice; Envoy would send its headers twice";
             return shared.log(crate::LogLevel::Error, None, text);
@@ -295,17 +313,42 @@ impl Worker {
         stream.info.code = status.or(stream.info.code);
         let headers = headers.clone();
         let exchange = ExchangeId(id);
+        shared.cancel_timer(request_timer);
         shared.outputs.push_back(Output::ResponseHeaders { exchange, headers, end_stream });
         if let (Some(stats), Some(status)) = (self.http_stats(listener), status) {
             stats.count(status);
         }
     }
 
+    /// Whether there is a status that a codec can write.
+    fn has_status(&self, id: u64) -> bool {
+        let shared = self.shared.borrow();
+        let headers = shared.streams.get(&id).and_then(|stream| stream.response.headers.as_ref());
+        headers.is_none_or(|headers| {
+            headers.get_all(":status").count() == 1
+                && headers.status().is_some_and(|status| (100..1000).contains(&status))
+        })
+    }
+
+    /// A filter took the status away, or made it something else.
+    fn refuse_response(&mut self, id: u64) {
+        let details = "filter_removed_required_response_headers{missing_required_header:_:status}";
+        if let Some(stream) = self.shared.borrow_mut().streams.get_mut(&id) {
+            stream.info.details = Some(details.to_owned());
+            if let Some(exchange) = stream.exchange() {
+                exchange.replied = true;
+            }
+        }
+        self.reply_directly(id, reply(502, "missing required header: :status", details));
+    }
+
     fn send_data(&mut self, id: u64, data: Bytes, end_stream: bool) {
         let mut shared = self.shared.borrow_mut();
+        let now = shared.now();
         let Some(stream) = shared.streams.get_mut(&id) else { return };
         stream.info.response_bytes += data.len() as u64;
         let Some(exchange) = stream.exchange() else { return };
+        exchange.limits.touch(now);
         exchange.response_ended |= end_stream;
         let exchange = ExchangeId(id);
         shared.outputs.push_back(Output::ResponseData { exchange, data, end_stream });

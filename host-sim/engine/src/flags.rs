@@ -17,7 +17,13 @@ macro_rules! flags {
     };
 }
 
+// In the order access logs write them. Envoy writes them in the order they were set, and whether to
+// retry is decided before the attempt's own flag is set.
 flags! {
+    /// Every retry is used up.
+    RETRY_LIMIT_EXCEEDED = 0x8000, "URX";
+    /// A circuit-breaker threshold was reached.
+    UPSTREAM_OVERFLOW = 0x80, "UO";
     /// No healthy upstream.
     NO_HEALTHY_UPSTREAM = 0x2, "UH";
     /// The upstream did not answer in time.
@@ -30,16 +36,12 @@ flags! {
     UPSTREAM_CONNECTION_FAILURE = 0x20, "UF";
     /// The upstream closed the connection.
     UPSTREAM_CONNECTION_TERMINATION = 0x40, "UC";
-    /// A circuit-breaker threshold was reached.
-    UPSTREAM_OVERFLOW = 0x80, "UO";
     /// No route matched.
     NO_ROUTE = 0x100, "NR";
     /// Limited by `local_ratelimit`.
     RATE_LIMITED = 0x800, "RL";
     /// The client went away.
     DOWNSTREAM_DISCONNECT = 0x4000, "DC";
-    /// Every retry is used up.
-    RETRY_LIMIT_EXCEEDED = 0x8000, "URX";
     /// Nothing moved for `stream_idle_timeout`.
     STREAM_IDLE_TIMEOUT = 0x1_0000, "SI";
     /// The client does not speak HTTP as it should.
@@ -101,7 +103,7 @@ mod tests {
     fn a_refused_last_retry_shows_as_envoy_shows_it() {
         let mut flags = ResponseFlags::UPSTREAM_CONNECTION_FAILURE;
         flags |= ResponseFlags::RETRY_LIMIT_EXCEEDED;
-        assert_eq!((flags.bits(), flags.to_string().as_str()), (32800, "UF,URX"));
+        assert_eq!((flags.bits(), flags.to_string().as_str()), (32800, "URX,UF"));
     }
 
     #[test]

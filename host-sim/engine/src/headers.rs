@@ -140,6 +140,17 @@ impl Headers {
         self.get_str(":status").and_then(|s| s.parse().ok())
     }
 
+    /// What makes these request headers impossible to send, in Envoy's words.
+    pub(crate) fn request_defect(&self) -> Option<String> {
+        if let Some(missing) = [":method", ":path"].iter().find(|name| !self.contains(name)) {
+            return Some(format!("missing required header: {missing}"));
+        }
+        let bad = |(name, value): &&(Bytes, Bytes)| !is_name(name) || !is_value(value);
+        let (name, _) = self.0.iter().find(bad)?;
+        let what = if is_name(name) { "value for" } else { "name" };
+        Some(format!("invalid header {what}: {}", name.escape_ascii()))
+    }
+
     pub(crate) fn value(&self, name: &[u8]) -> Option<&Bytes> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v)
     }
@@ -149,6 +160,19 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
         Self::from_pairs(pairs)
     }
+}
+
+/// A token of RFC 9110 in lower case, after a colon for pseudo headers.
+fn is_name(name: &[u8]) -> bool {
+    let name = name.strip_prefix(b":").unwrap_or(name);
+    let is_token =
+        |b: &u8| matches!(b, b'a'..=b'z' | b'0'..=b'9') || b"!#$%&'*+-.^_`|~".contains(b);
+    !name.is_empty() && name.iter().all(is_token)
+}
+
+/// No control characters but the tab.
+fn is_value(value: &[u8]) -> bool {
+    value.iter().all(|b| *b == b'\t' || !b.is_ascii_control())
 }
 
 fn lower_case(name: &[u8]) -> Bytes {
@@ -186,6 +210,20 @@ mod tests {
         let mut headers = Headers::from_pairs([("a", "1")]);
         assert!(headers.remove(b"A"));
         assert!(!headers.remove(b"a"));
+    }
+
+    #[test]
+    fn what_no_codec_can_write_is_named() {
+        let defect = |name: &str, value: &str| {
+            Headers::from_pairs([(":method", "GET"), (":path", "/"), (name, value)])
+                .request_defect()
+        };
+        assert_eq!(defect("x-a", "\u{e9}\t "), None);
+        assert_eq!(defect("x a", "1").as_deref(), Some("invalid header name: x a"));
+        assert_eq!(defect("", "1").as_deref(), Some("invalid header name: "));
+        assert_eq!(defect("x-a", "1\n2").as_deref(), Some("invalid header value for: x-a"));
+        let missing = Headers::from_pairs([(":method", "GET")]).request_defect();
+        assert_eq!(missing.as_deref(), Some("missing required header: :path"));
     }
 
     #[test]

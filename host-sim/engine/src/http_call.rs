@@ -33,6 +33,10 @@ pub(crate) struct CallRequest {
     pub(crate) timeout: Option<Duration>,
 }
 
+/// Longest body a call collects; beyond it the call ends as if the connection had broken. Envoy's
+/// `http.async_response_buffer_limit`.
+const MAX_RESPONSE_BYTES: usize = 32 * 1024 * 1024;
+
 /// `proxy_get_status` after a response that broke off.
 const BROKEN_CONNECTION: (u32, &str) = (11, "reset");
 
@@ -128,12 +132,12 @@ impl Worker {
 
     /// A piece of the response.
     pub(crate) fn call_response(&mut self, call: u64, part: ResponsePart) {
-        let ended = {
+        let (ended, too_long) = {
             let mut shared = self.shared.borrow_mut();
             let now = shared.now();
             let Some(state) = shared.calls.get_mut(&call) else { return };
             let response = &mut state.response;
-            match part {
+            let ended = match part {
                 ResponsePart::Headers(mut headers, end) => {
                     let waited = millis(state.started, now).to_string();
                     headers.set_static("x-envoy-upstream-service-time", waited);
@@ -148,9 +152,15 @@ impl Worker {
                     response.trailers = Some(trailers);
                     true
                 }
-            }
+            };
+            (ended, response.body.len() > MAX_RESPONSE_BYTES)
         };
-        if ended {
+        if too_long {
+            if let Some(attempt) = self.attempt_of(call) {
+                self.cancel_attempt(attempt);
+            }
+            self.finish_call(call, true);
+        } else if ended {
             self.count_call(call);
             self.finish_call(call, false);
         }
@@ -171,7 +181,7 @@ impl Worker {
         if began {
             self.finish_call(call, true);
         } else {
-            self.call_replied(call, &reply(503, &broken.body(false), ""));
+            self.call_replied(call, &reply(broken.status(), &broken.body(false), ""));
         }
     }
 
@@ -195,6 +205,10 @@ impl Worker {
             self.call_replied(call, &reply(504, "upstream request timeout", "response_timeout"));
         }
         self.run_deferred();
+    }
+
+    fn attempt_of(&self, call: u64) -> Option<u64> {
+        self.shared.borrow().calls.get(&call).map(|state| state.attempt)
     }
 
     fn count_call(&self, call: u64) {

@@ -48,6 +48,7 @@ mod shared_data;
 mod sink;
 mod stats;
 mod stream;
+mod stream_limits;
 mod thread_state;
 mod timer;
 mod trace;

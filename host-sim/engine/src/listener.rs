@@ -26,6 +26,9 @@ pub(crate) struct HttpStats {
     pub(crate) rq_total: Counter,
     pub(crate) rq_active: Gauge,
     pub(crate) rq_time: Histogram,
+    pub(crate) rq_idle_timeout: Counter,
+    pub(crate) rq_timeout: Counter,
+    pub(crate) rq_max_duration_reached: Counter,
     classes: [Counter; 5],
 }
 
@@ -65,10 +68,14 @@ impl HttpStats {
     fn new(stats: &Stats, prefix: &str) -> Self {
         let class =
             |class: usize| stats.counter(&format!("http.{prefix}.downstream_rq_{}xx", class + 1));
+        let counter = |name: &str| stats.counter(&format!("http.{prefix}.downstream_rq_{name}"));
         Self {
-            rq_total: stats.counter(&format!("http.{prefix}.downstream_rq_total")),
+            rq_total: counter("total"),
             rq_active: stats.gauge(&format!("http.{prefix}.downstream_rq_active")),
             rq_time: stats.histogram(&format!("http.{prefix}.downstream_rq_time")),
+            rq_idle_timeout: counter("idle_timeout"),
+            rq_timeout: counter("timeout"),
+            rq_max_duration_reached: counter("max_duration_reached"),
             classes: std::array::from_fn(class),
         }
     }

@@ -78,7 +78,8 @@ impl Worker {
         }
     }
 
-    fn reply_directly(&mut self, id: u64, reply: LocalReply) {
+    /// Sends a reply past the filters, instead of a response whose headers have not gone out.
+    pub(crate) fn reply_directly(&mut self, id: u64, reply: LocalReply) {
         self.drop_attempt(id);
         let Some(body) = self.put_reply(id, reply) else { return };
         self.end_headers(id, Way::Response, body.is_empty());

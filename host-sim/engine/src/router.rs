@@ -71,6 +71,7 @@ impl Worker {
     /// The request's headers have passed every filter.
     pub(crate) fn route_request(&mut self, id: u64, end_stream: bool) {
         let found = self.refresh_route(id);
+        self.refresh_idle_timeout(id);
         let engine = self.engine.clone();
         let plan = {
             let mut shared = self.shared.borrow_mut();
@@ -129,6 +130,9 @@ impl Worker {
         let now = shared.now();
         let ThreadState { streams, timers, .. } = &mut *shared;
         let Some(exchange) = streams.get_mut(&id).and_then(Stream::exchange) else { return };
+        if let Some(timer) = exchange.limits.take_request_timer() {
+            timers.cancel(timer);
+        }
         let router = &mut exchange.router;
         router.request_ended = true;
         if let Some(timeout) = router.timeout {
@@ -234,22 +238,30 @@ impl Worker {
 
     /// More of the request's body has passed every filter.
     pub(crate) fn route_data(&mut self, id: u64, data: Bytes, end_stream: bool) {
-        let attempt = {
+        let (attempt, too_long) = {
             let mut shared = self.shared.borrow_mut();
             let Some(exchange) = shared.streams.get_mut(&id).and_then(Stream::exchange) else {
                 return;
             };
             let router = &mut exchange.router;
+            let mut too_long = false;
             if let Some(body) = &mut router.body {
                 body.push(data.clone());
                 // Too long to keep: from here on a failure is final.
                 if body.len() > BUFFER_LIMIT {
                     router.body = None;
                     router.retry = None;
+                    too_long = true;
                 }
             }
-            router.attempt
+            (router.attempt, too_long)
         };
+        if too_long && attempt.is_none() {
+            // Between two attempts there is nothing to pass the body on to.
+            let text = "exceeded request buffer limit while retrying upstream";
+            let details = "request_payload_exceeded_retry_buffer_limit";
+            return self.local_reply(id, reply(507, text, details));
+        }
         if end_stream {
             self.request_sent(id);
         }
@@ -316,10 +328,9 @@ impl Worker {
         let stream = shared.streams.get_mut(&id)?;
         let router = &mut stream.exchange()?.router;
         let cluster = router.cluster.clone()?;
-        let ended = router.request_ended;
         let retry = router.retry.as_mut()?;
         let decision = retry.after_response(headers, cluster.has_retry_room(false), draw);
-        judge(decision, ended, &cluster, stream)
+        judge(decision, &cluster, stream)
     }
 
     /// An attempt ended without a usable response.
@@ -337,12 +348,12 @@ impl Worker {
             let started = stream.response.headers.is_some();
             let Some(exchange) = stream.exchange() else { return };
             let router = &mut exchange.router;
-            let (cluster, ended) = (router.cluster.clone(), router.request_ended);
+            let cluster = router.cluster.clone();
             match (router.retry.as_mut(), cluster) {
                 (Some(retry), Some(cluster)) if !started => {
                     let room = cluster.has_retry_room(false);
                     let decision = retry.after_reset(reset, request_started, room, draw);
-                    judge(decision, ended, &cluster, stream)
+                    judge(decision, &cluster, stream)
                 }
                 _ => None,
             }
@@ -388,7 +399,8 @@ impl Worker {
             let reply = reply(504, "upstream request timeout", "upstream_per_try_timeout");
             return self.local_reply(id, reply);
         }
-        let mut reply = reply(503, &broken.body(retried), &broken.details());
+        let status = broken.status();
+        let mut reply = reply(status, &broken.body(retried), &broken.details());
         if reset == Reset::Overflow {
             reply.headers.push(("x-envoy-overloaded".into(), "true".into()));
         }
@@ -472,19 +484,13 @@ pub(crate) fn reply(status: u16, body: &str, details: &str) -> LocalReply {
 }
 
 /// Counts a decision; how long to wait before the retry, if there is one.
-fn judge(
-    decision: RetryDecision,
-    request_ended: bool,
-    cluster: &Cluster,
-    stream: &mut Stream,
-) -> Option<Duration> {
+fn judge(decision: RetryDecision, cluster: &Cluster, stream: &mut Stream) -> Option<Duration> {
     match decision {
-        // Envoy does not retry a request that is still coming in.
-        RetryDecision::Retry { after } if request_ended => {
+        RetryDecision::Retry { after } => {
             cluster.stats.rq_retry.inc();
             return Some(after);
         }
-        RetryDecision::Retry { .. } | RetryDecision::No => {}
+        RetryDecision::No => {}
         RetryDecision::LimitExceeded => {
             cluster.stats.rq_retry_limit_exceeded.inc();
             stream.info.flags |= ResponseFlags::RETRY_LIMIT_EXCEEDED;

@@ -11,6 +11,7 @@ use crate::local_ratelimit::Quota;
 use crate::native_filter::{HeaderMutation, LocalRateLimit};
 use crate::plugin::Plugin;
 use crate::router::Router;
+use crate::stream_limits::Limits;
 use crate::{Downstream, Headers, UnixNanos};
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -58,6 +59,7 @@ pub(crate) struct Exchange {
     pub(crate) replied: bool,
     pub(crate) is_head: bool,
     pub(crate) is_grpc: bool,
+    pub(crate) limits: Limits,
 }
 
 /// One try at one endpoint.

@@ -18,6 +18,12 @@ pub(crate) enum Timer {
     PerTryTimeout { exchange: u64 },
     /// The back-off before a retry is over.
     Retry { exchange: u64 },
+    /// Nothing has moved on an exchange for too long, unless something has since it was set.
+    StreamIdle { exchange: u64 },
+    /// A request is not complete in time.
+    RequestTimeout { exchange: u64 },
+    /// An exchange lives for too long.
+    MaxStreamDuration { exchange: u64 },
     /// The timeout of a plugin's HTTP call.
     CallTimeout { call: u64 },
 }

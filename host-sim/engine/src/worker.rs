@@ -101,6 +101,9 @@ impl Worker {
                 Timer::RouteTimeout { exchange } => self.on_route_timeout(exchange),
                 Timer::PerTryTimeout { exchange } => self.on_per_try_timeout(exchange),
                 Timer::Retry { exchange } => self.on_retry(exchange),
+                Timer::StreamIdle { exchange } => self.on_stream_idle(exchange),
+                Timer::RequestTimeout { exchange } => self.on_request_timeout(exchange),
+                Timer::MaxStreamDuration { exchange } => self.on_max_stream_duration(exchange),
                 Timer::CallTimeout { call } => self.on_call_timeout(call),
             }
             self.run_deferred();

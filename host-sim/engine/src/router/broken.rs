@@ -22,6 +22,11 @@ impl Broken {
         Self { reason: "local reset", token: "local_reset", flags, transport: None }
     }
 
+    /// Status of the local reply: an upstream that answers nonsense is a bad gateway.
+    pub(crate) fn status(&self) -> u16 {
+        if self.flags.contains(ResponseFlags::UPSTREAM_PROTOCOL_ERROR) { 502 } else { 503 }
+    }
+
     /// Body of the local reply.
     pub(crate) fn body(&self, retried: bool) -> String {
         let latest = if retried { "retried and the latest " } else { "" };

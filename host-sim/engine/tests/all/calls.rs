@@ -3,7 +3,7 @@
 use crate::guest::encoded;
 use crate::rig::{Plugin, Rig, Setup};
 use bytes::Bytes;
-use host_sim_engine::{Headers, UpstreamFailureKind};
+use host_sim_engine::{ExchangeId, Headers, UpstreamFailureKind};
 use std::time::Duration;
 
 /// Calls a cluster from on_request_headers and pauses; the callback logs what it sees.
@@ -66,7 +66,8 @@ fn an_unknown_cluster_is_a_bad_argument() {
 
 #[test]
 fn a_cluster_without_endpoints_is_an_internal_failure_and_no_callback_comes() {
-    let mut rig = Setup::of([caller("empty", 100)]).start();
+    let manager = "stream_idle_timeout: 0s";
+    let mut rig = Setup { manager, ..Setup::of([caller("empty", 100)]) }.start();
     rig.get("/");
     assert_eq!(log(&rig), ["10", "0"]);
     rig.advance(Duration::from_secs(1));
@@ -122,4 +123,23 @@ fn a_call_outlives_the_stream_that_made_it() {
     rig.respond(call.id, "200", "");
     assert_eq!(log(&rig)[..3], ["callback", "1", "4"]);
     assert!(rig.attempts.is_empty());
+}
+
+#[test]
+fn a_response_beyond_32_mib_ends_the_call_as_if_it_had_broken_off() {
+    let mut rig = Setup::of([caller("backend", 0)]).start();
+    rig.get("/");
+    log(&rig);
+    let call = rig.attempt();
+    let id = call.id;
+    rig.attempts.push_back(call);
+    rig.worker.upstream_headers(id, Headers::from_pairs([(":status", "200")]), false);
+    let chunk = Bytes::from(vec![0; 16 * 1024 * 1024]);
+    rig.worker.upstream_data(id, chunk.clone(), false);
+    rig.worker.upstream_data(id, chunk, false);
+    assert!(log(&rig).is_empty());
+    rig.worker.upstream_data(id, Bytes::from_static(b"x"), false);
+    assert_eq!(log(&rig)[..4], ["callback", "1", "4", "0"]);
+    rig.answer(ExchangeId(u64::MAX));
+    assert!(rig.attempts[0].cancelled);
 }

@@ -5,6 +5,7 @@ mod chain;
 mod failure;
 mod guest;
 mod lifecycle;
+mod limits;
 mod reply;
 mod rig;
 mod routing;

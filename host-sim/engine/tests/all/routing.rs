@@ -1,6 +1,7 @@
 //! The router: endpoints, retries, timeouts, limits, and its words for what went wrong.
 
-use crate::rig::{Plugin, Setup};
+use crate::rig::{Plugin, Setup, request};
+use bytes::Bytes;
 use host_sim_engine::UpstreamFailureKind;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ fn retries_go_on_until_they_are_used_up_and_then_say_urx() {
     let answer = rig.answer(id);
     rig.worker.downstream_complete(id);
     assert!(answer.body.contains("retried and the latest reset reason"), "{}", answer.body);
-    assert!(rig.log()[0].starts_with("/dev/stdout: 503 UF,URX "));
+    assert!(rig.log()[0].starts_with("/dev/stdout: 503 URX,UF "));
     assert_eq!(rig.engine.stats().counter_value("cluster.backend.upstream_rq_retry"), 2);
     assert_eq!(rig.engine.stats().gauge_value("cluster.backend.upstream_rq_active"), 0);
 }
@@ -63,6 +64,98 @@ fn a_retried_response_never_reaches_the_client() {
     assert_eq!((second.body.as_str(), second.ended), ("body", true));
     rig.respond(second.id, "200", "");
     assert_eq!(rig.answer(id).status(), 200);
+}
+
+#[test]
+fn a_request_that_is_still_coming_in_is_retried_with_what_there_is_of_it() {
+    let mut rig = setup("retry_policy: {retry_on: connect-failure}").start();
+    let id = rig.begin();
+    rig.worker.request_headers(id, request("POST", "/"), false);
+    rig.worker.request_data(id, Bytes::from_static(b"bo"), false);
+    let first = rig.attempt();
+    rig.fail(first.id, UpstreamFailureKind::ConnectFailure);
+    rig.worker.request_data(id, Bytes::from_static(b"d"), false);
+    rig.advance(Duration::from_millis(25));
+    rig.worker.request_data(id, Bytes::from_static(b"y"), true);
+    let second = rig.attempt();
+    assert_eq!((second.body.as_str(), second.ended), ("body", true));
+    rig.respond(second.id, "200", "");
+    assert_eq!(rig.answer(id).status(), 200);
+}
+
+#[test]
+fn a_body_that_grows_too_long_between_two_attempts_is_a_507() {
+    let mut rig = setup("retry_policy: {retry_on: connect-failure}").start();
+    let id = rig.begin();
+    rig.worker.request_headers(id, request("POST", "/"), false);
+    let first = rig.attempt();
+    rig.fail(first.id, UpstreamFailureKind::ConnectFailure);
+    rig.worker.request_data(id, Bytes::from(vec![0; 1024 * 1024 + 1]), false);
+    assert_eq!(rig.answer(id).status(), 507);
+}
+
+#[test]
+fn each_way_to_break_off_has_its_own_status_flag_and_word() {
+    use UpstreamFailureKind as Kind;
+    for (kind, expected) in [
+        (Kind::ResetBeforeHeaders, "503 UC connection_termination"),
+        (Kind::RemoteReset, "503 UR remote_reset"),
+        (Kind::RefusedStream, "503 UR remote_refused_stream_reset"),
+        (Kind::ProtocolError, "502 UPE protocol_error"),
+    ] {
+        let mut rig = setup("").start();
+        let id = rig.get("/");
+        let attempt = rig.attempt();
+        rig.fail(attempt.id, kind);
+        rig.answer(id);
+        rig.worker.downstream_complete(id);
+        let (status, token) = expected.rsplit_once(' ').unwrap();
+        let line = format!("{status} upstream_reset_before_response_started{{{token}}}");
+        let log = rig.log();
+        assert!(log[0].contains(&line), "{log:?}");
+    }
+}
+
+#[test]
+fn headers_that_a_filter_made_impossible_to_send_are_a_503() {
+    let spoil = r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (drop (call $replace_header (i32.const 0) {x bad} {1})) (i32.const 0))"#;
+    let mut rig = Setup { plugins: vec![Plugin::new("spoil", spoil)], ..setup("") }.start();
+    let id = rig.get("/");
+    let answer = rig.answer(id);
+    rig.worker.downstream_complete(id);
+    assert_eq!((answer.status(), answer.body.as_str()), (503, "invalid header name: x bad"));
+    assert!(rig.attempts.is_empty());
+    let details = "filter_removed_required_request_headers{invalid_header_name:_x_bad}";
+    assert!(rig.log()[0].starts_with(&format!("/dev/stdout: 503 DPE {details} ")));
+}
+
+#[test]
+fn a_response_that_lost_its_status_to_a_filter_is_a_502() {
+    let spoil = r#"(func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+        (drop (call $replace_header (i32.const 2) {:status} {odd})) (i32.const 0))"#;
+    let mut rig = Setup { plugins: vec![Plugin::new("spoil", spoil)], ..setup("") }.start();
+    let id = rig.get("/");
+    let attempt = rig.attempt();
+    let held = attempt.id;
+    rig.attempts.push_back(attempt);
+    rig.respond(held, "200", "lost");
+    let answer = rig.answer(id);
+    assert_eq!((answer.status(), answer.body.as_str()), (502, "missing required header: :status"));
+}
+
+#[test]
+fn a_client_cannot_ask_for_retries_nor_for_more_time() {
+    let mut rig = setup("").start();
+    let id = rig.begin();
+    let mut headers = request("GET", "/");
+    headers.add(b"x-envoy-retry-on", b"5xx");
+    headers.add(b"x-envoy-upstream-rq-timeout-ms", b"999000");
+    rig.worker.request_headers(id, headers, true);
+    let attempt = rig.attempt();
+    assert_eq!(attempt.headers.get_str("x-envoy-expected-rq-timeout-ms"), Some("15000"));
+    rig.respond(attempt.id, "503", "");
+    assert_eq!(rig.answer(id).status(), 503);
 }
 
 #[test]
@@ -98,7 +191,7 @@ fn a_per_try_timeout_can_be_retried() {
     rig.worker.downstream_complete(id);
     assert_eq!(answer.status(), 504);
     let log = rig.log();
-    assert!(log[0].starts_with("/dev/stdout: 504 UT,URX upstream_per_try_timeout"), "{log:?}");
+    assert!(log[0].starts_with("/dev/stdout: 504 URX,UT upstream_per_try_timeout"), "{log:?}");
 }
 
 #[test]
@@ -205,7 +298,8 @@ fn the_routes_timeout_does_not_count_once_the_response_has_ended() {
     let hold = r#"(func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
         (i32.const 1))"#;
     let plugins = vec![Plugin::new("hold", hold)];
-    let mut rig = Setup { plugins, ..setup("timeout: 1s") }.start();
+    let manager = "stream_idle_timeout: 0s";
+    let mut rig = Setup { plugins, manager, ..setup("timeout: 1s") }.start();
     let id = rig.get("/");
     let attempt = rig.attempt();
     rig.respond(attempt.id, "200", "");
