@@ -12,6 +12,7 @@ use crate::stream::{Attempt, Half, Owner, Role, Stream, StreamInfo, Way};
 use crate::worker::Worker;
 use crate::{AttemptId, Headers, Output, UpstreamFailure, UpstreamFailureKind};
 use bytes::Bytes;
+use host_sim_bootstrap::UpstreamProtocol;
 use std::sync::Arc;
 
 impl Worker {
@@ -48,8 +49,10 @@ impl Worker {
 
     /// The attempt ended without a complete response.
     pub fn upstream_failed(&mut self, id: AttemptId, failure: UpstreamFailure) {
-        let broken = describe(&failure);
-        let Some((owner, began, cluster)) = self.note_failure(id.0, &broken) else { return };
+        let Some((owner, began, cluster)) = self.note_failure(id.0) else { return };
+        let http1 = cluster.config().http.protocol == UpstreamProtocol::Http1;
+        let broken = Broken::of(&failure, http1);
+        self.note_transport_failure(id.0, &broken);
         match failure.kind {
             UpstreamFailureKind::ConnectFailure => cluster.stats.cx_connect_fail.inc(),
             UpstreamFailureKind::ConnectTimeout => {
@@ -61,9 +64,7 @@ impl Worker {
         self.end_attempt(id.0, false);
         match owner {
             Owner::Exchange(exchange) => {
-                if let Some(stream) = self.shared.borrow_mut().streams.get_mut(&exchange) {
-                    stream.info.transport_failure.clone_from(&broken.transport);
-                }
+                self.note_transport_failure(exchange, &broken);
                 let started = !matches!(
                     failure.kind,
                     UpstreamFailureKind::ConnectFailure | UpstreamFailureKind::ConnectTimeout
@@ -307,11 +308,15 @@ impl Worker {
         true
     }
 
-    fn note_failure(&self, id: u64, broken: &Broken) -> Option<(Owner, bool, Arc<Cluster>)> {
+    fn note_transport_failure(&self, id: u64, broken: &Broken) {
+        if let Some(stream) = self.shared.borrow_mut().streams.get_mut(&id) {
+            stream.info.transport_failure.clone_from(&broken.transport);
+        }
+    }
+
+    fn note_failure(&self, id: u64) -> Option<(Owner, bool, Arc<Cluster>)> {
         let mut shared = self.shared.borrow_mut();
-        let stream = shared.streams.get_mut(&id)?;
-        stream.info.transport_failure.clone_from(&broken.transport);
-        let attempt = stream.attempt()?;
+        let attempt = shared.streams.get_mut(&id)?.attempt()?;
         attempt.response_ended = true;
         Some((attempt.owner, attempt.response_started, attempt.cluster.clone()))
     }
@@ -339,39 +344,4 @@ impl ResponsePart {
             Self::Trailers(_) => true,
         }
     }
-}
-
-fn describe(failure: &UpstreamFailure) -> Broken {
-    use UpstreamFailureKind as Kind;
-    let (reason, token, flags) = match failure.kind {
-        Kind::ConnectFailure => (
-            "remote connection failure",
-            "remote_connection_failure",
-            ResponseFlags::UPSTREAM_CONNECTION_FAILURE,
-        ),
-        Kind::ConnectTimeout => {
-            ("connection timeout", "connection_timeout", ResponseFlags::UPSTREAM_CONNECTION_FAILURE)
-        }
-        Kind::ResetBeforeHeaders | Kind::ResetMidStream => (
-            "connection termination",
-            "connection_termination",
-            ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
-        ),
-        Kind::RemoteReset => ("remote reset", "remote_reset", ResponseFlags::UPSTREAM_REMOTE_RESET),
-        Kind::RefusedStream => (
-            "remote refused stream reset",
-            "remote_refused_stream_reset",
-            ResponseFlags::UPSTREAM_REMOTE_RESET,
-        ),
-        Kind::ProtocolError => {
-            ("protocol error", "protocol_error", ResponseFlags::UPSTREAM_PROTOCOL_ERROR)
-        }
-    };
-    let transport = match failure.kind {
-        Kind::ConnectFailure if !failure.detail.is_empty() => {
-            Some(format!("delayed connect error: {}", failure.detail))
-        }
-        _ => None,
-    };
-    Broken { reason, token, flags, transport }
 }

@@ -76,6 +76,6 @@ pub enum UpstreamFailureKind {
     RemoteReset,
     /// HTTP/2 REFUSED_STREAM: the upstream did nothing with the request.
     RefusedStream,
-    /// The upstream does not speak HTTP as it should; over HTTP/1 also a body that stops short.
+    /// The upstream does not speak HTTP as it should.
     ProtocolError,
 }

@@ -1,6 +1,7 @@
 //! Envoy's words for what broke an attempt.
 
 use crate::flags::ResponseFlags;
+use crate::{UpstreamFailure, UpstreamFailureKind};
 
 /// What broke an attempt, in Envoy's words.
 pub(crate) struct Broken {
@@ -12,6 +13,47 @@ pub(crate) struct Broken {
 }
 
 impl Broken {
+    /// What the transport reported. `http1`: there the codec finds fault with a body that stops
+    /// short, before anybody asks why it does.
+    pub(crate) fn of(failure: &UpstreamFailure, http1: bool) -> Self {
+        use UpstreamFailureKind as Kind;
+        let kind = match failure.kind {
+            Kind::ResetMidStream if http1 => Kind::ProtocolError,
+            kind => kind,
+        };
+        let (reason, token, flags) = match kind {
+            Kind::ConnectFailure => (
+                "remote connection failure",
+                "remote_connection_failure",
+                ResponseFlags::UPSTREAM_CONNECTION_FAILURE,
+            ),
+            Kind::ConnectTimeout => (
+                "connection timeout",
+                "connection_timeout",
+                ResponseFlags::UPSTREAM_CONNECTION_FAILURE,
+            ),
+            Kind::ResetBeforeHeaders | Kind::ResetMidStream => (
+                "connection termination",
+                "connection_termination",
+                ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
+            ),
+            Kind::RemoteReset => {
+                ("remote reset", "remote_reset", ResponseFlags::UPSTREAM_REMOTE_RESET)
+            }
+            Kind::RefusedStream => (
+                "remote refused stream reset",
+                "remote_refused_stream_reset",
+                ResponseFlags::UPSTREAM_REMOTE_RESET,
+            ),
+            Kind::ProtocolError => {
+                ("protocol error", "protocol_error", ResponseFlags::UPSTREAM_PROTOCOL_ERROR)
+            }
+        };
+        let refused = kind == Kind::ConnectFailure && !failure.detail.is_empty();
+        let transport = refused.then(|| format!("delayed connect error: {}", failure.detail));
+        Self { reason, token, flags, transport }
+    }
+
     pub(super) fn overflow() -> Self {
         let flags = ResponseFlags::UPSTREAM_OVERFLOW;
         Self { reason: "overflow", token: "overflow", flags, transport: None }

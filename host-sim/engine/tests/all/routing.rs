@@ -241,7 +241,7 @@ fn a_reset_after_the_headers_resets_the_client() {
     assert_eq!((answer.status(), answer.reset), (200, true));
     assert_eq!(
         rig.log(),
-        ["/dev/stdout: 200 UC upstream_reset_after_response_started{connection_termination} \
+        ["/dev/stdout: 200 UPE upstream_reset_after_response_started{protocol_error} \
           127.0.0.1:9001 -"]
     );
 }

@@ -22,8 +22,11 @@ pub(super) fn connect_failure(error: &io::Error) -> UpstreamFailure {
 
 /// The connection broke, or the peer broke the protocol.
 pub(super) fn broken(error: &hyper::Error, stage: Stage) -> UpstreamFailure {
-    let kind = if reset_reason(error) == Some(h2::Reason::REFUSED_STREAM) {
-        UpstreamFailureKind::RefusedStream
+    let kind = if let Some(reason) = stream_reset(error) {
+        match reason {
+            h2::Reason::REFUSED_STREAM => UpstreamFailureKind::RefusedStream,
+            _ => UpstreamFailureKind::RemoteReset,
+        }
     } else if error.is_parse() {
         UpstreamFailureKind::ProtocolError
     } else if stage == Stage::BeforeHeaders {
@@ -34,8 +37,10 @@ pub(super) fn broken(error: &hyper::Error, stage: Stage) -> UpstreamFailure {
     failure(kind, error.to_string())
 }
 
-fn reset_reason(error: &hyper::Error) -> Option<h2::Reason> {
-    error.source()?.downcast_ref::<h2::Error>()?.reason()
+/// The code of the peer's RST_STREAM, if that is what broke the attempt.
+fn stream_reset(error: &hyper::Error) -> Option<h2::Reason> {
+    let error = error.source()?.downcast_ref::<h2::Error>()?;
+    error.reason().filter(|_| error.is_reset() && error.is_remote())
 }
 
 /// The system's words without the number that Rust adds to them.

@@ -95,6 +95,24 @@ async fn an_upstream_response_cut_in_its_body_cuts_the_clients_too() {
 }
 
 #[tokio::test]
+async fn a_stream_that_the_upstream_resets_is_a_remote_reset() {
+    let upstream = resetting_upstream(h2::Reason::INTERNAL_ERROR).await;
+    let proxy = start(&File { upstream_http2: true, ..File::to([upstream]) });
+    let response = Client::new().get(&url(&proxy, "/")).await.unwrap();
+    assert_eq!(response.status, 503);
+    assert!(response.text().ends_with("reset reason: remote reset"), "{}", response.text());
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_speak_http_is_a_bad_gateway() {
+    let upstream = speaking_upstream(b"NONSENSE\r\n\r\n").await;
+    let proxy = start(&File::to([upstream]));
+    let response = Client::new().get(&url(&proxy, "/")).await.unwrap();
+    assert_eq!(response.status, 502);
+    assert!(response.text().ends_with("reset reason: protocol error"), "{}", response.text());
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken_is_named_in_the_error() {
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let mut bootstrap = File::to([taken.local_addr().unwrap()]).parse();
@@ -105,6 +123,11 @@ async fn a_port_that_is_taken_is_named_in_the_error() {
 
 /// Promises ten bytes, sends three, closes.
 async fn cutting_upstream() -> std::net::SocketAddr {
+    speaking_upstream(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc").await
+}
+
+/// Says one thing to everybody and closes.
+async fn speaking_upstream(words: &'static [u8]) -> std::net::SocketAddr {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -112,7 +135,24 @@ async fn cutting_upstream() -> std::net::SocketAddr {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut head = [0; 4096];
             let _ = stream.read(&mut head).await;
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc").await;
+            let _ = stream.write_all(words).await;
+        }
+    });
+    address
+}
+
+/// Resets every stream, keeps every connection.
+async fn resetting_upstream(reason: h2::Reason) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    respond.send_reset(reason);
+                }
+            });
         }
     });
     address
