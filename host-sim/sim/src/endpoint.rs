@@ -41,10 +41,7 @@ pub enum Failure {
 impl Failure {
     pub(crate) const fn kind(self) -> Option<(UpstreamFailureKind, &'static str)> {
         match self {
-            Self::Refuse => Some((
-                UpstreamFailureKind::ConnectFailure,
-                "delayed connect error: Connection refused",
-            )),
+            Self::Refuse => Some((UpstreamFailureKind::ConnectFailure, "Connection refused")),
             Self::Reset => Some((UpstreamFailureKind::ResetBeforeHeaders, "")),
             Self::ResetMidStream => Some((UpstreamFailureKind::ResetMidStream, "")),
             Self::Hang => None,
