@@ -1,0 +1,259 @@
+//! What the shipped modules accept and what they reject, in the words that an operator reads.
+//!
+//! `configuration/bad.yaml` lists bad configurations, and for each the place and a part of what is
+//! said of it. Every one is loaded as a proxy would load it: the canary's `on_configure` must fail,
+//! with these problems and no others.
+
+use anyhow::{Context as _, Result};
+use host_sim_bootstrap::Bootstrap;
+use host_sim_engine::{Engine, EngineOptions};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use weir_tests::Suite;
+
+const MODULES: [&str; 4] = ["token-bucket", "metric-router", "circuit-breaker", "health-signal"];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bad {
+    module: String,
+    /// A document, which is handed over as JSON, or a text as it is.
+    configuration: Value,
+    expect: Vec<Problem>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Problem {
+    /// JSON pointer; `/` for the whole document.
+    at: String,
+    /// What the rest of the line holds.
+    says: String,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Loads a module with this configuration. `Ok(Err)` holds the lines that it is rejected with.
+fn load(module: &str, configuration: &str) -> Result<Result<(), Vec<String>>> {
+    let suite = Suite::new(&["127.0.0.1:9".parse()?]).raw_filter(module, configuration, "weir");
+    start(Bootstrap::from_yaml(&suite.bootstrap())?)
+}
+
+fn start(bootstrap: Bootstrap) -> Result<Result<(), Vec<String>>> {
+    let options = EngineOptions { base_dir: Some(root()), ..EngineOptions::default() };
+    match Engine::start(bootstrap, options) {
+        Ok(_) => Ok(Ok(())),
+        Err(error) => {
+            // Whatever else can go wrong at the start is no answer to the question.
+            anyhow::ensure!(error.reason.contains("configur"), "{error}");
+            Ok(Err(problems(&error.log)))
+        }
+    }
+}
+
+/// One line for each problem, `MODULE: POINTER: MESSAGE`, without the module. The closing line, which
+/// repeats them all, is left out.
+fn problems(log: &[String]) -> Vec<String> {
+    let single = log.iter().filter(|line| !line.contains(" configuration rejected: "));
+    let parted = single.filter_map(|line| line.split_once(": "));
+    parted.map(|(_, rest)| rest.to_owned()).filter(|rest| rest.starts_with('/')).collect()
+}
+
+/// What is wrong with a rejection; nothing if it is as expected.
+fn differences(bad: &Bad) -> Result<Vec<String>> {
+    let text = match &bad.configuration {
+        Value::String(raw) => raw.clone(),
+        document => document.to_string(),
+    };
+    let Err(told) = load(&bad.module, &text)? else {
+        return Ok(vec![format!("{}: accepted {text}", bad.module)]);
+    };
+    let is_told = |problem: &Problem| {
+        let place = format!("{}: ", problem.at);
+        let rest = told.iter().filter_map(|line| line.strip_prefix(&place));
+        rest.into_iter().any(|rest| rest.contains(&problem.says))
+    };
+    let mut differences: Vec<String> = bad
+        .expect
+        .iter()
+        .filter(|problem| !is_told(problem))
+        .map(|problem| {
+            format!("{} {text}\n  not told: {}: {}", bad.module, problem.at, problem.says)
+        })
+        .collect();
+    if told.len() != bad.expect.len() {
+        differences.push(format!("{} {text}\n  {} expected", bad.module, bad.expect.len()));
+    }
+    if !differences.is_empty() {
+        differences.push(format!("  told:\n    {}", told.join("\n    ")));
+    }
+    Ok(differences)
+}
+
+#[test]
+fn every_bad_configuration_is_rejected_with_place_and_mend() -> Result<()> {
+    let text = include_str!("configuration/bad.yaml");
+    let all: Vec<Bad> = serde_yaml_ng::from_str(text)?;
+    assert!(all.len() >= 48, "only {} cases", all.len());
+    for module in MODULES {
+        assert!(all.iter().any(|bad| bad.module == module), "no case for {module}");
+    }
+    let mut wrong = Vec::new();
+    for bad in &all {
+        assert!(!bad.expect.is_empty(), "a case without expectations: {}", bad.configuration);
+        wrong.extend(differences(bad)?);
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn too_large_and_too_deep_documents_are_rejected_before_they_are_read() -> Result<()> {
+    let large = format!("{{\"name\": \"{}\"}}", "x".repeat(256 * 1024));
+    let deep = format!("{{\"name\": {}{}}}", "[".repeat(40), "]".repeat(40));
+    for module in MODULES {
+        for (text, says) in [(&large, "too many"), (&deep, "deeper than 32")] {
+            let Err(told) = load(module, text)? else { panic!("{module} accepts it") };
+            assert!(told.len() == 1 && told[0].contains(says), "{module}: {told:?}");
+        }
+    }
+    Ok(())
+}
+
+/// The first JSON block below `## Smallest configuration`.
+fn smallest(module: &str) -> Result<String> {
+    let path = root().join("filters").join(module).join("README.md");
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let (_, section) = text.split_once("## Smallest configuration").context("no such section")?;
+    let (_, block) = section.split_once("```json\n").context("no JSON there")?;
+    Ok(block.split_once("```").context("the block does not end")?.0.to_owned())
+}
+
+#[test]
+fn the_smallest_configuration_of_every_readme_is_accepted() -> Result<()> {
+    for module in MODULES {
+        let configuration = smallest(module)?;
+        assert_eq!(load(module, &configuration)?, Ok(()), "{module}: {configuration}");
+    }
+    Ok(())
+}
+
+#[test]
+fn modules_that_need_no_configuration_take_none() -> Result<()> {
+    for module in ["circuit-breaker", "health-signal"] {
+        for nothing in ["", "  \n", "{}"] {
+            assert_eq!(load(module, nothing)?, Ok(()), "{module}: {nothing:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_field_of_the_readmes_is_accepted_at_once() -> Result<()> {
+    for (module, configuration) in [
+        ("token-bucket", full_token_bucket()),
+        ("metric-router", full_metric_router()),
+        ("circuit-breaker", full_circuit_breaker()),
+        ("health-signal", full_health_signal()),
+    ] {
+        assert_eq!(load(module, &configuration.to_string())?, Ok(()), "{module}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_demo_is_accepted_as_a_whole() -> Result<()> {
+    let bootstrap = Bootstrap::from_file(&root().join("envoy-config/demo.yaml"))?;
+    assert_eq!(start(bootstrap)?, Ok(()));
+    Ok(())
+}
+
+fn full_token_bucket() -> Value {
+    json!({
+        "name": "limits", "mode": "shadow",
+        "policies": [{
+            "name": "p", "mode": "enforce",
+            "match": {"path": {"prefix": "/api"}, "methods": ["GET"]},
+            "key": ["source.address/24/64", "header:x-client", "path", "method", "host", "route", "cluster"],
+            "on_missing_key": "skip",
+            "token_bucket": {"max_tokens": 60, "tokens_per_fill": 10, "fill_interval": "1s"},
+        }],
+        "store": {"shards": 1, "slots_per_shard": 4, "on_full": "deny"},
+        "on_contention": "allow", "failure_mode": "deny", "status": 503, "body": "later",
+        "retry_after": false, "retry_after_jitter_percent": 0, "ratelimit_headers": false,
+    })
+}
+
+fn full_metric_router() -> Value {
+    json!({
+        "name": "router", "mode": "off",
+        "steering": {"header": "x-to", "max_endpoints": 8},
+        "clusters": [
+            {
+                "name": "backend", "policy": "least_cost",
+                "learn": {"exploration_percent": 1, "verification_percent": 0},
+                "update_interval": "0.01s", "healthy_panic_threshold": 0,
+                "slow_start_config": {"slow_start_window": "0s", "min_weight_percent": 1},
+                "weighted_round_robin": {
+                    "blackout_period": "0s", "weight_expiration_period": "1s",
+                    "error_utilization_penalty": 0,
+                    "metric_names_for_computing_utilization": ["named_metrics.queue"],
+                },
+                "least_cost": {"default_latency": "0.001s", "decay_time": "0.1s", "error_penalty": 0},
+            },
+            {"name": "*", "policy": "weighted_round_robin"},
+            {"name": "listed", "endpoints": ["10.0.0.1:80", "[::1]:8080"]},
+        ],
+    })
+}
+
+fn full_circuit_breaker() -> Value {
+    json!({
+        "name": "breaker", "mode": "shadow", "steering": {"header": "x-to"},
+        "scopes": [
+            {"name": "ep", "by": ["cluster", "endpoint"], "action": "exclude_endpoint", "always_keep_one": false},
+            {
+                "name": "rt", "by": ["route"], "action": "reject",
+                "window": {"type": "time", "size": "30s", "minimum_number_of_calls": 1},
+                "trip": {"failure_rate_threshold": 12.5, "consecutive_failures": 0},
+                "classify": {
+                    "failure_statuses": ["503", "520-599"], "ignore_statuses": ["404"],
+                    "grpc_failures": ["UNAVAILABLE"],
+                },
+                "open": {"base": "1s", "max": "2s", "multiplier": 1, "jitter": "none", "decay_interval": "1s"},
+                "half_open": {
+                    "permitted_calls": 5, "max_concurrent": 2, "permit_lease": "3s", "on_lease_expiry": "ignored",
+                },
+                "reject": {"status": 429, "retry_after": false, "body": "later"},
+            },
+        ],
+    })
+}
+
+fn full_health_signal() -> Value {
+    json!({
+        "name": "health", "mode": "shadow", "position": "upstream", "publish_interval": "0.1s",
+        "leader": {"lease": "1s"},
+        "clusters": [
+            {"name": "*"},
+            {
+                "name": "backend", "endpoints": ["10.0.0.1:80"], "steering_header": "x-to",
+                "passive": {"enabled": false, "fall": 1, "rise": 100, "failure_statuses": "503"},
+                "orca": {"enabled": true, "strict": true, "strip_response_header": false},
+                "active": {
+                    "kind": "http", "path": "/ready", "host": "api.internal", "interval": "0.25s",
+                    "timeout": "0.01s", "jitter_percent": 50, "rise": 1, "fall": 10,
+                    "expect_statuses": ["200", "503"], "status_map": {"OK": "healthy", "bye": "unready"},
+                    "extract": {
+                        "status": "/s", "ready": "/r", "queue_depth": "/q", "connections": "/c", "timestamp": "/t",
+                    },
+                    "frozen_after": "5s",
+                },
+                "staleness": {"orca": "1s", "active": "5x", "passive": "1s"},
+            },
+        ],
+    })
+}

@@ -1,0 +1,178 @@
+//! Every scenario below `tests/scenarios`, on the shipped modules, and what the runner promises.
+
+use anyhow::Result;
+use host_sim::{Host, HostOptions, Report, Request, RequestId, RunOptions};
+use host_sim_bootstrap::Bootstrap;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use weir_tests::Suite;
+
+/// Runs what `paths` hold.
+fn run(paths: &[PathBuf]) -> Result<Report> {
+    Ok(host_sim::run(paths, &RunOptions::default(), |_| {})?)
+}
+
+/// The folders of scenarios, one of each module and one of the chain.
+fn folders() -> Result<Vec<PathBuf>> {
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let entries = std::fs::read_dir(all)?.map(|entry| entry.map(|entry| entry.path()));
+    let mut folders = entries.collect::<Result<Vec<_>, _>>()?;
+    folders.sort();
+    Ok(folders)
+}
+
+#[test]
+fn every_scenario_holds() -> Result<()> {
+    let folders = folders()?;
+    let mut report = Report::default();
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = folders
+            .iter()
+            .map(|folder| scope.spawn(|| run(std::slice::from_ref(folder))))
+            .collect();
+        for run in runs {
+            let part = run.join().expect("no scenario panics")?;
+            report.outcomes.extend(part.outcomes);
+        }
+        anyhow::Ok(())
+    })?;
+    let failed: Vec<_> = report.outcomes.iter().filter(|outcome| !outcome.passed()).collect();
+    let text: String = failed.iter().map(|outcome| outcome.text()).collect();
+    assert!(failed.is_empty(), "\n{text}{}", report.summary());
+    assert_eq!(report.exit_code(), 0, "nothing was run");
+    Ok(())
+}
+
+#[test]
+fn every_module_and_the_chain_have_scenarios() -> Result<()> {
+    let folders = folders()?;
+    for name in ["chain", "circuit_breaker", "health_signal", "metric_router", "token_bucket"] {
+        let folder = folders.iter().find(|folder| folder.ends_with(name));
+        let files = std::fs::read_dir(folder.unwrap_or_else(|| panic!("no folder {name}")))?;
+        assert!(files.count() > 0, "{name} is empty");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_scenario_that_fails_tells_what_was_expected_and_what_came() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("wrong.yaml");
+    let text = "
+scenario: three requests get two answers
+suite: {filters: []}
+endpoints:
+  127.0.0.1:9001: {answer: {status: 404, headers: {x-who: me}}}
+steps:
+- send: {count: 3}
+  expect:
+    statuses: {200: 2}
+    received: {'127.0.0.1:9001': '>= 4'}
+    response_headers: {x-who: '^you$'}
+    no_response_headers: [x-who]
+    metrics: {weir_nothing: 1}
+    log: [a line that nobody wrote]
+- expect: {received: {'127.0.0.1:9001': 99}}
+";
+    std::fs::write(&file, text)?;
+    let report = run(&[file])?;
+    assert_eq!(report.exit_code(), 1);
+    let text = report.render(host_sim::Format::Text);
+    for told in [
+        "FAIL three requests get two answers",
+        "step 1",
+        "statuses: expected {200: 2}, got {404: 3}",
+        "requests received by 127.0.0.1:9001: expected at least 4, got 3",
+        "response header x-who: expected /^you$/, got Some(\"me\")",
+        "response header x-who: expected none, got \"me\"",
+        "weir_nothing: expected 1, got 0",
+        "log: no line matches /a line that nobody wrote/",
+        "wrong.yaml, seed 1",
+        "0 passed, 1 failed",
+    ] {
+        assert!(text.contains(told), "missing: {told}\nin: {text}");
+    }
+    // What follows a failed step builds on it, and would only distract.
+    assert!(!text.contains("99"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_scenario_that_cannot_run_is_told_from_one_that_fails() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let unknown = folder.path().join("unknown.yaml");
+    let steps = "steps: [{expect: {log: [x]}}]\n";
+    let filter = "{module: token_bucket, denied_capabilities: [proxy_sing]}";
+    std::fs::write(&unknown, format!("scenario: x\nsuite: {{filters: [{filter}]}}\n{steps}"))?;
+    let missing = folder.path().join("missing.yaml");
+    std::fs::write(
+        &missing,
+        format!("scenario: x\nsuite: {{filters: [{{module: none}}]}}\n{steps}"),
+    )?;
+    for file in [unknown, missing] {
+        assert_eq!(run(&[file])?.exit_code(), 2);
+    }
+    Ok(())
+}
+
+/// All that can be seen of a run.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    statuses: Vec<Option<u16>>,
+    /// Which endpoint got each request, and when.
+    received: Vec<(u16, Duration, String)>,
+    metrics: String,
+    log: Vec<String>,
+}
+
+/// The whole chain under load, with an endpoint that dies.
+fn chain_under_load(seed: u64) -> Result<Seen> {
+    let endpoints =
+        ["127.0.0.1:9001".parse()?, "127.0.0.1:9002".parse()?, "127.0.0.1:9003".parse()?];
+    let clusters = json!([{"name": "backend", "active": {"interval": "1s", "timeout": "0.3s"}}]);
+    let bucket = json!({"max_tokens": 50, "fill_interval": "0.1s"});
+    let suite = Suite::new(&endpoints)
+        .filter("token-bucket", json!({"policies": [{"name": "all", "token_bucket": bucket}]}))
+        .filter("metric-router", json!({"clusters": [{"name": "backend"}]}))
+        .filter("circuit-breaker", json!({}))
+        .filter("health-signal", json!({"clusters": clusters}))
+        .upstream_health_signal()
+        .retries();
+    let bootstrap = Bootstrap::from_yaml(&suite.bootstrap())?;
+    let mut host =
+        Host::start(bootstrap, HostOptions { workers: 3, seed, ..HostOptions::default() })?;
+    let mut requests: Vec<RequestId> = Vec::new();
+    for at in 0..300 {
+        if at == 100 {
+            let refuse = host_sim::Behaviour {
+                failure: Some(host_sim::Failure::Refuse),
+                ..host_sim::Behaviour::default()
+            };
+            host.behave(endpoints[2], refuse);
+        }
+        requests.push(host.send(&Request::get("/").on_worker(at)));
+        host.advance(Duration::from_millis(15));
+    }
+    host.settle(Duration::from_secs(10));
+    let mut received = Vec::new();
+    for endpoint in endpoints {
+        let of = host.received(endpoint).iter();
+        received.extend(of.map(|request| (endpoint.port(), request.at, request.path.clone())));
+    }
+    Ok(Seen {
+        statuses: requests.iter().map(|id| host.reply(*id).map(|reply| reply.status)).collect(),
+        received,
+        metrics: format!("{:#?}", host.engine().stats().snapshot()),
+        log: host.log(),
+    })
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_and_another_seed_another() -> Result<()> {
+    let one = chain_under_load(7)?;
+    assert!(one.statuses.contains(&Some(200)) && one.statuses.contains(&Some(429)), "{one:?}");
+    assert_eq!(one, chain_under_load(7)?);
+    assert_ne!(one.received, chain_under_load(8)?.received);
+    Ok(())
+}
