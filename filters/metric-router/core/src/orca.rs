@@ -7,15 +7,19 @@
 //! median of those that have one.
 //!
 //! The known weakness: the reported rate follows the traffic, so an endpoint that got little is
-//! believed to be capable of little, and convergence is slow.
+//! believed to be capable of little, and convergence is slow. `least_cost` therefore believes a
+//! report as far as the endpoint was busy: see [`OrcaWeight::rps`].
 
 use crate::LoadReports;
+use crate::ewma::{believable, decay};
+use core::time::Duration;
 use shared_state::{LoadReport, UnixNanos};
 
 /// The weight of one endpoint over time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct OrcaWeight {
     weight: f64,
+    rps: f64,
     received_at: UnixNanos,
     non_empty_since: Option<UnixNanos>,
 }
@@ -30,6 +34,7 @@ impl OrcaWeight {
         }
         let Some(weight) = weight(report, rules) else { return };
         self.weight = weight;
+        self.rps = f64::from(report.rps);
         self.received_at = received_at;
         self.non_empty_since.get_or_insert(now);
     }
@@ -52,6 +57,14 @@ impl OrcaWeight {
     }
 }
 
+impl OrcaWeight {
+    /// The rate of the newest report, fading with its age: an endpoint that says nothing is not
+    /// asked anything.
+    pub fn rps(&self, now: UnixNanos, tau: Duration) -> f64 {
+        self.rps * decay(now.since(believable(self.received_at, now)), tau)
+    }
+}
+
 /// The weight a report stands for; `None` if it lacks what the formula needs.
 fn weight(report: &LoadReport, rules: &LoadReports) -> Option<f64> {
     let rps = f64::from(report.rps);
@@ -71,7 +84,6 @@ fn weight(report: &LoadReport, rules: &LoadReports) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::time::Duration;
     use proptest::prelude::*;
     use shared_state::metric_id;
 

@@ -8,7 +8,8 @@ use crate::Candidate;
 
 /// Places in a snapshot of the cheapest candidates, at most `most` of them. `in_flight` gives this
 /// worker's own requests at a candidate, which change between snapshots. Equal costs are decided by
-/// `draw`, each candidate with the same chance.
+/// `draw`, each candidate with the same chance. A candidate that is being ramped up is considered in
+/// its share of the draws; in the others it comes after all that are, as a place to retry.
 pub(crate) fn cheapest(
     candidates: &[Candidate],
     most: usize,
@@ -18,7 +19,10 @@ pub(crate) fn cheapest(
     let mut best: Vec<Ranked> = Vec::with_capacity(most.saturating_add(1));
     for (place, candidate) in candidates.iter().enumerate() {
         let waiting = f64::from(in_flight(candidate)) + candidate.elsewhere + 1.0;
-        let ranked = Ranked { cost: waiting / candidate.rate, lot: lot(draw, place), place };
+        let held_back = candidate.admission < 1.0
+            && f64::from(lot(!draw, place)) >= candidate.admission * f64::from(u32::MAX);
+        let cost = waiting / candidate.rate;
+        let ranked = Ranked { held_back, cost, lot: lot(draw, place), place };
         let at = best.partition_point(|other| other.is_before(&ranked));
         if at < most {
             best.insert(at, ranked);
@@ -30,6 +34,7 @@ pub(crate) fn cheapest(
 
 #[derive(Clone, Copy)]
 struct Ranked {
+    held_back: bool,
     cost: f64,
     lot: u32,
     place: usize,
@@ -37,7 +42,8 @@ struct Ranked {
 
 impl Ranked {
     fn is_before(&self, other: &Self) -> bool {
-        self.cost.total_cmp(&other.cost).then(self.lot.cmp(&other.lot)).is_lt()
+        let by_cost = || self.cost.total_cmp(&other.cost).then(self.lot.cmp(&other.lot));
+        self.held_back.cmp(&other.held_back).then_with(by_cost).is_lt()
     }
 }
 
@@ -56,7 +62,7 @@ mod tests {
 
     fn candidate(row: usize, rate: f64, elsewhere: f64) -> Candidate {
         let endpoint = format!("127.0.0.1:{}", row + 1).parse().unwrap();
-        Candidate { endpoint, row, elsewhere, rate }
+        Candidate { endpoint, row, elsewhere, rate, admission: 1.0 }
     }
 
     #[test]
@@ -64,6 +70,21 @@ mod tests {
         let candidates = [candidate(0, 1.0, 2.0), candidate(1, 1.0, 0.0), candidate(2, 1.0, 0.0)];
         let own = |candidate: &Candidate| u32::from(candidate.row == 1);
         assert_eq!(cheapest(&candidates, 3, 7, own), [2, 1, 0]);
+    }
+
+    #[test]
+    fn a_ramp_gives_its_share_of_the_picks_also_when_nothing_is_in_flight() {
+        let ramping = Candidate { admission: 0.25, ..candidate(0, 1.0, 0.0) };
+        let candidates = [ramping, candidate(1, 1.0, 0.0)];
+        let first = |draw: u32| {
+            let spread = draw.wrapping_mul(0x9e37_79b9);
+            usize::from(cheapest(&candidates, 2, spread, |_| 0)[0] == 0)
+        };
+        // A quarter of the draws consider it, and it wins half of those.
+        let share = (0..20_000).map(first).sum::<usize>() as f64 / 20_000.0;
+        assert!((share - 0.125).abs() < 0.01, "{share}");
+        // Held back, it is still a place to retry.
+        assert!((0..100).all(|draw| cheapest(&candidates, 2, draw, |_| 0).len() == 2));
     }
 
     #[test]

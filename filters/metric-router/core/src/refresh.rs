@@ -169,6 +169,7 @@ impl Cluster {
             breaker_rejects: breaker.is_some_and(|breaker| breaker.rejects(now)),
             elsewhere: in_flight_elsewhere,
             orca: row.orca.usable(now, &self.config.load_reports),
+            reported_rps: Some(row.orca.rps(now, rules.decay_time)),
             latency,
             latency_age,
             error_ratio: error_ratio.max(row.streak(now, rules)),
@@ -178,7 +179,8 @@ impl Cluster {
     fn rebuild(&mut self, facts: &[Facts], now: UnixNanos, draw: u64) {
         self.snapshot = Snapshot::build(facts, &self.config, now);
         if self.config.policy == Policy::WeightedRoundRobin {
-            let weights = self.snapshot.candidates.iter().map(|c| (c.endpoint, c.rate));
+            let candidates = self.snapshot.candidates.iter();
+            let weights = candidates.map(|c| (c.endpoint, c.rate * c.admission));
             self.schedule.update(weights, draw);
         }
         for row in self.table.rows_mut() {
@@ -216,6 +218,7 @@ fn unknown(endpoint: Endpoint, row: usize) -> Facts {
         breaker_rejects: false,
         elsewhere: 0.0,
         orca: None,
+        reported_rps: None,
         latency: None,
         latency_age: Duration::ZERO,
         error_ratio: 0.0,

@@ -1,8 +1,10 @@
 //! Which endpoints are candidates, and how much each can do: rebuilt by the tick, read by picks.
 //!
 //! A rate is relative: 1 is the average endpoint. It comes from load reports if at least half of
-//! the candidates have a usable weight, else from latency; the two have different units and are
-//! never compared with each other. What is unknown counts as the median of what is known: neither
+//! the candidates have a usable weight, else from latency; the two have different units, and each
+//! is taken relative to its own median. A report is believed as far as the endpoint was busy: one
+//! that idles reports a small rate, would be given less for it, and would never come back. To the
+//! rest its latency speaks. What is unknown counts as the median of what is known: neither
 //! starved nor flooded.
 //!
 //! Rates by latency are rounded to a fifth (a quarter of an octave) around the median. Latencies
@@ -19,6 +21,10 @@ use shared_state::{Endpoint, HealthState, UnixNanos};
 /// How much less a degraded endpoint can do: others are preferred until they have four times as
 /// much waiting, so it works when it is needed, and else has time to recover.
 const DEGRADED_RATE: f64 = 0.25;
+
+/// From this share of the usual rate on, an endpoint's report says what it can do and not what it
+/// is given.
+const BUSY_SHARE: f64 = 0.5;
 
 /// Steps of a rate by latency within an octave: powers of the fourth root of two.
 const STEPS: [f64; 4] =
@@ -47,6 +53,8 @@ pub struct Facts {
     pub elsewhere: f64,
     /// Usable weight by load reports.
     pub orca: Option<f64>,
+    /// Requests a second in its newest report, faded by age; `None` believes the weight wholly.
+    pub reported_rps: Option<f64>,
     /// Smoothed latency in seconds.
     pub latency: Option<f64>,
     /// Time since it last answered: how old the latency is.
@@ -66,6 +74,8 @@ pub struct Candidate {
     pub elsewhere: f64,
     /// What it can do, relative to the average of 1; greater than 0.
     pub rate: f64,
+    /// Share of the picks that may consider it, greater than 0: 1, or less while it is ramped up.
+    pub admission: f64,
 }
 
 /// What picks are made from.
@@ -93,7 +103,8 @@ impl Snapshot {
             endpoint: facts.endpoint,
             row: facts.row,
             elsewhere: facts.elsewhere,
-            rate: base * health_factor(facts, config, now),
+            rate: if facts.state == HealthState::Degraded { base * DEGRADED_RATE } else { base },
+            admission: admission(facts, config, now),
         });
         Self { candidates: candidates.collect(), panic }
     }
@@ -111,15 +122,28 @@ fn badness(facts: &Facts) -> u8 {
 
 fn least_cost_rates(facts: &[&Facts], config: &ClusterConfig) -> Vec<f64> {
     let reporting = facts.iter().filter(|facts| facts.orca.is_some()).count();
+    let by_latency = latency_rates(facts, config);
     let rates = if reporting > 0 && reporting * 2 >= facts.len() {
-        orca_rates(facts)
+        let usual = median(facts.iter().filter_map(|facts| facts.reported_rps)).unwrap_or(0.0);
+        let blend = |((facts, by_report), by_latency): ((&&Facts, f64), f64)| {
+            by_latency + (by_report - by_latency) * busy(facts, usual)
+        };
+        facts.iter().zip(orca_rates(facts)).zip(by_latency).map(blend).collect()
     } else {
-        latency_rates(facts, config)
+        by_latency
     };
     let penalty = config.least_cost.error_penalty;
     let penalised =
         |(facts, rate): (&&Facts, f64)| rate / stepped(1.0 + penalty * facts.error_ratio);
     facts.iter().zip(rates).map(penalised).collect()
+}
+
+/// How far the endpoint's own report is believed, 0 to 1.
+fn busy(facts: &Facts, usual_rps: f64) -> f64 {
+    match facts.reported_rps {
+        Some(rps) if usual_rps > 0.0 => (rps / (usual_rps * BUSY_SHARE)).clamp(0.0, 1.0),
+        _ => 1.0,
+    }
 }
 
 fn orca_rates(facts: &[&Facts]) -> Vec<f64> {
@@ -156,20 +180,18 @@ fn stepped(ratio: f64) -> f64 {
     octave * step.copied().unwrap_or(1.0)
 }
 
-fn health_factor(facts: &Facts, config: &ClusterConfig, now: UnixNanos) -> f64 {
-    match (facts.state, facts.state_since) {
-        (HealthState::Degraded, _) => DEGRADED_RATE,
-        (HealthState::Healthy, Some(since)) => {
-            let window = config.slow_start.window.as_secs_f64();
-            let elapsed = now.since(since).as_secs_f64();
-            // A state that begins in the future was written before the clock stepped back.
-            if since > now || elapsed >= window {
-                return 1.0;
-            }
-            (elapsed / window).max(config.slow_start.min_weight)
-        }
-        _ => 1.0,
+/// How far an endpoint that became healthy is taken up again: Envoy's linear slow start. A share of
+/// the picks and not of the rate: at low load, when nothing is in flight, the smaller rate would
+/// lose every comparison, and the endpoint would get nothing until the ramp is over.
+fn admission(facts: &Facts, config: &ClusterConfig, now: UnixNanos) -> f64 {
+    let (HealthState::Healthy, Some(since)) = (facts.state, facts.state_since) else { return 1.0 };
+    let window = config.slow_start.window.as_secs_f64();
+    let elapsed = now.since(since).as_secs_f64();
+    // A state that begins in the future was written before the clock stepped back.
+    if since > now || elapsed >= window {
+        return 1.0;
     }
+    (elapsed / window).max(config.slow_start.min_weight)
 }
 
 /// The middle one, or the mean of the two in the middle.

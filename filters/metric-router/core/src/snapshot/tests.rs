@@ -20,6 +20,7 @@ fn facts(row: usize) -> Facts {
         breaker_rejects: false,
         elsewhere: 0.0,
         orca: None,
+        reported_rps: None,
         latency: None,
         latency_age: Duration::ZERO,
         error_ratio: 0.0,
@@ -86,6 +87,24 @@ fn load_reports_rule_when_half_of_the_candidates_have_one() {
 }
 
 #[test]
+fn an_idle_endpoints_report_does_not_keep_it_idle() {
+    let busy = |row| Facts {
+        orca: Some(800.0),
+        reported_rps: Some(100.0),
+        latency: Some(0.01),
+        ..facts(row)
+    };
+    // One request a second, one slot of eight taken by it: the report says that it can do eight.
+    let idle = Facts { orca: Some(8.0), reported_rps: Some(1.0), ..busy(0) };
+    let [idle, ..] = rates(&[idle, busy(1), busy(2)], "")[..] else { panic!("three rates") };
+    assert!(idle > 0.95, "{idle}");
+    // What is slow besides stays so.
+    let slow = Facts { orca: Some(8.0), reported_rps: Some(1.0), latency: Some(0.05), ..busy(0) };
+    let [slow, ..] = rates(&[slow, busy(1), busy(2)], "")[..] else { panic!("three rates") };
+    assert!(slow < 0.25, "{slow}");
+}
+
+#[test]
 fn an_endpoint_that_fails_costs_more() {
     let failing = Facts { error_ratio: 0.7, ..facts(0) };
     assert_eq!(rates(&[failing, facts(1)], ""), [1.0 / 8.0, 1.0]);
@@ -146,9 +165,13 @@ fn an_endpoint_that_came_back_starts_slowly() {
         ..facts(row)
     };
     let came_back = [healthy(0, 1000), healthy(1, 995), healthy(2, 990), healthy(3, 2000)];
-    assert_eq!(rates(&came_back, ""), [0.1, 0.5, 1.0, 1.0]);
+    let admissions = |facts: &[Facts], more: &str| -> Vec<f64> {
+        let snapshot = Snapshot::build(facts, &config(more), at(1000));
+        snapshot.candidates.iter().map(|candidate| candidate.admission).collect()
+    };
+    assert_eq!(admissions(&came_back, ""), [0.1, 0.5, 1.0, 1.0]);
     let off = r#","slow_start_config":{"slow_start_window":"0s"}"#;
-    assert_eq!(rates(&[healthy(0, 1000)], off), [1.0]);
+    assert_eq!(admissions(&[healthy(0, 1000)], off), [1.0]);
 }
 
 proptest! {
