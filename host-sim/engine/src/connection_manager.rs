@@ -1,8 +1,11 @@
 //! What Envoy's HTTP connection manager changes in headers on their way in and out, so that
 //! plugins see what they would see there.
 
+use crate::flags::ResponseFlags;
 use crate::rng::Rng;
-use crate::{Downstream, Headers};
+use crate::router::reply;
+use crate::stream::LocalReply;
+use crate::{Downstream, Headers, Protocol};
 use bytes::Bytes;
 use host_sim_bootstrap::HttpConnectionManager;
 
@@ -36,6 +39,27 @@ const BEHIND_THE_EDGE: [&str; 4] = [
     "x-envoy-downstream-service-node",
     "x-envoy-original-path",
 ];
+
+/// What is refused before any filter sees it. `None`: the request may go on.
+pub(crate) fn refusal(
+    headers: &Headers,
+    protocol: Protocol,
+) -> Option<(LocalReply, ResponseFlags)> {
+    let is_connect = headers.get(":method") == Some(b"CONNECT");
+    let is_absolute = || headers.get(":path").is_some_and(|path| path.starts_with(b"/"));
+    if protocol == Protocol::Http10 {
+        let reply = reply(426, "Upgrade Required", "low_version");
+        return Some((reply, ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR));
+    }
+    let reply = if headers.get(":authority").is_none_or(<[u8]>::is_empty) {
+        reply(400, "", "missing_host_header")
+    } else if !is_connect && !is_absolute() {
+        reply(404, "", "absolute_path_rejected")
+    } else {
+        return None;
+    };
+    Some((reply, ResponseFlags::default()))
+}
 
 /// `mutateRequestHeaders`.
 pub(crate) fn amend(

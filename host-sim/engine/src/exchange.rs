@@ -53,11 +53,13 @@ impl Worker {
     /// The request's headers, pseudo headers included.
     pub fn request_headers(&mut self, id: ExchangeId, mut headers: Headers, end_stream: bool) {
         let id = id.0;
-        {
+        let refusal = {
             let shared = &mut *self.shared.borrow_mut();
             let now = shared.now();
             let Some(stream) = shared.streams.get_mut(&id) else { return };
             let Some(exchange) = stream.exchange() else { return };
+            let protocol = exchange.downstream.protocol;
+            let refusal = connection_manager::refusal(&headers, protocol);
             let listener = self.engine.bootstrap().listeners.get(exchange.listener);
             if let Some(listener) = listener {
                 let manager = &listener.http;
@@ -72,6 +74,11 @@ impl Worker {
             if end_stream {
                 stream.info.request_complete = Some(now);
             }
+            refusal
+        };
+        if let Some((reply, flags)) = refusal {
+            self.flag(id, flags);
+            return self.reply_past_filters(id, reply);
         }
         self.refresh_route(id);
         self.start_limits(id);
@@ -333,13 +340,7 @@ impl Worker {
     /// A filter took the status away, or made it something else.
     fn refuse_response(&mut self, id: u64) {
         let details = "filter_removed_required_response_headers{missing_required_header:_:status}";
-        if let Some(stream) = self.shared.borrow_mut().streams.get_mut(&id) {
-            stream.info.details = Some(details.to_owned());
-            if let Some(exchange) = stream.exchange() {
-                exchange.replied = true;
-            }
-        }
-        self.reply_directly(id, reply(502, "missing required header: :status", details));
+        self.reply_past_filters(id, reply(502, "missing required header: :status", details));
     }
 
     fn send_data(&mut self, id: u64, data: Bytes, end_stream: bool) {

@@ -78,8 +78,18 @@ impl Worker {
         }
     }
 
-    /// Sends a reply past the filters, instead of a response whose headers have not gone out.
-    pub(crate) fn reply_directly(&mut self, id: u64, reply: LocalReply) {
+    /// A reply that no filter may touch or see.
+    pub(crate) fn reply_past_filters(&mut self, id: u64, reply: LocalReply) {
+        if let Some(stream) = self.shared.borrow_mut().streams.get_mut(&id) {
+            stream.info.details = Some(reply.details.clone());
+            if let Some(exchange) = stream.exchange() {
+                exchange.replied = true;
+            }
+        }
+        self.reply_directly(id, reply);
+    }
+
+    fn reply_directly(&mut self, id: u64, reply: LocalReply) {
         self.drop_attempt(id);
         let Some(body) = self.put_reply(id, reply) else { return };
         self.end_headers(id, Way::Response, body.is_empty());

@@ -137,3 +137,25 @@ fn a_reply_in_on_log_fails_the_vm_instead_of_the_process() {
     rig.get_ok("/");
     assert!(rig.worker.failure("p").unwrap().contains("Envoy aborts here"));
 }
+
+#[test]
+fn a_request_that_is_refused_at_the_door_is_logged_and_seen_by_no_filter() {
+    let watch = r#"
+      (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (call $log {request}) (i32.const 0))
+      (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+        (call $log {response}) (i32.const 0))
+      (func (export "proxy_on_log") (param i32) (call $log {log}))"#;
+    let mut rig = Setup::of([Plugin::new("w", watch)]).start();
+    for (headers, status) in [
+        ([(":method", "GET"), (":path", "/")].as_slice(), 400),
+        (&[(":method", "GET"), (":path", "*"), (":authority", "a")], 404),
+    ] {
+        let id = rig.begin();
+        let headers = Headers::from_pairs(headers.iter().copied());
+        rig.worker.request_headers(id, headers, true);
+        assert_eq!(rig.answer(id).status(), status);
+        rig.worker.downstream_complete(id);
+        assert_eq!(rig.log(), ["w: log"]);
+    }
+}
