@@ -117,13 +117,14 @@ fn builder(common: &CommonHttpOptions, http2: &Http2Options) -> Codec {
     let mut http1 = builder.http1();
     // No limit on the time a request head takes, as Envoy has none unless it is told so; the idle
     // timeout bounds it.
-    http1.timer(TokioTimer::new()).header_read_timeout(None).pipeline_flush(true);
+    http1.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEADER_BYTES);
     if common.max_headers_count != CommonHttpOptions::default().max_headers_count {
         http1.max_headers(max_headers);
     }
     builder
         .http2()
         .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEADER_BYTES as u32)
         .max_concurrent_streams(http2.max_concurrent_streams.unwrap_or(MAX_CONCURRENT_STREAMS))
         .initial_stream_window_size(http2.initial_stream_window_size.unwrap_or(STREAM_WINDOW))
         .initial_connection_window_size(
@@ -131,6 +132,9 @@ fn builder(common: &CommonHttpOptions, http2: &Http2Options) -> Codec {
         );
     builder
 }
+
+/// Longest head of a request; a longer one is answered 431. Envoy's default.
+const MAX_HEADER_BYTES: usize = 60 * 1024;
 
 /// Streams on one connection. Envoy's default.
 const MAX_CONCURRENT_STREAMS: u32 = 1024;

@@ -113,6 +113,38 @@ async fn an_upstream_that_does_not_speak_http_is_a_bad_gateway() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_no_http_or_too_large_is_told_so() {
+    let endpoint = Endpoint::start(EndpointOptions::named("e1")).await.unwrap();
+    let proxy = start(&File::to([endpoint.address()]));
+    let address = proxy.listener("main").unwrap();
+    let with = |headers: &str| format!("GET / HTTP/1.1\r\nconnection: close\r\n{headers}\r\n");
+    let many: String = (0..100).map(|n| format!("x{n}: 1\r\n")).collect();
+    for (request, status) in [
+        ("NONSENSE\r\n\r\n".to_owned(), 400),
+        (with(""), 400),
+        ("GET / HTTP/1.0\r\nhost: a\r\n\r\n".to_owned(), 426),
+        (with(&format!("host: a\r\nx: {}\r\n", "a".repeat(50 * 1024))), 200),
+        (with(&format!("host: a\r\nx: {}\r\n", "a".repeat(70 * 1024))), 431),
+        (with(&format!("host: a\r\n{many}")), 431),
+    ] {
+        let answer = said(address, &request).await;
+        let line = answer.lines().next().unwrap_or_default();
+        assert!(line.contains(&format!(" {status} ")), "{status}: {line:?}");
+    }
+}
+
+/// What the proxy answers to these bytes.
+async fn said(address: std::net::SocketAddr, request: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    // A refusal may come, and close the connection, before the last byte is written.
+    let _ = stream.write_all(request.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken_is_named_in_the_error() {
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let mut bootstrap = File::to([taken.local_addr().unwrap()]).parse();
