@@ -86,7 +86,7 @@ impl Worker {
         number: u32,
     ) {
         let filters = self.filters_of(self.upstream_chain(cluster.index()));
-        cluster.count_request(false, number > 1, true);
+        cluster.count_request(number > 1, true);
         host.count(true);
         let mut shared = self.shared.borrow_mut();
         let now = shared.now();
@@ -204,7 +204,7 @@ impl Worker {
         let mut shared = self.shared.borrow_mut();
         let Some(mut stream) = shared.streams.remove(&id) else { return };
         if let Some(attempt) = stream.attempt() {
-            attempt.cluster.count_request(false, attempt.number > 1, false);
+            attempt.cluster.count_request(attempt.number > 1, false);
             attempt.host.count(false);
         }
     }

@@ -20,9 +20,9 @@ pub struct Cluster {
     index: usize,
     hosts: Mutex<Arc<HostSet>>,
     version: AtomicU64,
-    /// Requests in flight, by priority: default, high.
-    requests: [AtomicU64; 2],
-    retries: [AtomicU64; 2],
+    /// In flight. One number each: no route that is simulated has another priority than DEFAULT.
+    requests: AtomicU64,
+    retries: AtomicU64,
     pub(crate) stats: ClusterStats,
     /// Counters of status codes, looked up when a code first occurs.
     codes: Box<[OnceLock<Counter>]>,
@@ -101,8 +101,8 @@ impl Cluster {
             index,
             hosts: Mutex::default(),
             version: AtomicU64::new(1),
-            requests: Default::default(),
-            retries: Default::default(),
+            requests: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
             stats,
             codes: (0..600).map(|_| OnceLock::new()).collect(),
         };
@@ -198,19 +198,19 @@ impl Cluster {
     }
 
     /// Whether the thresholds let one more request through.
-    pub(crate) fn has_room(&self, high: bool) -> bool {
-        self.requests(high).load(Ordering::Relaxed) < u64::from(self.thresholds(high).max_requests)
+    pub(crate) fn has_room(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) < u64::from(self.thresholds().max_requests)
     }
 
     /// Whether the thresholds let one more retry through.
-    pub(crate) fn has_retry_room(&self, high: bool) -> bool {
-        self.retries(high).load(Ordering::Relaxed) < u64::from(self.thresholds(high).max_retries)
+    pub(crate) fn has_retry_room(&self) -> bool {
+        self.retries.load(Ordering::Relaxed) < u64::from(self.thresholds().max_retries)
     }
 
-    pub(crate) fn count_request(&self, high: bool, retry: bool, begins: bool) {
-        step(self.requests(high), begins);
+    pub(crate) fn count_request(&self, retry: bool, begins: bool) {
+        step(&self.requests, begins);
         if retry {
-            step(self.retries(high), begins);
+            step(&self.retries, begins);
         }
         self.stats.rq_active.add(if begins { 1 } else { -1 });
     }
@@ -231,19 +231,8 @@ impl Cluster {
         }
     }
 
-    fn thresholds(&self, high: bool) -> &bootstrap::Thresholds {
-        let breakers = &self.config.circuit_breakers;
-        if high { &breakers.high } else { &breakers.default }
-    }
-
-    fn requests(&self, high: bool) -> &AtomicU64 {
-        let [default, other] = &self.requests;
-        if high { other } else { default }
-    }
-
-    fn retries(&self, high: bool) -> &AtomicU64 {
-        let [default, other] = &self.retries;
-        if high { other } else { default }
+    fn thresholds(&self) -> &bootstrap::Thresholds {
+        &self.config.circuit_breakers.default
     }
 
     fn changed(&self, hosts: &HostSet) {

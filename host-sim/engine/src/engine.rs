@@ -51,9 +51,6 @@ pub struct EngineOptions {
     pub concurrency: u32,
     /// Base of relative module file names; `None` is the current directory.
     pub base_dir: Option<PathBuf>,
-    /// Reserved for compiled code on disk. Loading such files is `unsafe` in wasmtime, which this
-    /// crate denies: modules are compiled once a process and kept in memory.
-    pub cache_dir: Option<PathBuf>,
     /// Sees every hostcall; `None` costs nothing.
     pub trace: Option<Arc<dyn Trace>>,
 }
@@ -68,7 +65,6 @@ impl Default for EngineOptions {
             fuel: false,
             concurrency: 1,
             base_dir: None,
-            cache_dir: None,
             trace: None,
         }
     }

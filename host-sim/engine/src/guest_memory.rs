@@ -66,12 +66,15 @@ pub(crate) fn give(guest: &mut Guest<'_>, bytes: &[u8], ptr_out: u32, len_out: u
 }
 
 fn allocate(guest: &mut Guest<'_>, len: u32) -> Result<u32, Fault> {
-    let Some(allocate) = guest.data().allocate.clone() else {
+    // Taken and put back: a clone of a typed function counts references under way to a shared type.
+    let Some(allocate) = guest.data_mut().allocate.take() else {
         return Err(Status::InternalFailure.into());
     };
     guest.data_mut().allocating = true;
     let ptr = allocate.call(&mut *guest, len);
-    guest.data_mut().allocating = false;
+    let state = guest.data_mut();
+    state.allocating = false;
+    state.allocate = Some(allocate);
     match ptr.map_err(Fault::Trap)? {
         0 => Err(Status::InvalidMemoryAccess.into()),
         ptr => Ok(ptr),

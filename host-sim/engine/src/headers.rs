@@ -176,11 +176,37 @@ fn is_value(value: &[u8]) -> bool {
 }
 
 fn lower_case(name: &[u8]) -> Bytes {
+    if let Some(known) = well_known(name) {
+        return Bytes::from_static(known.as_bytes());
+    }
     if name.iter().any(u8::is_ascii_uppercase) {
         Bytes::from(name.to_ascii_lowercase())
     } else {
         Bytes::copy_from_slice(name)
     }
+}
+
+/// Names that nearly every message has cost no allocation, neither here nor when they are cloned.
+fn well_known(name: &[u8]) -> Option<&'static str> {
+    const NAMES: [&str; 16] = [
+        ":method",
+        ":path",
+        ":scheme",
+        ":authority",
+        ":status",
+        "accept",
+        "content-length",
+        "content-type",
+        "date",
+        "endpoint-load-metrics",
+        "server",
+        "user-agent",
+        "x-envoy-upstream-service-time",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-request-id",
+    ];
+    NAMES.into_iter().find(|known| known.as_bytes() == name)
 }
 
 #[cfg(test)]
@@ -193,6 +219,13 @@ mod tests {
         headers.add(b":protocol", b"x");
         let names: Vec<_> = headers.iter().map(|(n, _)| n.to_vec()).collect();
         assert_eq!(names, [b":status".to_vec(), b":protocol".to_vec(), b"a".to_vec()]);
+    }
+
+    #[test]
+    fn a_well_known_name_is_shared_and_any_other_copied() {
+        let headers = Headers::from_pairs([("X-Request-ID", "1"), ("x-request-id", "2"), ("x", "3")]);
+        let names: Vec<_> = headers.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, [&b"x-request-id"[..], b"x-request-id", b"x"]);
     }
 
     #[test]

@@ -48,14 +48,7 @@ pub(crate) fn begin(
 ) -> Option<u64> {
     let now = shared.now();
     let ThreadState { selectors, rng, .. } = shared;
-    request.headers.set_static("x-envoy-internal", "true");
-    if let Some(timeout) = request.timeout {
-        let millis = timeout.as_millis().to_string();
-        request.headers.set_static("x-envoy-expected-rq-timeout-ms", millis);
-    }
-    if !request.headers.contains(":scheme") {
-        request.headers.set_static(":scheme", "http");
-    }
+    amend(&mut request);
     let mut walk = OverrideWalk::default();
     let wish = Wish {
         headers: &request.headers,
@@ -69,7 +62,7 @@ pub(crate) fn begin(
         cluster.stats.cx_none_healthy.inc();
         return None;
     };
-    if !cluster.has_room(false) {
+    if !cluster.has_room() {
         cluster.stats.rq_pending_overflow.inc();
         return None;
     }
@@ -94,6 +87,18 @@ pub(crate) fn begin(
     };
     shared.calls.insert(call, state);
     Some(call)
+}
+
+/// What Envoy's async client adds.
+fn amend(request: &mut CallRequest) {
+    request.headers.set_static("x-envoy-internal", "true");
+    if let Some(timeout) = request.timeout {
+        let millis = timeout.as_millis().to_string();
+        request.headers.set_static("x-envoy-expected-rq-timeout-ms", millis);
+    }
+    if !request.headers.contains(":scheme") {
+        request.headers.set_static(":scheme", "http");
+    }
 }
 
 /// A call that waits for its guest to return.

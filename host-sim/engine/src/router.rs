@@ -153,7 +153,7 @@ impl Worker {
             self.flag(id, ResponseFlags::NO_HEALTHY_UPSTREAM);
             return self.local_reply(id, reply(503, "no healthy upstream", "no_healthy_upstream"));
         };
-        if !cluster.has_room(false) {
+        if !cluster.has_room() {
             cluster.stats.rq_pending_overflow.inc();
             return self.attempt_reset(id, Reset::Overflow, &Broken::overflow(), false);
         }
@@ -329,7 +329,7 @@ impl Worker {
         let router = &mut stream.exchange()?.router;
         let cluster = router.cluster.clone()?;
         let retry = router.retry.as_mut()?;
-        let decision = retry.after_response(headers, cluster.has_retry_room(false), draw);
+        let decision = retry.after_response(headers, cluster.has_retry_room(), draw);
         judge(decision, &cluster, stream)
     }
 
@@ -351,7 +351,7 @@ impl Worker {
             let cluster = router.cluster.clone();
             match (router.retry.as_mut(), cluster) {
                 (Some(retry), Some(cluster)) if !started => {
-                    let room = cluster.has_retry_room(false);
+                    let room = cluster.has_retry_room();
                     let decision = retry.after_reset(reset, request_started, room, draw);
                     judge(decision, &cluster, stream)
                 }

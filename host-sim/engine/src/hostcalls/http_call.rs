@@ -40,15 +40,8 @@ pub(super) fn dispatch(
     let root = state.root_id().ok_or(Status::BadArgument)?;
     state.last_http_call = state.last_http_call.wrapping_add(4);
     let mut shared = state.shared.borrow_mut();
-    let entered =
-        shared.upstream_vms.get(cluster.index()).is_some_and(|v| v.contains(&state.index));
-    if entered {
-        return Err(Fault::trap(format!(
-            "proxy_http_call to cluster {}, whose upstream filters run in this very VM: the call \
-             would enter a VM that is already running. Give the upstream plugin another \
-             vm_config.configuration",
-            cluster.name()
-        )));
+    if shared.upstream_vms.get(cluster.index()).is_some_and(|vms| vms.contains(&state.index)) {
+        return Err(reentry(cluster.name()));
     }
     let request = CallRequest {
         vm: state.index,
@@ -66,6 +59,15 @@ pub(super) fn dispatch(
     };
     shared.deferred.push(Deferred::StartCall { call });
     Ok(put_u32(memory, out, state.last_http_call)?)
+}
+
+/// Envoy would enter the VM a second time from within the call, and the guest would break.
+fn reentry(cluster: &str) -> Fault {
+    Fault::trap(format!(
+        "proxy_http_call to cluster {cluster}, whose upstream filters run in this very VM: the \
+         call would enter a VM that is already running. Give the upstream plugin another \
+         vm_config.configuration"
+    ))
 }
 
 fn header_map(bytes: &[u8]) -> Headers {
