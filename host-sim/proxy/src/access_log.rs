@@ -1,6 +1,6 @@
 //! Access log files.
 //!
-//! Lines are buffered and written once a second, as Envoy buffers its own: a system call a request
+//! Lines are buffered until somebody flushes, as Envoy buffers its own: a system call a request
 //! would cost more than the rest of the log. The lock is per file and held for a copy.
 
 use host_sim_bootstrap::{AccessLogSink as Target, Bootstrap};
@@ -40,7 +40,7 @@ impl FileAccessLog {
         Ok(Self { targets })
     }
 
-    /// Writes what is buffered. The proxy calls it once a second and at its end.
+    /// Writes what is buffered. Whoever holds the log calls it, once a second as Envoy does.
     pub fn flush(&self) {
         for writer in self.targets.values() {
             // A full disk must not stop the proxy; the lines stay buffered for the next try.

@@ -148,8 +148,7 @@ impl Driver {
                 connect_timeout,
             } => {
                 let attempt = Attempt { id, cluster, endpoint, headers, connect_timeout };
-                let slot = attempt.spawn(self, end_stream);
-                self.attempts.borrow_mut().insert(id, slot);
+                self.start_attempt(attempt, end_stream);
                 None
             }
             Output::AttemptData { attempt, data, end_stream } => {
@@ -178,8 +177,7 @@ impl Driver {
                 body.push_data(data, end_stream).then_some(body)
             }
             Output::ResponseTrailers { exchange, trailers } => {
-                let slot = self.exchanges.borrow_mut().remove(&exchange)?;
-                slot.body.push_trailers(header_map::trailer_map(trailers));
+                self.response_trailers(exchange, trailers);
                 None
             }
             Output::ResetExchange { exchange } => {
@@ -187,6 +185,18 @@ impl Driver {
                 self.exchanges.borrow_mut().remove(&exchange)?.body.abort();
                 None
             }
+        }
+    }
+
+    fn start_attempt(self: &Rc<Self>, attempt: Attempt, end_stream: bool) {
+        let id = attempt.id;
+        let slot = attempt.spawn(self, end_stream);
+        self.attempts.borrow_mut().insert(id, slot);
+    }
+
+    fn response_trailers(&self, id: ExchangeId, trailers: Headers) {
+        if let Some(slot) = self.exchanges.borrow_mut().remove(&id) {
+            slot.body.push_trailers(header_map::trailer_map(trailers));
         }
     }
 

@@ -1,4 +1,4 @@
-//! The main thread: plugins' main-thread VMs, names, the admin endpoint, access-log flushes.
+//! The main thread: plugins' main-thread VMs, names, the admin endpoint.
 
 use crate::admin::{self, Admin};
 use crate::driver::Driver;
