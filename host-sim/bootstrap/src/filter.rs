@@ -25,16 +25,9 @@ pub enum HttpFilterConfig {
     /// `envoy.filters.http.local_ratelimit`.
     LocalRateLimit(LocalRateLimit),
     /// `envoy.filters.http.router`: terminal filter of a downstream chain, always its last.
-    Router(Router),
+    Router,
     /// `envoy.filters.http.upstream_codec`: terminal filter of an upstream chain, always its last.
     UpstreamCodec,
-}
-
-/// `envoy.extensions.filters.http.router.v3.Router`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Router {
-    /// Do not add `x-envoy-*` headers to requests and responses. Default false.
-    pub suppress_envoy_headers: bool,
 }
 
 /// The field that holds a chain, here and upstream.
@@ -66,10 +59,7 @@ const LOCAL_RATELIMIT: Message<HttpFilterConfig> = Message {
 
 const ROUTER: Message<HttpFilterConfig> = Message {
     name: "envoy.extensions.filters.http.router.v3.Router",
-    read: |message| {
-        let suppress_envoy_headers = message.flag("suppress_envoy_headers", false);
-        Some(HttpFilterConfig::Router(Router { suppress_envoy_headers }))
-    },
+    read: |_| Some(HttpFilterConfig::Router),
 };
 
 const UPSTREAM_CODEC: Message<HttpFilterConfig> = Message {
@@ -116,7 +106,7 @@ fn check_terminal(message: &Reader<'_>, filters: &[HttpFilter], count: usize, te
         return;
     }
     let is_terminal = |filter: &HttpFilter| {
-        matches!(filter.config, HttpFilterConfig::Router(_) | HttpFilterConfig::UpstreamCodec)
+        matches!(filter.config, HttpFilterConfig::Router | HttpFilterConfig::UpstreamCodec)
     };
     if !filters.last().is_some_and(is_terminal) {
         message.problem_at(CHAIN, format!("the last filter must be the terminal '{terminal}'"));

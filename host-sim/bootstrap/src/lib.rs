@@ -45,7 +45,7 @@ pub use bootstrap::{Bootstrap, Node};
 pub use circuit_breakers::{CircuitBreakers, Thresholds};
 pub use cluster::{Cluster, Discovery, DnsLookupFamily};
 pub use endpoint::{Endpoint, HealthStatus};
-pub use filter::{HttpFilter, HttpFilterConfig, Router};
+pub use filter::{HttpFilter, HttpFilterConfig};
 pub use header::{
     AppendAction, HeaderMutation, HeaderMutations, HeaderTransforms, HeaderValueOption,
 };

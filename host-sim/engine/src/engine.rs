@@ -233,7 +233,7 @@ impl Loader<'_> {
                     let compiled = LocalRateLimit::new(config, self.stats);
                     ChainFilter::LocalRateLimit(Arc::new(compiled.map_err(StartError::host)?))
                 }
-                HttpFilterConfig::Router(_) | HttpFilterConfig::UpstreamCodec => continue,
+                HttpFilterConfig::Router | HttpFilterConfig::UpstreamCodec => continue,
             });
         }
         Ok(chain)

@@ -223,7 +223,8 @@ mod tests {
 
     #[test]
     fn a_well_known_name_is_shared_and_any_other_copied() {
-        let headers = Headers::from_pairs([("X-Request-ID", "1"), ("x-request-id", "2"), ("x", "3")]);
+        let headers =
+            Headers::from_pairs([("X-Request-ID", "1"), ("x-request-id", "2"), ("x", "3")]);
         let names: Vec<_> = headers.iter().map(|(name, _)| name).collect();
         assert_eq!(names, [&b"x-request-id"[..], b"x-request-id", b"x"]);
     }

@@ -145,15 +145,18 @@ impl Worker {
                 self.change_headers(id, Way::Request, &limit.on_pass);
                 HeadersStatus::Continue
             }
-            RateLimitDecision::Refused(_) => {
-                self.refuse(id, limit);
+            RateLimitDecision::Refused(quota) => {
+                self.refuse(id, limit, quota);
                 HeadersStatus::StopAll
             }
         }
     }
 
-    fn refuse(&mut self, id: u64, limit: &LocalRateLimit) {
+    fn refuse(&mut self, id: u64, limit: &LocalRateLimit, quota: Quota) {
         let mut added = Headers::new();
+        if limit.config.retry_after_header {
+            added.set_static("retry-after", quota.reset_seconds.to_string());
+        }
         if let Some(stream) = self.shared.borrow().streams.get(&id) {
             let of = HeadersOf::Response;
             limit.on_refusal.apply(&mut added, of, &StreamValues::new(&self.engine, stream));

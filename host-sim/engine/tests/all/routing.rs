@@ -334,6 +334,16 @@ fn the_native_rate_limit_refuses_with_its_own_flag_and_details() {
 }
 
 #[test]
+fn the_native_rate_limit_says_when_to_come_back_if_it_is_told_to() {
+    let filter = rate_limit("enable_retry_after_header: true,");
+    let mut rig = Setup { filters: vec![filter], ..setup("") }.start();
+    rig.get_ok("/");
+    rig.advance(Duration::from_millis(12_500));
+    let id = rig.get("/");
+    assert_eq!(rig.answer(id).headers.get_str("retry-after"), Some("48"));
+}
+
+#[test]
 fn a_bucket_per_connection_is_an_error_and_not_a_silence() {
     let filter = rate_limit("local_rate_limit_per_downstream_connection: true,");
     let error = Setup { filters: vec![filter], ..setup("") }.try_start().err().unwrap();
