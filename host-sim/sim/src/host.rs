@@ -93,7 +93,6 @@ impl Host {
                 concurrency: u32::try_from(count).unwrap_or(u32::MAX),
                 base_dir: options.base_dir,
                 trace,
-                ..EngineOptions::default()
             },
         )?;
         // Envoy's order: the main thread first.
