@@ -38,9 +38,6 @@ impl Compiler {
         // As deep as V8's default stack, so that recursion fails where it fails in Envoy.
         config.max_wasm_stack(984 * 1024);
         config.relaxed_simd_deterministic(true);
-        if std::env::var_os("ZZ_INLINE").is_some() {
-            config.compiler_inlining(wasmtime::Inlining::Yes);
-        }
         let engine = wasmtime::Engine::new(&config).map_err(|e| format!("{e:#}"))?;
         Ok(Mutex::new(Self { engine, modules: HashMap::new() }))
     }
