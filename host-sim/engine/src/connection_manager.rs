@@ -51,7 +51,7 @@ pub(crate) fn refusal(
         let reply = reply(426, "Upgrade Required", "low_version");
         return Some((reply, ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR));
     }
-    let reply = if headers.get(":authority").is_none_or(<[u8]>::is_empty) {
+    let reply = if !headers.contains(":authority") {
         reply(400, "", "missing_host_header")
     } else if !is_connect && !is_absolute() {
         reply(404, "", "absolute_path_rejected")

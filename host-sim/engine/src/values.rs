@@ -38,7 +38,10 @@ impl<'a> StreamValues<'a> {
             Field::UpstreamCluster => Some(text(&info.cluster.as_ref()?.config().stat_name)),
             Field::UpstreamClusterRaw => Some(text(&info.cluster.as_ref()?.name())),
             Field::UpstreamRequestAttemptCount => Some(Value::Number(info.attempts.into())),
-            Field::UpstreamTransportFailureReason => info.transport_failure.as_ref().map(text),
+            // One word, unlike the attribute, so that a log line splits at its spaces.
+            Field::UpstreamTransportFailureReason => {
+                info.transport_failure.as_ref().map(|reason| text(&reason.replace(' ', "_")))
+            }
             _ => None,
         }
     }
