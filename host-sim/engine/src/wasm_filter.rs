@@ -45,7 +45,7 @@ impl Worker {
             callback.call(store, (context, count, u32::from(end_stream)))
         });
         let Some((result, replied)) = result else { return self.refuse_headers(id, filter) };
-        let plain_stop = self.allows_stop(vm, id, filter);
+        let plain_stop = self.allows_stop(id, filter);
         let status = match result {
             _ if replied => HeadersStatus::StopAll,
             // 2 is ContinueAndEndStream, of which Envoy's host knows nothing.
@@ -285,7 +285,7 @@ impl Worker {
         u32::try_from(len).unwrap_or(u32::MAX)
     }
 
-    fn allows_stop(&self, _vm: usize, id: u64, filter: usize) -> bool {
+    fn allows_stop(&self, id: u64, filter: usize) -> bool {
         let allowed =
             self.with_wasm(id, filter, |wasm| wasm.plugin.config.allow_on_headers_stop_iteration);
         allowed == Some(true)

@@ -7,7 +7,7 @@
 //! admin endpoint.
 //!
 //! Everything on a worker is single-threaded, so its state sits in `Rc` and `RefCell`. The rule
-//! that makes that safe: [`Driver::input`](driver::Driver::input) is the only door to the engine,
+//! that makes that safe: `Driver::input` is the only door to the engine,
 //! and carrying out what the engine asks never calls back in: it fills queues and wakes tasks.
 //!
 //! Bodies stream with backpressure: who feeds the engine a chunk waits until the queues this chunk
