@@ -17,7 +17,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Watch traffic move away from a slow endpoint and a dead one.
+///
+/// Sends the same load through a proxy twice, by the listeners `native` and `weir` of one file, to
+/// five endpoints of its own. Prints a table and writes report.json. Exit code 1 if the proxy does
+/// not start or the report cannot be written.
+///
+/// Examples:
+///
+///   host-sim demo
+///   host-sim demo --host envoy --envoy /usr/local/bin/envoy
+///   host-sim demo --rate 800 --seconds 60 --seed 7
 #[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct DemoArgs {
     /// Which host runs the file.
     #[arg(long, value_enum, default_value_t = HostKind::HostSim)]
@@ -26,7 +37,7 @@ pub(crate) struct DemoArgs {
     #[arg(short, long, default_value = "envoy-config/demo.yaml")]
     config: PathBuf,
     /// Seconds of load in each arm.
-    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(8..=600))]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(8..=600))]
     seconds: u64,
     /// Requests a second.
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(50..=3000))]

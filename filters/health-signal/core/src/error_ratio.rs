@@ -4,8 +4,8 @@ use crate::latency::decay_weight;
 use core::time::Duration;
 use shared_state::UnixNanos;
 
-/// How fast old attempts are forgotten.
-const TAU: Duration = Duration::from_secs(10);
+/// How fast old attempts are forgotten: as fast as an improvement of the latency is believed.
+const TAU: Duration = Duration::from_secs(4);
 
 /// The smoothed share of one endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -75,9 +75,9 @@ mod tests {
     #[test]
     fn failures_raise_it_and_successes_lower_it() {
         let failing = after(&[(0, 0, 0), (0, 10, 10)]);
-        assert!((failing - 0.632).abs() < 0.001, "{failing}");
+        assert!((failing - 0.918).abs() < 0.001, "{failing}");
         let mended = after(&[(0, 0, 0), (0, 10, 10), (10, 10, 20)]);
-        assert!((mended - 0.232).abs() < 0.001, "{mended}");
+        assert!((mended - 0.075).abs() < 0.001, "{mended}");
     }
 
     #[test]

@@ -11,8 +11,9 @@ use shared_state::UnixNanos;
 /// How fast a worsening is believed.
 const RISING: Duration = Duration::from_secs(2);
 
-/// How fast an improvement is believed.
-const FALLING: Duration = Duration::from_secs(10);
+/// How fast an improvement is believed. Twice as slow, and no slower: an endpoint that was slow gets
+/// few requests, and each must move the mean far enough to let it back in within seconds.
+const FALLING: Duration = Duration::from_secs(4);
 
 /// The smoothed latency of one endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -69,9 +70,9 @@ mod tests {
             latency.add(MS(second), UnixNanos::from_secs(2));
             f64::from(latency.micros()) / 1000.0
         };
-        // One second later: 1 - exp(-1/2) = 39 % of the way up, 1 - exp(-1/10) = 10 % down.
+        // One second later: 1 - exp(-1/2) = 39 % of the way up, 1 - exp(-1/4) = 22 % down.
         assert!((steady(10, 110) - 49.3).abs() < 0.1);
-        assert!((steady(110, 10) - 100.5).abs() < 0.1);
+        assert!((steady(110, 10) - 87.9).abs() < 0.1);
     }
 
     #[test]

@@ -125,7 +125,8 @@ pub struct LoadReports {
 pub struct LeastCost {
     /// What a failed attempt took, at the least: failing fast is not being fast. Default 0.03 s.
     pub default_latency: Duration,
-    /// Time constant of latencies and error ratios. Default 10 s.
+    /// Time constant of latencies and error ratios. Default 4 s: short, because what was slow gets
+    /// few requests, and must be able to show with these that it no longer is.
     pub decay_time: Duration,
     /// An endpoint with error ratio `e` costs `1 + error_penalty * e` times as much. Default 10.
     pub error_penalty: f64,

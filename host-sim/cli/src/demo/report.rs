@@ -103,6 +103,7 @@ impl Report {
         println!("  report      {}", args.out.join("report.json").display());
         println!("  bootstrap   {} (the same file in both hosts)", args.config.display());
         println!("  access log  {}", args.out.join("access.log").display());
+        println!("  metrics     {}", args.out.join("weir.prom").display());
         println!("  next        make demo HOST=envoy    the same in real Envoy");
         println!("              filters/README.md       how the modules work together");
     }

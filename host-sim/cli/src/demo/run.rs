@@ -10,7 +10,6 @@ use host_sim_rig::endpoint::Endpoint;
 use host_sim_rig::load::{self, LoadOptions, Progress};
 use host_sim_rig::process::{ProcessOptions, ProxyProcess, Readiness};
 use std::io::{IsTerminal, Write};
-use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
 /// Workers of the proxy. Two, so that what workers share is shared.
@@ -82,19 +81,18 @@ async fn run_arm(
     );
     progress.end();
     fate?;
-    let transitions = breaker_transitions(rendered.admin).await?;
-    Ok(Arm::new(name, &result?, transitions))
+    let metrics = Client::new().get(&format!("http://{}/stats/prometheus", rendered.admin)).await?;
+    std::fs::write(args.out.join(format!("{name}.prom")), &metrics.body)?;
+    Ok(Arm::new(name, &result?, breaker_transitions(&metrics.text())))
 }
 
 /// Sum of the breakers' transitions; none in the arm that has no breaker.
-async fn breaker_transitions(admin: SocketAddr) -> anyhow::Result<u64> {
-    let url = format!("http://{admin}/stats/prometheus");
-    let text = Client::new().get(&url).await?.text();
-    let values = text
+fn breaker_transitions(metrics: &str) -> u64 {
+    let values = metrics
         .lines()
         .filter(|line| line.starts_with("weir_breaker_transitions_total"))
         .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
-    Ok(values.sum::<f64>() as u64)
+    values.sum::<f64>() as u64
 }
 
 /// One line that is rewritten on a terminal, and a line every five seconds elsewhere.

@@ -176,7 +176,7 @@ fn least_cost(mut fields: Fields<'_>) -> LeastCost {
             latencies,
             Or(Duration::from_millis(30)),
         ),
-        decay_time: fields.duration("decay_time", decays, Or(Duration::from_secs(10))),
+        decay_time: fields.duration("decay_time", decays, Or(Duration::from_secs(4))),
         error_penalty: fields.number("error_penalty", 0.0..=1000.0, Or(10.0)),
     }
 }
