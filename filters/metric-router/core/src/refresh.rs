@@ -189,7 +189,8 @@ impl Cluster {
         for candidate in &self.snapshot.candidates {
             if let Some(row) = self.table.at(candidate.row) {
                 // A float beyond the range becomes its end; an endpoint that is picked shows.
-                row.weight_milli = ((candidate.rate * 1000.0) as u64).max(1);
+                let weight = candidate.rate * candidate.admission;
+                row.weight_milli = ((weight * 1000.0) as u64).max(1);
             }
         }
     }
