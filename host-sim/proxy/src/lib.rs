@@ -15,7 +15,9 @@
 //! stays bounded.
 //!
 //! ```no_run
-//! # fn bootstrap() -> host_sim_bootstrap::Bootstrap { unimplemented!() }
+//! # fn bootstrap() -> host_sim_bootstrap::Bootstrap {
+//! #     host_sim_bootstrap::Bootstrap::from_yaml("static_resources: {}").unwrap()
+//! # }
 //! use host_sim_proxy::{Proxy, ProxyOptions};
 //!
 //! let proxy = Proxy::start(bootstrap(), ProxyOptions::default())?;
