@@ -8,6 +8,7 @@
 use crate::ffi;
 use core::cell::{Cell, RefCell};
 use core::fmt::Write as _;
+use core::marker::PhantomData;
 use hashbrown::{Equivalent, HashMap};
 use std::rc::Rc;
 
@@ -20,22 +21,28 @@ const MAX_VALUE_BYTES: usize = 128;
 /// The value that stands for all label sets beyond the bound.
 const OTHER: &str = "other";
 
-/// A metric that can be made from its full name.
+/// A kind of metric.
 pub trait Metric {
-    /// With labels encoded into `full_name`.
-    fn named(full_name: String) -> Self;
+    /// The ABI's number of this kind.
+    #[doc(hidden)]
+    const KIND: u32;
+
+    #[doc(hidden)]
+    fn of(handle: Rc<Handle>) -> Self;
 }
 
+/// A metric of any kind, not typed: what all kinds have in common is compiled once.
+#[doc(hidden)]
 #[derive(Debug)]
-struct Handle {
+pub struct Handle {
     kind: u32,
     full_name: String,
     id: Cell<Option<Result<u32, u32>>>,
 }
 
 impl Handle {
-    fn new(kind: u32, full_name: String) -> Self {
-        Self { kind, full_name, id: Cell::new(None) }
+    fn new(kind: u32, full_name: String) -> Rc<Self> {
+        Rc::new(Self { kind, full_name, id: Cell::new(None) })
     }
 
     /// Defined at first use. A host that refuses once is not asked again.
@@ -52,19 +59,21 @@ impl Handle {
 macro_rules! metric {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
-        #[derive(Debug)]
-        pub struct $name(Handle);
+        #[derive(Clone, Debug)]
+        pub struct $name(Rc<Handle>);
 
         impl $name {
             /// With these labels, in this order.
             pub fn new(name: &str, labels: &[(&str, &str)]) -> Self {
-                Self::named(encode(name, labels))
+                Self(Handle::new($kind, encode(name, labels)))
             }
         }
 
         impl Metric for $name {
-            fn named(full_name: String) -> Self {
-                Self(Handle::new($kind, full_name))
+            const KIND: u32 = $kind;
+
+            fn of(handle: Rc<Handle>) -> Self {
+                Self(handle)
             }
         }
     };
@@ -124,10 +133,8 @@ impl Histogram {
 /// Metrics of one name that differ in some labels.
 #[derive(Debug)]
 pub struct Family<M> {
-    name: &'static str,
-    fixed: Vec<(&'static str, String)>,
-    varying: &'static [&'static str],
-    members: RefCell<HashMap<Vec<String>, Rc<M>>>,
+    handles: Handles,
+    metric: PhantomData<M>,
 }
 
 impl<M: Metric> Family<M> {
@@ -137,29 +144,52 @@ impl<M: Metric> Family<M> {
         fixed: &[(&'static str, &str)],
         varying: &'static [&'static str],
     ) -> Self {
-        let fixed = fixed.iter().map(|(label, value)| (*label, (*value).to_owned())).collect();
-        Self { name, fixed, varying, members: RefCell::default() }
+        Self { handles: Handles::new(M::KIND, name, fixed, varying), metric: PhantomData }
     }
 
     /// The metric with these values of the differing labels.
-    pub fn with(&self, values: &[&str]) -> Rc<M> {
-        let Ok(mut members) = self.members.try_borrow_mut() else {
-            return Rc::new(self.make(values));
-        };
+    pub fn with(&self, values: &[&str]) -> M {
+        M::of(self.handles.with(values))
+    }
+}
+
+/// A family of any kind.
+#[derive(Debug)]
+struct Handles {
+    kind: u32,
+    name: &'static str,
+    fixed: Vec<(&'static str, String)>,
+    varying: &'static [&'static str],
+    members: RefCell<HashMap<Vec<String>, Rc<Handle>>>,
+}
+
+impl Handles {
+    fn new(
+        kind: u32,
+        name: &'static str,
+        fixed: &[(&'static str, &str)],
+        varying: &'static [&'static str],
+    ) -> Self {
+        let fixed = fixed.iter().map(|(label, value)| (*label, (*value).to_owned())).collect();
+        Self { kind, name, fixed, varying, members: RefCell::default() }
+    }
+
+    fn with(&self, values: &[&str]) -> Rc<Handle> {
+        let Ok(mut members) = self.members.try_borrow_mut() else { return self.make(values) };
         if let Some(member) = members.get(&Values(values)) {
             return Rc::clone(member);
         }
         let others: Vec<&str> = values.iter().map(|_| OTHER).collect();
         let values = if members.len() < MAX_LABEL_SETS { values } else { others.as_slice() };
         let key: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
-        Rc::clone(members.entry(key).or_insert_with(|| Rc::new(self.make(values))))
+        Rc::clone(members.entry(key).or_insert_with(|| self.make(values)))
     }
 
-    fn make(&self, values: &[&str]) -> M {
+    fn make(&self, values: &[&str]) -> Rc<Handle> {
         let fixed = self.fixed.iter().map(|(label, value)| (*label, value.as_str()));
         let varying = self.varying.iter().copied().zip(values.iter().copied());
         let labels: Vec<_> = fixed.chain(varying).collect();
-        M::named(encode(self.name, &labels))
+        Handle::new(self.kind, encode(self.name, &labels))
     }
 }
 
