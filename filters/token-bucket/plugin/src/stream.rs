@@ -48,10 +48,7 @@ impl HttpContext for Stream {
         }
         let ratelimit = ratelimit(&verdict, config);
         match &verdict.refusal {
-            Some(refusal) => {
-                refuse(&worker, config, refusal, ratelimit);
-                Action::Pause
-            }
+            Some(refusal) => refuse(&worker, config, refusal, ratelimit),
             None => {
                 self.ratelimit = ratelimit;
                 Action::Continue
@@ -77,13 +74,13 @@ fn ratelimit(verdict: &Verdict, config: &Config) -> Option<(String, String)> {
     fields::ratelimit(&verdict.quotas(config))
 }
 
-/// Answers the request.
+/// Answers the request. A host that takes no answer gets to forward it: paused, it would hang.
 fn refuse(
     worker: &Worker,
     config: &Config,
     refusal: &Refusal,
     ratelimit: Option<(String, String)>,
-) {
+) -> Action {
     let reply = &config.reply;
     let draw = worker.draws.try_borrow_mut().map_or(0, |mut draws| draws.next_u64());
     let retry_after = refusal
@@ -100,13 +97,14 @@ fn refuse(
     }
     let policy = config.policies.get(refusal.policy).map_or("", |policy| policy.name.as_str());
     let details = format!("weir_token_bucket{{{policy}:{}}}", refusal.reason);
-    plugin_kit::reply(Reply {
+    let taken = plugin_kit::reply(Reply {
         status: reply.status,
         details: &details,
         headers: &headers,
         body: reply.body.as_bytes(),
         grpc_status: is_grpc().then_some(GRPC_RESOURCE_EXHAUSTED),
     });
+    if taken { Action::Pause } else { Action::Continue }
 }
 
 fn is_grpc() -> bool {
