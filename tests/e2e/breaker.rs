@@ -33,6 +33,9 @@ on_both_hosts! {
         let rejected = rejected.expect("the last response");
         assert_eq!(rejected.header("x-envoy-overloaded"), Some("true"));
         assert!(rejected.header("retry-after").is_some());
+        let labels = [("scope", "route"), ("mode", "enforce"), ("plugin", "circuit_breaker")];
+        let counted = proxy.metric_with("weir_breaker_rejected_total", &labels).await?;
+        assert!(counted.is_some(), "every label is one, and none is left in the name");
         let failed = endpoint.counters().failed;
         assert!((5..=8).contains(&failed), "it took {failed} failures");
 

@@ -11,9 +11,9 @@ const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
 const STEERING_HEADER: &str = "x-gateway-destination-endpoint";
 
 /// The labels that the modules use.
-const LABELS: [&str; 12] = [
+const LABELS: [&str; 14] = [
     "plugin", "module", "version", "hash", "cluster", "endpoint", "policy", "scope", "route", "to",
-    "outcome", "reason",
+    "outcome", "reason", "kind", "mode",
 ];
 
 /// Path of a built module, such as `module("token_bucket")`.
