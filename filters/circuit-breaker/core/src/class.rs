@@ -41,8 +41,6 @@ const TOO_MANY_REQUESTS: u16 = 429;
 /// What is known of a request when it has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ending {
-    /// This plugin answered it.
-    pub own_reply: bool,
     /// `response.flags`.
     pub flags: u64,
     /// The response came from the endpoint: `response.code_details` is `via_upstream`.
@@ -67,7 +65,7 @@ pub struct Classify {
 impl Classify {
     /// What the ending proves.
     pub fn verdict(&self, ending: &Ending) -> Verdict {
-        if ending.own_reply || ending.flags & NOT_THE_ENDPOINT != 0 {
+        if ending.flags & NOT_THE_ENDPOINT != 0 {
             return Verdict::Ignored;
         }
         if ending.flags & THE_ENDPOINT != 0 {
@@ -171,10 +169,9 @@ mod tests {
         let overflow = flags(0x80, 503);
         let no_host = flags(0x2, 503);
         let other_plugin = flags(0, 503);
-        let own = Ending { own_reply: true, ..response(503) };
         assert_eq!(
-            verdicts([refused, overflow, no_host, other_plugin, own]),
-            [Failure, Ignored, Ignored, Ignored, Ignored]
+            verdicts([refused, overflow, no_host, other_plugin]),
+            [Failure, Ignored, Ignored, Ignored]
         );
     }
 

@@ -151,7 +151,6 @@ fn ending(may_be_grpc: bool) -> Ending {
             .is_some_and(|content| content.starts_with("application/grpc"));
     let grpc_status = if is_grpc { property::uint(&["response", "grpc_status"]) } else { None };
     Ending {
-        own_reply: false,
         flags: property::response_flags(),
         via_upstream: details.as_deref() == Some(VIA_UPSTREAM),
         status: property::response_code(),
