@@ -32,6 +32,12 @@ pub(crate) struct Sent {
     pub(crate) endpoint: Endpoint,
 }
 
+impl Sent {
+    pub(crate) fn is_of_target(&self, other: &Self) -> bool {
+        self.endpoint == other.endpoint && self.cluster.name == other.cluster.name
+    }
+}
+
 impl Leader {
     pub(crate) fn new(cluster: Rc<Watched>) -> Self {
         Self { cluster, leadership: Leadership::default(), table: None }

@@ -57,7 +57,7 @@ impl Metrics {
     pub(crate) fn endpoint_left(&self, cluster: &str, endpoint: Endpoint) {
         let endpoint = endpoint.to_string();
         let labels = [cluster, endpoint.as_str()];
-        for gauge in [&self.health, &self.in_flight, &self.latency_us] {
+        for gauge in [&self.health, &self.in_flight, &self.latency_us, &self.queue_depth] {
             gauge.with(&labels).set(0);
         }
     }

@@ -44,7 +44,11 @@ impl Root {
             }
         }
         for leader in &mut self.leaders {
-            self.sent.extend(leader.tick(shared, slot, draws, now));
+            for sent in leader.tick(shared, slot, draws, now) {
+                // An endpoint is asked again only when the poll before was answered or given up.
+                self.sent.retain(|before| !before.is_of_target(&sent));
+                self.sent.push(sent);
+            }
         }
     }
 }
