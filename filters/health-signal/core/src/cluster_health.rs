@@ -311,5 +311,4 @@ impl Row {
 }
 
 #[cfg(test)]
-#[path = "cluster_health_tests.rs"]
 mod tests;
