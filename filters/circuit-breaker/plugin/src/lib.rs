@@ -7,4 +7,4 @@ mod report;
 mod root;
 mod stream;
 
-plugin_kit::main!(module: "circuit-breaker", root: root::CircuitBreakerRoot::new);
+plugin_kit::main!(module: "circuit-breaker", root: root::Root::new);

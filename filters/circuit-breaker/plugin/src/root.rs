@@ -2,7 +2,7 @@
 //! waits.
 
 use crate::report::Report;
-use crate::stream::CircuitBreakerStream;
+use crate::stream::Stream;
 use circuit_breaker_core::{Config, Filter, Mode};
 use core::cell::RefCell;
 use core::time::Duration;
@@ -24,12 +24,12 @@ pub(crate) struct Worker {
     pub(crate) guards_routes: bool,
 }
 
-pub(crate) struct CircuitBreakerRoot {
+pub(crate) struct Root {
     context_id: u32,
     worker: Option<Rc<Worker>>,
 }
 
-impl CircuitBreakerRoot {
+impl Root {
     pub(crate) fn new(context_id: u32) -> Self {
         Self { context_id, worker: None }
     }
@@ -51,9 +51,9 @@ impl Worker {
     }
 }
 
-impl Context for CircuitBreakerRoot {}
+impl Context for Root {}
 
-impl RootContext for CircuitBreakerRoot {
+impl RootContext for Root {
     fn on_configure(&mut self, _size: usize) -> bool {
         let Some(config) =
             plugin_kit::configure(Config::from_json, |config: &Config| config.name.as_str())
@@ -80,7 +80,7 @@ impl RootContext for CircuitBreakerRoot {
 
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
         let worker = self.worker.as_ref().filter(|worker| worker.mode != Mode::Off);
-        Some(Box::new(CircuitBreakerStream::new(worker.cloned())))
+        Some(Box::new(Stream::new(worker.cloned())))
     }
 
     fn get_type(&self) -> Option<ContextType> {

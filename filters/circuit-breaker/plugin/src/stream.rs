@@ -15,7 +15,7 @@ use std::rc::Rc;
 /// `response.code_details` of a response that the endpoint sent.
 const VIA_UPSTREAM: &str = "via_upstream";
 
-pub(crate) struct CircuitBreakerStream {
+pub(crate) struct Stream {
     worker: Option<Rc<Worker>>,
     exchange: Option<Exchange>,
     /// The response had trailers or no body, as every gRPC response: only then is there a status
@@ -23,15 +23,15 @@ pub(crate) struct CircuitBreakerStream {
     may_be_grpc: bool,
 }
 
-impl CircuitBreakerStream {
+impl Stream {
     pub(crate) fn new(worker: Option<Rc<Worker>>) -> Self {
         Self { worker, exchange: None, may_be_grpc: false }
     }
 }
 
-impl Context for CircuitBreakerStream {}
+impl Context for Stream {}
 
-impl HttpContext for CircuitBreakerStream {
+impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         let Some(worker) = &self.worker else { return Action::Continue };
         let (exchange, action) = begin(worker);

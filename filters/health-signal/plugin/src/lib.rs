@@ -6,10 +6,7 @@
 //! served it. The upstream instance never polls: a call made from a VM that is also a filter of
 //! the called cluster would enter that VM again while it runs, which the SDK does not survive.
 
-#![allow(
-    missing_docs,
-    reason = "the registration macro exports functions that it does not document"
-)]
+#![allow(missing_docs, reason = "the exports are those of the ABI")]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod attempt;
@@ -20,4 +17,6 @@ mod shared;
 mod stream;
 mod worker;
 
-plugin_kit::main!(module: "health-signal", root: root::Root::new);
+use root::Root;
+
+plugin_kit::main!(module: "health-signal", root: Root::new);

@@ -7,6 +7,6 @@ mod metrics;
 mod root;
 mod stream;
 
-use root::MetricRouterRoot;
+use root::Root;
 
-plugin_kit::main!(module: "metric-router", root: MetricRouterRoot::new);
+plugin_kit::main!(module: "metric-router", root: Root::new);

@@ -1,7 +1,7 @@
 //! Configuration, ticks, and what all streams of this worker share.
 
 use crate::metrics::Metrics;
-use crate::stream::MetricRouterStream;
+use crate::stream::Stream;
 use core::cell::RefCell;
 use metric_router_core::{Config, Mode, Router};
 use plugin_kit::{Draws, HostStore};
@@ -17,20 +17,20 @@ pub(crate) struct Shared {
     pub(crate) mode: Mode,
 }
 
-pub(crate) struct MetricRouterRoot {
+pub(crate) struct Root {
     context_id: u32,
     running: Option<(Rc<Shared>, Metrics)>,
 }
 
-impl MetricRouterRoot {
+impl Root {
     pub(crate) const fn new(context_id: u32) -> Self {
         Self { context_id, running: None }
     }
 }
 
-impl Context for MetricRouterRoot {}
+impl Context for Root {}
 
-impl RootContext for MetricRouterRoot {
+impl RootContext for Root {
     fn on_configure(&mut self, _: usize) -> bool {
         let parsed = plugin_kit::configure(Config::from_json, |config| &config.name);
         let Some(config) = parsed else { return false };
@@ -64,7 +64,7 @@ impl RootContext for MetricRouterRoot {
 
     fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
         let (shared, _) = self.running.as_ref()?;
-        Some(Box::new(MetricRouterStream::new(Rc::clone(shared))))
+        Some(Box::new(Stream::new(Rc::clone(shared))))
     }
 
     fn get_type(&self) -> Option<ContextType> {

@@ -8,12 +8,12 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::rc::Rc;
 
-pub(crate) struct MetricRouterStream {
+pub(crate) struct Stream {
     shared: Rc<Shared>,
     journey: Option<Journey>,
 }
 
-impl MetricRouterStream {
+impl Stream {
     pub(crate) const fn new(shared: Rc<Shared>) -> Self {
         Self { shared, journey: None }
     }
@@ -67,7 +67,7 @@ impl MetricRouterStream {
     }
 }
 
-impl Context for MetricRouterStream {
+impl Context for Stream {
     /// The end even where there is no access log.
     fn on_done(&mut self) -> bool {
         self.finish();
@@ -75,7 +75,7 @@ impl Context for MetricRouterStream {
     }
 }
 
-impl HttpContext for MetricRouterStream {
+impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
         let pick = self.pick();
         let header = &self.shared.header;

@@ -7,8 +7,8 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod attributes;
+mod metrics;
 mod root;
-mod stats;
 mod stream;
 
 use root::Root;

@@ -1,6 +1,6 @@
 //! The root context: configuration, and what all streams of this VM share.
 
-use crate::stats::Stats;
+use crate::metrics::Metrics;
 use crate::stream::Stream;
 use core::cell::RefCell;
 use core::hash::{BuildHasher, Hasher};
@@ -17,7 +17,7 @@ use token_bucket_core::{Config, Limiter, Mode};
 pub(crate) struct Worker {
     pub(crate) limiter: RefCell<Limiter>,
     pub(crate) draws: RefCell<Draws>,
-    pub(crate) stats: Stats,
+    pub(crate) metrics: Metrics,
 }
 
 pub(crate) struct Root {
@@ -39,7 +39,7 @@ impl RootContext for Root {
         let Some(config) = config else { return false };
         self.worker = (config.mode != Mode::Off).then(|| {
             Rc::new(Worker {
-                stats: Stats::new(&config),
+                metrics: Metrics::new(&config),
                 draws: RefCell::new(Draws::new(plugin_kit::now(), self.context_id.into())),
                 limiter: RefCell::new(Limiter::new(config, draw_seed())),
             })

@@ -42,7 +42,7 @@ impl HttpContext for Stream {
         drop(limiter);
         let Ok(limiter) = worker.limiter.try_borrow() else { return Action::Continue };
         let config = limiter.config();
-        worker.stats.count(&verdict);
+        worker.metrics.count(&verdict);
         if let Some(line) = verdict.summary(config) {
             plugin_kit::set_filter_state(FILTER_STATE, &line);
         }

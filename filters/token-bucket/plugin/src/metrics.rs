@@ -6,7 +6,7 @@ use token_bucket_core::{Config, Outcome, Verdict};
 
 /// What is counted of one policy.
 #[derive(Debug)]
-struct PolicyStats {
+struct PolicyMetrics {
     requests: [Counter; Outcome::ALL.len()],
     conflicts: Counter,
     overflows: Counter,
@@ -14,15 +14,15 @@ struct PolicyStats {
 
 /// What is counted.
 #[derive(Debug)]
-pub(crate) struct Stats {
-    policies: Vec<PolicyStats>,
+pub(crate) struct Metrics {
+    policies: Vec<PolicyMetrics>,
     degraded: Degraded,
 }
 
-impl Stats {
+impl Metrics {
     pub(crate) fn new(config: &Config) -> Self {
         let plugin = ("plugin", config.name.as_str());
-        let policy = |name: &str| PolicyStats {
+        let policy = |name: &str| PolicyMetrics {
             requests: Outcome::ALL.map(|outcome| {
                 let labels = [plugin, ("policy", name), ("outcome", outcome.as_str())];
                 Counter::new("weir_requests_total", &labels)
@@ -38,20 +38,20 @@ impl Stats {
 
     pub(crate) fn count(&self, verdict: &Verdict) {
         for (policy, outcome) in &verdict.outcomes {
-            if let Some(stats) = self.policies.get(*policy)
-                && let Some(counter) = stats.requests.get(*outcome as usize)
+            if let Some(found) = self.policies.get(*policy)
+                && let Some(counter) = found.requests.get(*outcome as usize)
             {
                 counter.add(1);
             }
         }
         for (policy, conflicts) in &verdict.conflicts {
-            if let Some(stats) = self.policies.get(*policy) {
-                stats.conflicts.add(u64::from(*conflicts));
+            if let Some(found) = self.policies.get(*policy) {
+                found.conflicts.add(u64::from(*conflicts));
             }
         }
         for policy in &verdict.overflows {
-            if let Some(stats) = self.policies.get(*policy) {
-                stats.overflows.add(1);
+            if let Some(found) = self.policies.get(*policy) {
+                found.overflows.add(1);
             }
         }
         for fault in &verdict.faults {
