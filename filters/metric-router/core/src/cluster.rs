@@ -12,6 +12,7 @@ use crate::{ClusterConfig, Endpoints, Note, Policy, Schedule, Snapshot};
 use core::time::Duration;
 use shared_state::{
     BreakerState, Endpoint, Key, Members, SharedStore, Transition, UnixNanos, WorkerEntry,
+    WorkerSlot,
 };
 
 /// How often a sighting of a known endpoint is written down.
@@ -41,7 +42,8 @@ pub struct Cluster {
     /// How many endpoints the proxy says there are, and when it said so.
     pub(crate) size: Option<(u32, UnixNanos)>,
     pub(crate) refreshed_at: Option<UnixNanos>,
-    pub(crate) published: Vec<WorkerEntry>,
+    /// What the other workers were last told, and in which slot.
+    pub(crate) published: Option<(WorkerSlot, Vec<WorkerEntry>)>,
     pub(crate) notes: Notes,
     /// A request has come. Workers without any, such as the main thread's VM, have nothing to say.
     pub(crate) is_active: bool,
@@ -71,7 +73,7 @@ impl Cluster {
             steering: Effectiveness::default(),
             size: None,
             refreshed_at: None,
-            published: Vec::new(),
+            published: None,
             notes: Notes::default(),
             is_active: false,
             told: Told::default(),

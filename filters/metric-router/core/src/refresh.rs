@@ -73,16 +73,18 @@ impl Cluster {
         self.rebuild(&facts, now, 0);
     }
 
-    /// Tells the other workers what this one has in flight and has measured, if that changed.
+    /// Tells the other workers what this one has in flight and has measured, if they do not know:
+    /// it has changed, could not be written, or stands in a slot that is lost.
     pub(crate) fn publish(&mut self, store: &impl SharedStore, worker: &Worker, now: UnixNanos) {
         let Some(slot) = worker.slot else { return };
         let entries = self.table.entries();
-        if entries == self.published {
+        if self.published.as_ref().is_some_and(|(at, told)| *at == slot && *told == entries) {
             return;
         }
+        let key = WorkerReport::key(MODULE, &self.name, slot.index);
         let report = WorkerReport { owner: slot.owner, written_at: now, entries };
-        self.notes.write(store, &WorkerReport::key(MODULE, &self.name, slot.index), &report);
-        self.published = report.entries;
+        let is_written = self.notes.write(store, &key, &report);
+        self.published = is_written.then_some((slot, report.entries));
     }
 
     fn refresh_members(&mut self, store: &impl SharedStore, now: UnixNanos) {
@@ -153,14 +155,12 @@ impl Cluster {
             row.last_answer(now).max(elsewhere.map_or(UnixNanos::ZERO, |sum| sum.last_answer));
         let latency_age = now.since(last_answer);
         let rules = &self.config.least_cost;
-        let error_ratio = match &health {
-            // The record's ratio stands still while nothing is sent there.
-            Some(health) => {
-                let ratio = f64::from(health.error_ratio).clamp(0.0, 1.0);
-                ratio * decay(latency_age, rules.decay_time)
-            }
-            None => row.error_ratio(now, rules),
-        };
+        let shared_ratio = health.as_ref().map(|health| {
+            // It stands still while nothing is sent there.
+            let ratio = f64::from(health.error_ratio).clamp(0.0, 1.0);
+            ratio * decay(latency_age, rules.decay_time)
+        });
+        let error_ratio = shared_ratio.unwrap_or_else(|| row.error_ratio(now, rules));
         Some(Facts {
             endpoint,
             row: place,

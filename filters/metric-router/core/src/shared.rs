@@ -54,12 +54,19 @@ impl Notes {
         }
     }
 
-    /// Writes a record that has one writer.
-    pub(crate) fn write<R: Record>(&mut self, store: &impl SharedStore, key: &Key<R>, record: &R) {
-        match store.set(key.as_str(), &encode(record), Expected::Any) {
+    /// Writes a record that has one writer, and answers whether that worked.
+    pub(crate) fn write<R: Record>(
+        &mut self,
+        store: &impl SharedStore,
+        key: &Key<R>,
+        record: &R,
+    ) -> bool {
+        let written = store.set(key.as_str(), &encode(record), Expected::Any);
+        match written {
             Ok(()) => {}
             Err(SetError::Conflict) => self.push(Note::Contended),
             Err(SetError::Store(error)) => self.push(Note::Store(error)),
         }
+        written.is_ok()
     }
 }

@@ -205,6 +205,37 @@ fn nothing_is_published_while_nothing_changes() {
 }
 
 #[test]
+fn a_report_that_could_not_be_written_is_due_again() {
+    let store = MemoryStore::default();
+    let mut router = router("");
+    pick(&mut router, 100);
+    router.tick(&store, at(100), 0);
+    let of = |router: &mut Router| {
+        let id = router.find("backend").unwrap();
+        router.cluster(id).unwrap().published.clone()
+    };
+    let told = of(&mut router);
+    assert!(told.is_some());
+    pick(&mut router, 100);
+    store.fail_with(12);
+    router.tick(&store, UnixNanos::from_millis(100_100), 0);
+    assert_eq!(of(&mut router), None);
+}
+
+#[test]
+fn a_worker_whose_slot_was_taken_reports_again_in_its_new_one() {
+    let store = MemoryStore::default();
+    let (mut sleeper, mut other) = (router(""), router(""));
+    pick(&mut sleeper, 100);
+    sleeper.tick(&store, at(100), 0);
+    pick(&mut other, 110);
+    other.tick(&store, at(110), 0);
+    sleeper.tick(&store, at(111), 0);
+    let keys = store.keys();
+    assert!(keys.contains(&"weir/1/router/worker/backend/1".to_owned()), "{keys:?}");
+}
+
+#[test]
 fn a_clock_that_steps_back_stops_no_tick() {
     let store = MemoryStore::default();
     let mut router = router("");
