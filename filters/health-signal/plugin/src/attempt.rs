@@ -44,9 +44,10 @@ impl AttemptContext {
             headers::get(Map::Request, ":path").is_some_and(|path| path == active.path)
         });
         if !is_poll {
-            let mut observer = cluster.observer.borrow_mut();
-            observer.sighted(endpoint, now);
-            observer.began(endpoint, now);
+            cluster.observing(|observer| {
+                observer.sighted(endpoint, now);
+                observer.began(endpoint, now);
+            });
         }
         Some(Tried {
             cluster,
@@ -92,13 +93,12 @@ impl Tried {
             attempt.cut_off = property::bytes(&pooled).is_some();
         }
         let outcome = attempt.outcome(&cluster.config.passive.failure_statuses);
-        {
-            let mut observer = cluster.observer.borrow_mut();
+        cluster.observing(|observer| {
             observer.ended(*endpoint, now);
             if let (Outcome::Success, Some(at)) = (outcome, self.answered_at) {
                 observer.latency(*endpoint, at.since(*began_at), now);
             }
-        }
+        });
         shared.observe(cluster, *endpoint, outcome, now);
     }
 }

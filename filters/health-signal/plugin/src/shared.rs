@@ -28,7 +28,7 @@ pub(crate) struct Shared {
 pub(crate) struct Watched {
     pub(crate) name: String,
     pub(crate) config: Rc<Cluster>,
-    pub(crate) observer: RefCell<Observer>,
+    observer: RefCell<Observer>,
     /// When a response last named its endpoint.
     named_at: Cell<UnixNanos>,
 }
@@ -62,7 +62,7 @@ impl Shared {
 
     /// The cluster called `name`, if the configuration has an entry for it.
     pub(crate) fn watch(&self, name: &str) -> Option<Rc<Watched>> {
-        let mut watched = self.watched.borrow_mut();
+        let mut watched = self.watched.try_borrow_mut().ok()?;
         if let Some(cluster) = watched.iter().find(|cluster| cluster.name == name) {
             return Some(Rc::clone(cluster));
         }
@@ -82,7 +82,7 @@ impl Shared {
     }
 
     pub(crate) fn clusters(&self) -> Vec<Rc<Watched>> {
-        self.watched.borrow().clone()
+        self.watched.try_borrow().map(|watched| watched.clone()).unwrap_or_default()
     }
 
     /// Counts an attempt at `endpoint`, and reports a failure without waiting for the tick.
@@ -93,10 +93,10 @@ impl Shared {
         outcome: Outcome,
         now: UnixNanos,
     ) -> Option<FailureKind> {
-        cluster.observer.borrow_mut().outcome(endpoint, outcome, now);
+        cluster.observing(|observer| observer.outcome(endpoint, outcome, now));
         let kind = outcome.failure()?;
         self.metrics.attempt_failed(&cluster.name, kind.name());
-        if cluster.observer.borrow().is_hasty(now) {
+        if cluster.observing(|observer| observer.is_hasty(now)) {
             crate::worker::report(self, cluster, now);
         }
         Some(kind)
@@ -124,6 +124,12 @@ impl Shared {
 }
 
 impl Watched {
+    /// Acts on what this VM sees of the cluster. Nobody else holds it: one VM runs one callback at
+    /// a time. If somebody did, an observation would be lost, and not the VM.
+    pub(crate) fn observing<T: Default>(&self, act: impl FnOnce(&mut Observer) -> T) -> T {
+        self.observer.try_borrow_mut().map(|mut observer| act(&mut observer)).unwrap_or_default()
+    }
+
     /// A response of this cluster named its endpoint: an upstream instance is there.
     pub(crate) fn named(&self, now: UnixNanos) {
         self.named_at.set(now);

@@ -76,8 +76,8 @@ impl Served {
             Some(Ok(accepted)) => {
                 shared.metrics.orca_accepted.add(1);
                 shared.metrics.orca_ignored.add(accepted.ignored.into());
-                let mut observer = self.cluster.observer.borrow_mut();
-                observer.load_report(self.endpoint, accepted.report, now);
+                let report = accepted.report;
+                self.cluster.observing(|observer| observer.load_report(self.endpoint, report, now));
             }
             Some(Err(refusal)) => {
                 shared.metrics.orca_rejected.add(1);
@@ -95,12 +95,12 @@ impl Served {
         let Self { cluster, endpoint, answered_at, .. } = self;
         let attempt = Attempt { flags: property::response_flags(), ..self.attempt };
         let outcome = attempt.outcome(&cluster.config.passive.failure_statuses);
-        cluster.observer.borrow_mut().sighted(*endpoint, *answered_at);
+        cluster.observing(|observer| observer.sighted(*endpoint, *answered_at));
         let mut failed = outcome.failure();
         if !self.counted {
             if outcome == Outcome::Success && property::attempt_count() <= 1 {
                 let latency = answered_at.since(began_at);
-                cluster.observer.borrow_mut().latency(*endpoint, latency, *answered_at);
+                cluster.observing(|observer| observer.latency(*endpoint, latency, *answered_at));
             }
             failed = shared.observe(cluster, *endpoint, outcome, plugin_kit::now());
         }

@@ -2,7 +2,7 @@
 
 use crate::shared::{Shared, Watched};
 use core::time::Duration;
-use health_signal_core::MODULE;
+use health_signal_core::{MODULE, Observer};
 use plugin_kit::HostStore;
 use shared_state::{
     Expected, Members, SetError, SharedStore as _, Transition, UnixNanos, UpdateError,
@@ -52,20 +52,19 @@ impl Slot {
 /// Writes this worker's record of `cluster`, if it has changed.
 pub(crate) fn report(shared: &Shared, cluster: &Watched, now: UnixNanos) {
     let Some(slot) = shared.slot.get() else { return };
-    let report = cluster.observer.borrow_mut().report(slot.owner, now);
+    let report = cluster.observing(|observer| observer.report(slot.owner, now));
     let Some(report) = report else { return };
     let key = WorkerReport::key(MODULE, &cluster.name, slot.index);
     let written = HostStore.set(key.as_str(), &encode(&report), Expected::Any);
     if let Err(error) = written {
-        cluster.observer.borrow_mut().report_failed();
+        cluster.observing(Observer::report_failed);
         note_write(shared, error, "worker report");
     }
 }
 
 /// Adds the endpoints that the host has chosen to the list of members.
 pub(crate) fn sightings(shared: &Shared, cluster: &Watched, now: UnixNanos) {
-    let sightings = cluster.observer.borrow_mut().sightings(now);
-    for endpoint in sightings {
+    for endpoint in cluster.observing(|observer| observer.sightings(now)) {
         change_members(shared, cluster, &|prior| Members::seen(prior, endpoint, now));
     }
 }
