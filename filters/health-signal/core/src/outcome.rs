@@ -35,7 +35,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// A label for access logs.
+    /// The label `kind` of `weir_attempt_failures_total`, and a word of the access log.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",

@@ -40,7 +40,7 @@ impl Note {
             Self::CorruptBreaker => "corrupt_breaker",
             Self::CorruptWorkers => "corrupt_workers",
             Self::Contended => "contended",
-            Self::Store(_) => "shared_data",
+            Self::Store(_) => "store_failed",
             Self::NoWorkerSlot => "no_worker_slot",
         }
     }

@@ -317,14 +317,14 @@ impl<S: SharedStore> Round<'_, S> {
         error: StoreError,
     ) -> Result<(), Refusal> {
         let detail = format!("shared data answered {} to policy '{}'", error.status, policy.name);
-        self.verdict.faults.push(Fault { reason: "store_failure", detail });
-        fall_back(self.config.failure_mode, at, Reason::StoreFailure, policy.bucket.token_time())
+        self.verdict.faults.push(Fault { reason: "store_failed", detail });
+        fall_back(self.config.failure_mode, at, Reason::StoreFailed, policy.bucket.token_time())
     }
 
     fn contended(&mut self, at: usize, policy: &Policy) -> Result<(), Refusal> {
         let detail = format!("policy '{}' lost every attempt to other workers", policy.name);
-        self.verdict.faults.push(Fault { reason: "contention", detail });
-        fall_back(self.config.on_contention, at, Reason::Contention, policy.bucket.token_time())
+        self.verdict.faults.push(Fault { reason: "contended", detail });
+        fall_back(self.config.on_contention, at, Reason::Contended, policy.bucket.token_time())
     }
 
     fn ask<'b>(&self, policy: &'b Policy, fingerprint: u64) -> Ask<'b> {

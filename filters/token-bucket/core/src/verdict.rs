@@ -102,9 +102,9 @@ pub enum Reason {
     /// A part of the key is missing, and `on_missing_key` is `deny`.
     MissingKey,
     /// Every attempt was lost to other workers, and `on_contention` is `deny`.
-    Contention,
+    Contended,
     /// The host's shared data failed, and `failure_mode` is `deny`.
-    StoreFailure,
+    StoreFailed,
 }
 
 impl fmt::Display for Reason {
@@ -114,8 +114,8 @@ impl fmt::Display for Reason {
             Self::TableFull => "table_full",
             Self::TooCostly => "too_costly",
             Self::MissingKey => "missing_key",
-            Self::Contention => "contention",
-            Self::StoreFailure => "store_failure",
+            Self::Contended => "contended",
+            Self::StoreFailed => "store_failed",
         })
     }
 }

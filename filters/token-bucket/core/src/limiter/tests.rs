@@ -300,10 +300,10 @@ fn a_failing_store_lets_pass_or_refuses_as_configured() {
     store.fail_with(10);
     let verdict = limiter(&two("")).decide(&store, &Request::default(), at(0));
     assert_eq!(verdict.refusal, None);
-    assert!(verdict.faults.iter().all(|fault| fault.reason == "store_failure"));
+    assert!(verdict.faults.iter().all(|fault| fault.reason == "store_failed"));
     let mut strict = limiter(&by_client("", r#","failure_mode":"deny""#));
     let refusal = strict.decide(&store, &client("a"), at(0)).refusal.unwrap();
-    assert_eq!(refusal.reason, Reason::StoreFailure);
+    assert_eq!(refusal.reason, Reason::StoreFailed);
     let mut strict = limiter(&two(r#","failure_mode":"deny""#));
     assert!(strict.decide(&store, &Request::default(), at(0)).refusal.is_some());
 }
@@ -316,9 +316,9 @@ fn contention_without_end_refuses_or_lets_pass_as_configured() {
         let mut worker = limiter(&two(&format!(r#","on_contention":"{mode}""#)));
         let verdict = worker.decide(&store, &Request::default(), at(0));
         assert_eq!(verdict.refusal.is_some(), refused);
-        assert_eq!(verdict.faults[0].reason, "contention");
+        assert_eq!(verdict.faults[0].reason, "contended");
         let again = worker.decide(&store, &Request::default(), at(0));
-        assert_eq!(again.faults[0].reason, "contention", "it is not remembered as a refusal");
+        assert_eq!(again.faults[0].reason, "contended", "it is not remembered as a refusal");
     }
 }
 
