@@ -285,6 +285,8 @@ impl WorkerBreakers {
             }
         }
         followed.retain(|_, followed| {
+            // A use in the future was before the clock stepped back: its age counts from here.
+            followed.used_at = followed.used_at.min(now);
             !followed.waiting.is_empty() || now.since(followed.used_at) < IDLE
         });
     }

@@ -56,8 +56,8 @@ impl<T> EndpointMap<T> {
     }
 
     /// Keeps the values for which `keep` holds.
-    pub fn retain(&mut self, keep: impl Fn(&T) -> bool) {
-        self.0.retain(|(_, value)| keep(value));
+    pub fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
+        self.0.retain_mut(|(_, value)| keep(value));
     }
 
     /// All, in order.

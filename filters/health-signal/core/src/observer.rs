@@ -158,6 +158,8 @@ impl Observer {
 
     fn forget(&mut self, now: UnixNanos) {
         self.tracks.retain(|track| {
+            // An attempt in the future was before the clock stepped back: its age counts from here.
+            track.tried_at = track.tried_at.min(now);
             track.entry.in_flight > 0 || now.since(track.tried_at) < FORGOTTEN_AFTER
         });
     }
@@ -276,5 +278,17 @@ mod tests {
         observer.outcome(endpoint(9999), Outcome::Success, at(601));
         let kept: Vec<_> = observer.tracks.iter().map(|(endpoint, _)| endpoint).collect();
         assert_eq!(kept, [endpoint(1), endpoint(9999)], "in flight is not idle");
+    }
+
+    #[test]
+    fn after_the_clock_stepped_back_the_idle_still_make_room() {
+        let mut observer = Observer::default();
+        for port in 1..=MAX_MEMBERS {
+            observer.outcome(endpoint(port), Outcome::Success, at(1_000_000));
+        }
+        observer.outcome(endpoint(9998), Outcome::Success, at(10));
+        observer.outcome(endpoint(9999), Outcome::Success, at(610));
+        let kept: Vec<_> = observer.tracks.iter().map(|(endpoint, _)| endpoint).collect();
+        assert_eq!(kept, [endpoint(9999)]);
     }
 }
