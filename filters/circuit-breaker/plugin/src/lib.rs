@@ -7,4 +7,6 @@ mod report;
 mod root;
 mod stream;
 
-plugin_kit::main!(module: "circuit-breaker", root: root::Root::new);
+use root::Root;
+
+plugin_kit::main!(module: "circuit-breaker", root: Root::new);
