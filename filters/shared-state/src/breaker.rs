@@ -6,7 +6,7 @@
 //! many half-open permits there are, and how wide a bucket of the window is. So a worker that still
 //! runs the configuration before the last, and a reader that knows none, understand it.
 
-use crate::{DecodeError, Key, Reader, Record, UnixNanos, Writer};
+use crate::{CLOCK_TOLERANCE, DecodeError, Key, Reader, Record, UnixNanos, Writer};
 use core::time::Duration;
 
 /// Most half-open permits of one breaker.
@@ -17,10 +17,6 @@ pub const WINDOW_BUCKETS: usize = 10;
 
 /// Scope under which circuit-breaker keeps the breakers of endpoints unless it is named otherwise.
 pub const DEFAULT_ENDPOINT_SCOPE: &str = "endpoint";
-
-/// By how much two workers may disagree about now, because each reads the clock once a callback.
-/// A deadline must be off by more than this before the clock is said to have stepped back.
-pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// A breaker's state. Open means rejecting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

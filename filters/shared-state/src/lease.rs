@@ -3,9 +3,10 @@
 //! The ABI has no notification of a VM that died, so whoever holds a duty for the whole process
 //! holds it for a while only and renews. The owner decides before it acts, the others take over
 //! when the lease has run out. A lease that ends further ahead than its own length was written
-//! before the clock stepped back, and is void.
+//! before the clock stepped back, and is void; but not if it is by no more than workers' clocks may
+//! differ, or who asks in the same moment as the holder would take it over.
 
-use crate::{DecodeError, Reader, Record, Transition, UnixNanos, Writer};
+use crate::{CLOCK_TOLERANCE, DecodeError, Reader, Record, Transition, UnixNanos, Writer};
 use core::time::Duration;
 
 /// Who has the duty, and until when.
@@ -55,8 +56,15 @@ impl Lease {
 
     /// True while someone holds it.
     pub fn is_live(&self, now: UnixNanos, length: Duration) -> bool {
-        self.expires_at > now && !self.expires_at.is_stale_deadline(now, length)
+        is_live(self.expires_at, now, length)
     }
+}
+
+/// True if what ends at `expires_at` still holds at `now`, and was not set before the clock stepped
+/// back.
+pub(crate) fn is_live(expires_at: UnixNanos, now: UnixNanos, length: Duration) -> bool {
+    let longest = length.saturating_add(CLOCK_TOLERANCE);
+    expires_at > now && !expires_at.is_stale_deadline(now, longest)
 }
 
 impl Record for Lease {
@@ -116,5 +124,14 @@ mod tests {
     fn a_clock_that_stepped_back_does_not_freeze_the_duty() {
         let (lease, _) = ask(None, 1, 100);
         assert_eq!(ask(lease, 2, 50).1, LeaseOutcome::Acquired);
+    }
+
+    #[test]
+    fn who_read_the_clock_a_moment_before_the_holder_does_not_take_it_over() {
+        let now = UnixNanos::from_secs(100);
+        let lease = Lease { owner: 1, term: 1, expires_at: now.plus(LENGTH) };
+        let moment_before = now.minus(Duration::from_micros(50));
+        let asked = Lease::acquire(Some(lease), 2, moment_before, LENGTH);
+        assert_eq!(asked, Transition::Keep(LeaseOutcome::HeldByOther));
     }
 }

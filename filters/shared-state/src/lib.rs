@@ -49,8 +49,8 @@ mod update;
 mod worker;
 
 pub use breaker::{
-    BreakerRecord, BreakerState, BreakerWindow, CLOCK_TOLERANCE, DEFAULT_ENDPOINT_SCOPE,
-    HalfOpenProgress, MAX_PERMITS, PermitLease, WINDOW_BUCKETS, WindowBucket,
+    BreakerRecord, BreakerState, BreakerWindow, DEFAULT_ENDPOINT_SCOPE, HalfOpenProgress,
+    MAX_PERMITS, PermitLease, WINDOW_BUCKETS, WindowBucket,
 };
 pub use bucket::{HashSeed, MAX_SLOTS, Settled, SlotTable};
 pub use endpoint::{Endpoint, ParseEndpointError};
@@ -62,6 +62,6 @@ pub use members::{MAX_MEMBERS, Member, Members};
 pub use memory::MemoryStore;
 pub use record::{DecodeError, Reader, Record, Writer, decode, encode};
 pub use store::{Cas, Expected, SetError, SharedStore, StoreError, Versioned};
-pub use time::UnixNanos;
+pub use time::{CLOCK_TOLERANCE, UnixNanos};
 pub use update::{MAX_CAS_ATTEMPTS, ReadError, Transition, UpdateError, Updated, read, update};
 pub use worker::{MAX_WORKERS, WorkerEntry, WorkerReport, WorkerSlot, WorkerSlots};

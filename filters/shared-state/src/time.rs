@@ -7,6 +7,11 @@
 
 use core::time::Duration;
 
+/// By how much two workers may disagree about now, because each reads the clock once a callback: a
+/// record may hold a moment that for its reader lies ahead. It must do so by more than this before
+/// the clock is said to have stepped back.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
+
 /// Nanoseconds since the Unix epoch. Arithmetic saturates; nothing here can panic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixNanos(u64);
@@ -56,7 +61,8 @@ impl UnixNanos {
     }
 
     /// True for a deadline that can only have been set before the clock stepped back: it lies more
-    /// than `longest` ahead of `now`, though no deadline is ever set further ahead than that.
+    /// than `longest` ahead of `now`, though no deadline is ever set further ahead than that. For
+    /// one that another worker may have set, `longest` includes [`CLOCK_TOLERANCE`].
     pub fn is_stale_deadline(self, now: Self, longest: Duration) -> bool {
         self > now.plus(longest)
     }

@@ -7,7 +7,7 @@
 //! its slot has gone to someone else, and that VM's stale record is told from the new owner's.
 
 use crate::{
-    DecodeError, Endpoint, Key, LoadReport, Reader, Record, Transition, UnixNanos, Writer,
+    DecodeError, Endpoint, Key, LoadReport, Reader, Record, Transition, UnixNanos, Writer, lease,
     members::MAX_MEMBERS,
 };
 use core::time::Duration;
@@ -84,7 +84,7 @@ impl WorkerSlots {
 
 impl Claim {
     fn is_live(&self, now: UnixNanos, length: Duration) -> bool {
-        self.expires_at > now && !self.expires_at.is_stale_deadline(now, length)
+        lease::is_live(self.expires_at, now, length)
     }
 }
 
@@ -209,7 +209,7 @@ impl Record for WorkerReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MemoryStore, update};
+    use crate::{MemoryStore, read, update};
 
     const LENGTH: Duration = Duration::from_secs(3);
 
@@ -260,5 +260,17 @@ mod tests {
             assert!(claim(&store, None, 10).is_some());
         }
         assert_eq!(claim(&store, None, 10), None);
+    }
+
+    #[test]
+    fn who_read_the_clock_a_moment_before_its_peers_takes_no_slot_of_theirs() {
+        let store = MemoryStore::default();
+        let peer = claim(&store, None, 100).unwrap();
+        let moment_before = UnixNanos::from_secs(100).minus(Duration::from_micros(50));
+        let slots = read(&store, &WorkerSlots::key("test")).unwrap().unwrap();
+        assert_eq!(slots.live(moment_before, LENGTH).collect::<Vec<_>>(), [peer]);
+        let claimed = WorkerSlots::claim(Some(slots), None, moment_before, LENGTH);
+        let Transition::Store(_, Some(mine)) = claimed else { panic!("a slot is free") };
+        assert_ne!(mine.index, peer.index);
     }
 }

@@ -8,7 +8,7 @@
 //! of two forgives, but a full scan follows the noise.
 
 use core::time::Duration;
-use shared_state::UnixNanos;
+use shared_state::{CLOCK_TOLERANCE, UnixNanos};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Ewma {
@@ -41,10 +41,9 @@ impl Ewma {
 }
 
 /// `then`, or the distant past if it lies ahead of `now`: the clock has stepped back, and what was
-/// seen before must not stay fresh until it has caught up. Workers' clocks are read at different
-/// moments, so a second ahead is nothing.
+/// seen before must not stay fresh until it has caught up.
 pub(crate) fn believable(then: UnixNanos, now: UnixNanos) -> UnixNanos {
-    if then.is_stale_deadline(now, Duration::from_secs(1)) { UnixNanos::ZERO } else { then }
+    if then.is_stale_deadline(now, CLOCK_TOLERANCE) { UnixNanos::ZERO } else { then }
 }
 
 /// What is left of a value after `elapsed`: 1 at once, towards 0.
