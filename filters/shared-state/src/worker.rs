@@ -50,7 +50,7 @@ impl WorkerSlots {
         now: UnixNanos,
         length: Duration,
     ) -> Transition<Self, Option<WorkerSlot>> {
-        let mut slots = prior.unwrap_or_default();
+        let mut slots = prior.unwrap_or_else(|| Self::anew(mine, now));
         let expires_at = now.plus(length);
         if let Some(slot) = mine
             && let Some(claim) = slots.claims.get_mut(usize::from(slot.index))
@@ -72,6 +72,13 @@ impl WorkerSlots {
             None => slots.claims.push(claim),
         }
         Transition::Store(slots, Some(WorkerSlot { index, owner }))
+    }
+
+    /// No slots. Owners are numbered from the time on and not from 1: a record that a stranger
+    /// destroyed is begun again, and a number of the record before may still be in use.
+    fn anew(mine: Option<WorkerSlot>, now: UnixNanos) -> Self {
+        let last_owner = mine.map_or(0, |slot| slot.owner).max(now.as_nanos());
+        Self { last_owner, claims: Vec::new() }
     }
 
     /// The slots whose owners are alive.
@@ -209,7 +216,7 @@ impl Record for WorkerReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MemoryStore, read, update};
+    use crate::{Expected, MemoryStore, SharedStore as _, read, update};
 
     const LENGTH: Duration = Duration::from_secs(3);
 
@@ -272,5 +279,17 @@ mod tests {
         let claimed = WorkerSlots::claim(Some(slots), None, moment_before, LENGTH);
         let Transition::Store(_, Some(mine)) = claimed else { panic!("a slot is free") };
         assert_ne!(mine.index, peer.index);
+    }
+
+    #[test]
+    fn after_the_record_was_lost_no_two_workers_share_a_slot() {
+        let store = MemoryStore::default();
+        let key = WorkerSlots::key("test");
+        let before = [claim(&store, None, 100), claim(&store, None, 100)];
+        store.set(key.as_str(), b"somebody else's value", Expected::Any).unwrap();
+        let [second, first] = [before[1], before[0]].map(|mine| claim(&store, mine, 101).unwrap());
+        let heir = claim(&store, None, 101).unwrap();
+        assert!(second.index != first.index && first.index != heir.index);
+        assert!(before.iter().flatten().all(|old| old.owner != second.owner));
     }
 }

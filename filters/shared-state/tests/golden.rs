@@ -54,7 +54,7 @@ fn worker_slots() {
     let now = UnixNanos::from_secs(10);
     let claim = WorkerSlots::claim(None, None, now, Duration::from_secs(3));
     let Transition::Store(slots, _) = claim else { panic!("the first claim is stored") };
-    pinned(&slots, "575203010100000000000000010001000000000000000042dc0603000000c912ca0a");
+    pinned(&slots, "5752030101e40b5402000000010001e40b54020000000042dc060300000040091dbd");
 }
 
 #[test]
