@@ -155,14 +155,17 @@ impl BreakerRecord {
     }
 
     /// True if a request sent now would not pass: the breaker is open, or every permit is taken.
-    /// A permit whose lease has run out may be free or may have decided, so it does not reject.
+    /// A permit whose lease has run out may be free or may have decided, so it does not reject; nor
+    /// does one granted before the clock stepped back, whose lease ends nobody knows when.
     pub fn rejects(&self, now: UnixNanos) -> bool {
         match self.state_at(now) {
             BreakerState::Closed => false,
             BreakerState::Open => true,
             BreakerState::HalfOpen if self.state == BreakerState::HalfOpen => {
                 let leases = &self.half_open.leases;
-                self.half_open.left == 0 && leases.iter().all(|lease| lease.expires_at > now)
+                self.half_open.left == 0
+                    && !self.changed_at.is_stale_deadline(now, CLOCK_TOLERANCE)
+                    && leases.iter().all(|lease| lease.expires_at > now)
             }
             BreakerState::HalfOpen => false,
         }
@@ -339,6 +342,13 @@ mod tests {
         assert!(!half_open(1, &[115]).rejects(at(106)));
         assert!(half_open(0, &[115, 116]).rejects(at(106)));
         assert!(!half_open(0, &[115, 116]).rejects(at(115)), "a lease ran out");
+    }
+
+    #[test]
+    fn permits_granted_before_the_clock_stepped_back_reject_nobody() {
+        assert!(!half_open(0, &[115, 116]).rejects(at(50)));
+        let moment_before = at(105).minus(Duration::from_millis(1));
+        assert!(half_open(0, &[115, 116]).rejects(moment_before), "a worker's older now");
     }
 
     #[test]
