@@ -13,7 +13,7 @@
 use crate::Evidence;
 use crate::config::Passive;
 use core::time::Duration;
-use shared_state::UnixNanos;
+use shared_state::{CLOCK_TOLERANCE, UnixNanos};
 
 /// Whether ordinary requests have taken an endpoint down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,9 +84,11 @@ impl Down {
 }
 
 /// True if something happened at `at`, and not longer than `limit` ago. A moment in the future is
-/// from before the clock stepped back, and its age unknown: it is not fresh.
+/// from before the clock stepped back, and its age unknown: it is not fresh. But a worker may see
+/// and report something after the leader has read its own clock, which is as fresh as can be.
 pub(crate) fn is_fresh(at: UnixNanos, now: UnixNanos, limit: Duration) -> bool {
-    at != UnixNanos::ZERO && at <= now && now.since(at) <= limit
+    let is_past = !at.is_stale_deadline(now, CLOCK_TOLERANCE);
+    at != UnixNanos::ZERO && is_past && now.since(at) <= limit
 }
 
 #[cfg(test)]
@@ -170,6 +172,15 @@ mod tests {
         let mut track = fallen();
         assert!(add(&mut track, &seen(3, 100, 4), 101));
         assert!(!add(&mut track, &seen(0, 100, 6), 102));
+    }
+
+    #[test]
+    fn a_failure_that_a_worker_saw_after_the_leader_read_the_clock_is_no_way_back() {
+        let mut track = fallen();
+        let newer = UnixNanos::from_secs(101).plus(Duration::from_micros(50));
+        let seen = Evidence { last_failure: newer, ..seen(4, 101, 10) };
+        assert!(add(&mut track, &seen, 101));
+        assert!(add(&mut PassiveTrack::default(), &seen, 101));
     }
 
     #[test]

@@ -91,6 +91,15 @@ fn a_record_is_written_when_it_changes_and_once_a_heartbeat() {
 }
 
 #[test]
+fn what_a_worker_saw_after_the_leader_read_the_clock_is_fresh() {
+    let mut table = passive();
+    let moment_before = at(100).minus(Duration::from_micros(50));
+    table.absorb(answering(100), moment_before);
+    let record = table.publications(moment_before).remove(0).record;
+    assert_eq!((record.state, record.latency_us), (HealthState::Healthy, 900));
+}
+
+#[test]
 fn a_record_that_could_not_be_written_is_due_again() {
     let mut table = passive();
     table.publications(at(100));
