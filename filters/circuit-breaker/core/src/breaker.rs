@@ -275,9 +275,10 @@ impl<'a> Machine<'a> {
     }
 
     /// True for a request from before the last change. A change in the future was made before the
-    /// clock stepped back, and makes nothing late.
+    /// clock stepped back, and makes nothing late; unless another worker made it just now.
     fn is_late(&self, outcome: &Outcome) -> bool {
-        outcome.started_at < self.record.changed_at && self.record.changed_at <= self.now
+        let changed_at = self.record.changed_at;
+        outcome.started_at < changed_at && !changed_at.is_stale_deadline(self.now, CLOCK_TOLERANCE)
     }
 
     fn resolve(&mut self, permit: Permit, verdict: Verdict) {

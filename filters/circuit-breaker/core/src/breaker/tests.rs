@@ -286,6 +286,17 @@ fn requests_from_before_the_last_change_do_not_count() {
 }
 
 #[test]
+fn they_do_not_count_for_a_worker_whose_clock_is_a_moment_behind_the_change_either() {
+    let (mut driver, first) = Driver::half_open(Rules { permitted_calls: 1, ..rules() });
+    let before = at(driver.now - 3);
+    driver.resolve(first, Success);
+    let late = Outcome { started_at: before, permit: None, verdict: Failure };
+    let moment_before = at(driver.now).minus(Duration::from_micros(50));
+    let step = record(&driver.rules, driver.record, &[late; 50], moment_before, DRAW);
+    assert!(matches!(step, Transition::Keep(Step { change: None, .. })), "{step:?}");
+}
+
+#[test]
 fn results_without_a_permit_do_not_decide_a_half_open_breaker() {
     let (mut driver, _) = Driver::half_open(rules());
     driver.ends(&[Success; 50]);
