@@ -395,9 +395,11 @@ fn a_list_that_anyone_may_write_makes_no_more_records_than_the_cluster_has_endpo
 fn a_worker_follows_a_bounded_number_of_breakers() {
     let mut fleet = Fleet::new();
     let now = fleet.now();
+    let outcome = Outcome { started_at: now, permit: None, verdict: Verdict::Success };
     for port in 1..2000u16 {
         let endpoint = Some(format!("10.9.9.9:{port}").parse().unwrap());
-        fleet.workers[0].view(&fleet.store, &Subject { endpoint, ..subject() }, now);
+        let answered = Subject { endpoint, ..subject() };
+        fleet.workers[0].record(&fleet.store, &answered, outcome, now, 0);
     }
     assert_eq!(fleet.degraded().len(), 1999 - 1024);
     // The clock may step back meanwhile: what is idle is known from then on.
@@ -407,6 +409,20 @@ fn a_worker_follows_a_bounded_number_of_breakers() {
     fleet.tick();
     fleet.admit(0);
     assert!(fleet.degraded().is_empty(), "idle ones are forgotten");
+}
+
+#[test]
+fn what_was_only_named_in_lists_makes_room_for_what_answers() {
+    let mut fleet = Fleet::new();
+    fleet.trip();
+    let now = fleet.now();
+    for port in 1..2000u16 {
+        let endpoint = Some(format!("10.9.9.9:{port}").parse().unwrap());
+        fleet.workers[3].view(&fleet.store, &Subject { endpoint, ..subject() }, now);
+    }
+    assert!(matches!(fleet.admit(3), Admission::Allow), "no room to follow it");
+    fleet.tick();
+    assert!(matches!(fleet.admit(3), Admission::Reject { .. }));
 }
 
 #[test]

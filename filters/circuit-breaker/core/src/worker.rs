@@ -271,7 +271,9 @@ impl WorkerBreakers {
         }
     }
 
-    /// Stores what has waited long enough, and forgets breakers that nobody asks for.
+    /// Stores what has waited long enough, and forgets breakers that nobody asks for. If there is
+    /// no room left, what never answered and has no record goes first: a list that anyone may write
+    /// has named it, or a route that takes its cluster from the request.
     pub fn tick(
         &mut self,
         store: &impl SharedStore,
@@ -284,10 +286,12 @@ impl WorkerBreakers {
                 events.extend(flush(store, subject, followed, rules, now, draw()));
             }
         }
+        let has_room = followed.len() < MAX_SUBJECTS;
         followed.retain(|_, followed| {
             // A use in the future was before the clock stepped back: its age counts from here.
             followed.used_at = followed.used_at.min(now);
-            !followed.waiting.is_empty() || now.since(followed.used_at) < IDLE
+            let is_kept = has_room || followed.answered || followed.record.is_some();
+            !followed.waiting.is_empty() || is_kept && now.since(followed.used_at) < IDLE
         });
     }
 
