@@ -79,6 +79,9 @@ impl RootContext for Root {
         if shared.is_on() {
             plugin_kit::set_tick_period(shared.config.publish_interval);
         }
+        // What the former configuration's streams still report stands in the slot they have. A new
+        // one is claimed at the next tick.
+        self.slot = Slot::default();
         self.leaders.clear();
         self.shared = Some(Rc::new(shared));
         true
