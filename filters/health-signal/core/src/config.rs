@@ -207,6 +207,12 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_list_of_clusters_is_a_mistake_and_not_all_of_them() {
+        let told = problems(r#"{"clusters":[]}"#);
+        assert!(told[0].starts_with("/clusters: nothing is watched:"), "{told:?}");
+    }
+
+    #[test]
     fn a_clusters_own_entry_beats_the_one_for_all() {
         let config = config(r#"{"clusters":[{"name":"*"},{"name":"a","passive":{"fall":9}}]}"#);
         assert_eq!(config.cluster("a").unwrap().passive.fall, 9);

@@ -70,6 +70,9 @@ fn clusters(fields: &mut Fields<'_>) -> Vec<Cluster> {
     if !fields.has("clusters") {
         return vec![cluster(fields.object("clusters"), ANY_CLUSTER)];
     }
+    let some = fields.count("clusters") != Some(0);
+    let message = "nothing is watched: name a cluster, or leave the field out to watch all";
+    fields.require("clusters", some, message);
     let few = fields.count("clusters") <= Some(MAX_CLUSTERS);
     fields.require("clusters", few, "more than 64 entries: use \"*\"");
     fields.unique("clusters", "name");
