@@ -1,5 +1,6 @@
 //! One cluster as one worker sees it: pick, learn, measure.
 
+use crate::ewma::believable;
 use crate::flight::{Flight, Outcome, Response};
 use crate::membership::{Exploration, falls_within};
 use crate::note::Source;
@@ -328,7 +329,8 @@ impl Cluster {
         let Some(row) = self.table.find(first) else { return };
         let breaker = self.notes.read(store, &row.breaker_key, Source::Breaker);
         let struck_off = breaker.is_some_and(|breaker| {
-            breaker.state != BreakerState::Closed || now.since(breaker.changed_at) < BREAKER_DOUBT
+            let changed_at = believable(breaker.changed_at, now);
+            breaker.state != BreakerState::Closed || now.since(changed_at) < BREAKER_DOUBT
         });
         if struck_off {
             return;

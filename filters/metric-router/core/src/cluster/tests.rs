@@ -243,6 +243,20 @@ fn an_endpoint_that_its_breaker_struck_off_the_list_is_still_a_member() {
 }
 
 #[test]
+fn a_breaker_that_closed_before_the_clock_stepped_back_does_not_make_a_member_of_who_left() {
+    let store = MemoryStore::default();
+    let mut cluster = cluster("");
+    show(&mut cluster, &store, 1, millis(0));
+    let key = BreakerRecord::key(DEFAULT_ENDPOINT_SCOPE, &["backend", "127.0.0.1:1"]);
+    let closed = BreakerRecord { changed_at: millis(900_000), ..BreakerRecord::default() };
+    update(&store, &key, |_| Transition::Store(closed.clone(), ())).unwrap();
+    for _ in 0..2 {
+        astray(&mut cluster, &store, 1, millis(10));
+    }
+    assert_eq!(members(&store), [100]);
+}
+
+#[test]
 fn a_static_endpoint_that_is_no_member_is_left_out_for_a_while() {
     let store = MemoryStore::default();
     let mut cluster = cluster(STATIC);
