@@ -5,7 +5,8 @@ use crate::native_filter::{HeaderMutation, LocalRateLimit};
 use crate::plugin::Plugin;
 use crate::queue::SharedQueues;
 use crate::{
-    AccessLogSink, Clock, Cluster, Discard, LogSink, SharedData, Stats, SystemClock, Trace, Worker,
+    AccessLogSink, Clock, Cluster, Discard, LogSink, Observer, SharedData, Stats, SystemClock,
+    Worker,
 };
 use host_sim_bootstrap::{Bootstrap, HttpFilter, HttpFilterConfig, PluginConfig};
 use std::fmt;
@@ -51,8 +52,8 @@ pub struct EngineOptions {
     pub concurrency: u32,
     /// Base of relative module file names; `None` is the current directory.
     pub base_dir: Option<PathBuf>,
-    /// Sees every hostcall; `None` costs nothing.
-    pub trace: Option<Arc<dyn Trace>>,
+    /// Sees every callback and hostcall; `None` costs nothing.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Default for EngineOptions {
@@ -65,7 +66,7 @@ impl Default for EngineOptions {
             fuel: false,
             concurrency: 1,
             base_dir: None,
-            trace: None,
+            observer: None,
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) enum OnHeaders {
 
 /// See the module. An absent callback is not called.
 pub(crate) struct Exports {
+    /// Names of those that are there.
+    present: Vec<&'static str>,
     pub(crate) context_create: Callback<(u32, u32), ()>,
     pub(crate) vm_start: Callback<(u32, u32), u32>,
     pub(crate) validate_configuration: Callback<(u32, u32), u32>,
@@ -44,7 +46,7 @@ impl Exports {
         store: &mut Store<VmState>,
         plugin: &Plugin,
     ) -> Result<Self, String> {
-        let mut finder = Finder { instance, store, plugin };
+        let mut finder = Finder { instance, store, plugin, present: Vec::new() };
         let old = plugin.code.abi == AbiVersion::V0_1_0;
         Ok(Self {
             context_create: finder.find("proxy_on_context_create")?,
@@ -66,7 +68,13 @@ impl Exports {
             log: finder.find("proxy_on_log")?,
             done: finder.find("proxy_on_done")?,
             delete: finder.find("proxy_on_delete")?,
+            present: finder.present,
         })
+    }
+
+    /// Whether the module has this callback, and may be called.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.present.contains(&name)
     }
 }
 
@@ -74,24 +82,27 @@ struct Finder<'a> {
     instance: &'a Instance,
     store: &'a mut Store<VmState>,
     plugin: &'a Plugin,
+    present: Vec<&'static str>,
 }
 
 impl Finder<'_> {
     /// A callback that the plugin's capabilities leave out is as good as absent.
     fn find<P: WasmParams, R: WasmResults>(
         &mut self,
-        name: &str,
+        name: &'static str,
     ) -> Result<Callback<P, R>, String> {
         match self.instance.get_export(&mut *self.store, name) {
-            Some(Extern::Func(function)) if self.plugin.allows(name) => function
-                .typed(&*self.store)
-                .map(Some)
-                .map_err(|e| format!("Failed to load Wasm module: bad signature of {name}: {e:#}")),
+            Some(Extern::Func(function)) if self.plugin.allows(name) => {
+                self.present.push(name);
+                function.typed(&*self.store).map(Some).map_err(|e| {
+                    format!("Failed to load Wasm module: bad signature of {name}: {e:#}")
+                })
+            }
             _ => Ok(None),
         }
     }
 
-    fn find_headers(&mut self, name: &str, old: bool) -> Result<OnHeaders, String> {
+    fn find_headers(&mut self, name: &'static str, old: bool) -> Result<OnHeaders, String> {
         Ok(if old {
             self.find(name)?.map_or(OnHeaders::Absent, OnHeaders::V1)
         } else {

@@ -59,8 +59,8 @@ pub(crate) fn give(guest: &mut Guest<'_>, bytes: &[u8], ptr_out: u32, len_out: u
     }
     put_u32(memory, ptr_out, ptr)?;
     put_u32(memory, len_out, len)?;
-    if let Some(trace) = &guest.data().trace {
-        trace.given(guest.data().trace_origin(), bytes.len());
+    if let Some(observer) = &guest.data().observer {
+        observer.given(guest.data().origin(), bytes.len());
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ use crate::fault::Fault;
 use crate::guest_memory::Guest;
 use crate::plugin::Plugin;
 use crate::vm::VmState;
-use crate::{LogLevel, Trace};
+use crate::{HostcallView, LogLevel, Verdict};
 use host_sim_abi::{AbiVersion, Status};
 use wasmtime::Linker;
 
@@ -38,9 +38,12 @@ macro_rules! link {
                 "env",
                 $name,
                 |mut guest: Guest<'_>, $($arg: $ty),*| -> wasmtime::Result<i32> {
-                    enter(&mut guest, $name)?;
-                    let answer = Fault::answer($call(&mut guest, $($arg),*));
-                    leave(&guest, $name, &answer);
+                    let args = [$(Word::word($arg)),*];
+                    let answer = match enter(&mut guest, $name, &args)? {
+                        Some(status) => Ok(status.raw()),
+                        None => Fault::answer($call(&mut guest, $($arg),*)),
+                    };
+                    leave(&guest, $name, &args, &answer);
                     answer
                 },
             )?;
@@ -177,8 +180,13 @@ fn link_old(linker: &mut Linker<VmState>, plugin: &Plugin) -> wasmtime::Result<(
     Ok(())
 }
 
-/// Counts the call, and forbids what Envoy forbids while the module initialises or allocates.
-fn enter(guest: &mut Guest<'_>, name: &'static str) -> wasmtime::Result<()> {
+/// Counts the call, forbids what Envoy forbids while the module initialises or allocates, and asks
+/// an observer, whose answer it gives.
+fn enter(
+    guest: &mut Guest<'_>,
+    name: &'static str,
+    args: &[u64],
+) -> wasmtime::Result<Option<Status>> {
     let state = guest.data_mut();
     state.hostcalls += 1;
     if (state.allocating || state.initializing) && name != "proxy_log" {
@@ -187,14 +195,53 @@ fn enter(guest: &mut Guest<'_>, name: &'static str) -> wasmtime::Result<()> {
             "restricted_callback: {name} is not allowed in {when}"
         )));
     }
-    Ok(())
+    let Some(observer) = &guest.data().observer else { return Ok(None) };
+    match observer.before(guest.data().origin(), &view(guest, name, args)) {
+        Verdict::Proceed => Ok(None),
+        Verdict::Answer(status) => Ok(Some(status)),
+        Verdict::Trap(reason) => Err(wasmtime::Error::msg(reason)),
+    }
 }
 
 /// Tells an observer, if there is one.
-fn leave(guest: &Guest<'_>, name: &'static str, answer: &wasmtime::Result<i32>) {
-    if let Some(trace) = &guest.data().trace {
+fn leave(guest: &Guest<'_>, name: &'static str, args: &[u64], answer: &wasmtime::Result<i32>) {
+    if let Some(observer) = &guest.data().observer {
         let status = answer.as_ref().ok().and_then(|raw| Status::from_raw(*raw));
-        Trace::hostcall(&**trace, guest.data().trace_origin(), name, status);
+        observer.hostcall(guest.data().origin(), &view(guest, name, args), status);
+    }
+}
+
+fn view<'a>(guest: &'a Guest<'_>, name: &'static str, args: &'a [u64]) -> HostcallView<'a> {
+    let memory = guest.data().memory.map_or(&[][..], |memory| memory.data(guest));
+    HostcallView { name, args, memory }
+}
+
+/// An argument as an observer sees it.
+trait Word {
+    fn word(self) -> u64;
+}
+
+impl Word for u32 {
+    fn word(self) -> u64 {
+        self.into()
+    }
+}
+
+impl Word for i32 {
+    fn word(self) -> u64 {
+        self.cast_unsigned().into()
+    }
+}
+
+impl Word for u64 {
+    fn word(self) -> u64 {
+        self
+    }
+}
+
+impl Word for i64 {
+    fn word(self) -> u64 {
+        self.cast_unsigned()
     }
 }
 

@@ -4,7 +4,7 @@ use crate::exports::Exports;
 use crate::plugin::Plugin;
 use crate::stats::{Counter, Gauge, Histogram};
 use crate::thread_state::{CallResponse, Shared};
-use crate::{LogLevel, Trace, TraceOrigin, hostcalls};
+use crate::{CallbackEnd, LogLevel, Observer, Origin, hostcalls};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -61,7 +61,7 @@ pub(crate) struct VmState {
     pub(crate) hostcalls: u64,
     /// A local reply was sent: whatever the callback answers, iteration stops.
     pub(crate) stop_iteration: bool,
-    pub(crate) trace: Option<Arc<dyn Trace>>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
     limiter: Limiter,
 }
 
@@ -110,6 +110,23 @@ pub(crate) enum Outcome<R> {
     Returned(R),
     /// The VM has failed, now or before.
     Failed,
+}
+
+/// What a callback returns, as a number if it is one.
+pub(crate) trait Answer {
+    fn raw(&self) -> Option<u32>;
+}
+
+impl Answer for () {
+    fn raw(&self) -> Option<u32> {
+        None
+    }
+}
+
+impl Answer for u32 {
+    fn raw(&self) -> Option<u32> {
+        Some(*self)
+    }
 }
 
 impl<R> Outcome<R> {
@@ -189,7 +206,7 @@ impl Vm {
     }
 
     /// Runs a callback for a context. A trap fails the VM for good.
-    pub(crate) fn invoke<R>(
+    pub(crate) fn invoke<R: Answer>(
         &mut self,
         context: u32,
         callback: Callback,
@@ -199,13 +216,13 @@ impl Vm {
         if self.failed.is_some() {
             return Outcome::Failed;
         }
-        let before = self.store.data().trace.is_some().then(|| self.fuel_consumed());
         let state = self.store.data_mut();
         state.current = context;
         state.callback = callback;
+        let before = self.observe_start(name);
         let result = run(&mut self.store, &self.exports);
-        if let (Some(before), true) = (before, result.is_some()) {
-            self.observe(context, name, before);
+        if let (Some(before), Some(result)) = (before, &result) {
+            self.observe_end(context, name, before, result);
         }
         let state = self.store.data_mut();
         state.current = 0;
@@ -220,13 +237,31 @@ impl Vm {
         }
     }
 
-    /// Tells an observer what a callback took.
-    fn observe(&mut self, context: u32, name: &'static str, before: u64) {
+    /// Tells an observer that a callback begins; gives the fuel burnt so far.
+    fn observe_start(&self, name: &'static str) -> Option<u64> {
+        let state = self.store.data();
+        let observer = state.observer.as_ref()?;
+        if self.exports.has(name) {
+            observer.enter(state.origin(), name);
+        }
+        Some(self.fuel_consumed())
+    }
+
+    /// Tells an observer what a callback took, and how it ended.
+    fn observe_end<R: Answer>(
+        &mut self,
+        context: u32,
+        name: &'static str,
+        before: u64,
+        result: &wasmtime::Result<R>,
+    ) {
         let fuel = self.fuel_consumed() - before;
+        let returned = result.as_ref().ok().and_then(Answer::raw);
+        let end = CallbackEnd { fuel, returned, trapped: result.is_err() };
         let state = self.store.data_mut();
         state.current = context;
-        if let Some(trace) = &state.trace {
-            trace.callback(state.trace_origin(), name, fuel);
+        if let Some(observer) = &state.observer {
+            observer.callback(state.origin(), name, end);
         }
     }
 
@@ -264,7 +299,7 @@ fn describe(error: &wasmtime::Error) -> String {
 
 impl VmState {
     fn new(shared: Shared, plugin: Arc<Plugin>, index: usize, generation: u64) -> Self {
-        let trace = shared.borrow().engine.options().trace.clone();
+        let observer = shared.borrow().engine.options().observer.clone();
         Self {
             shared,
             index,
@@ -289,7 +324,7 @@ impl VmState {
             scratch: Vec::new(),
             hostcalls: 0,
             stop_iteration: false,
-            trace,
+            observer,
             limiter: Limiter,
         }
     }
@@ -331,12 +366,12 @@ impl VmState {
     }
 
     /// Who speaks, for an observer.
-    pub(crate) fn trace_origin(&self) -> TraceOrigin<'_> {
+    pub(crate) fn origin(&self) -> Origin<'_> {
         let plugin = self.current_plugin().unwrap_or(&self.plugin).name();
         let shared = self.shared.borrow();
         let stream = self.current_stream();
         let exchange = stream.and_then(|(stream, _)| shared.exchange_of(stream));
-        TraceOrigin { worker: shared.worker, plugin, context: self.current, exchange }
+        Origin { worker: shared.worker, plugin, context: self.current, exchange }
     }
 
     pub(crate) fn remember(&mut self, line: &str) {

@@ -8,7 +8,7 @@ use crate::{Received, Reply, Request, RequestId, VirtualClock, metric};
 use drive::{Attempt, Event, What};
 use host_sim_bootstrap::Bootstrap;
 use host_sim_engine::{
-    AttemptId, Clock, Downstream, Engine, EngineOptions, ExchangeId, Protocol, Trace, UnixNanos,
+    AttemptId, Clock, Downstream, Engine, EngineOptions, ExchangeId, Observer, Protocol, UnixNanos,
     Worker,
 };
 use std::cmp::Reverse;
@@ -77,7 +77,7 @@ impl Host {
     pub(crate) fn start_observed(
         bootstrap: Bootstrap,
         options: HostOptions,
-        trace: Option<Arc<dyn Trace>>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Result<Self, StartError> {
         let clock = Arc::new(VirtualClock::default());
         let logs = Arc::new(Capture::default());
@@ -92,7 +92,7 @@ impl Host {
                 fuel: options.fuel,
                 concurrency: u32::try_from(count).unwrap_or(u32::MAX),
                 base_dir: options.base_dir,
-                trace,
+                observer,
             },
         )?;
         // Envoy's order: the main thread first.

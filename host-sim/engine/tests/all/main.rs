@@ -6,6 +6,7 @@ mod failure;
 mod guest;
 mod lifecycle;
 mod limits;
+mod observer;
 mod reply;
 mod rig;
 mod routing;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use host_sim_bootstrap::Bootstrap;
 use host_sim_engine::{
     AccessLogSink, AttemptId, Clock, Downstream, Engine, EngineOptions, ExchangeId, Headers,
-    LogLevel, LogRecord, LogSink, Output, StartError, UnixNanos, UpstreamFailure,
+    LogLevel, LogRecord, LogSink, Observer, Output, StartError, UnixNanos, UpstreamFailure,
     UpstreamFailureKind, Worker,
 };
 use std::collections::VecDeque;
@@ -119,6 +119,7 @@ pub(crate) struct Setup {
     pub(crate) cluster: &'static str,
     /// Fields of the connection manager.
     pub(crate) manager: &'static str,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl Default for Setup {
@@ -132,6 +133,7 @@ impl Default for Setup {
             virtual_hosts: None,
             cluster: "",
             manager: "",
+            observer: None,
         }
     }
 }
@@ -218,6 +220,7 @@ static_resources:
             clock: clock.clone(),
             log: lines.clone(),
             access_log: lines.clone(),
+            observer: self.observer.clone(),
             ..EngineOptions::default()
         };
         let engine = Engine::start(bootstrap, options)?;

@@ -3,7 +3,7 @@
 use super::BenchOptions;
 use super::cost::{Background, CallbackCost, Costs, Instructions, PerRequest};
 use host_sim_abi::Status;
-use host_sim_engine::{ExchangeId, Trace, TraceOrigin};
+use host_sim_engine::{CallbackEnd, ExchangeId, HostcallView, Observer, Origin};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -81,26 +81,26 @@ impl Recorder {
     }
 }
 
-impl Trace for Recorder {
-    fn hostcall(&self, origin: TraceOrigin<'_>, name: &'static str, _status: Option<Status>) {
+impl Observer for Recorder {
+    fn hostcall(&self, origin: Origin<'_>, call: &HostcallView<'_>, _status: Option<Status>) {
         let mut ledger = self.ledger();
         let tally = ledger.running.entry(origin.worker).or_default();
-        *tally.hostcalls.entry(name).or_default() += 1;
+        *tally.hostcalls.entry(call.name).or_default() += 1;
     }
 
-    fn given(&self, origin: TraceOrigin<'_>, bytes: usize) {
+    fn given(&self, origin: Origin<'_>, bytes: usize) {
         self.ledger().running.entry(origin.worker).or_default().bytes += bytes as u64;
     }
 
-    fn callback(&self, origin: TraceOrigin<'_>, name: &'static str, fuel: u64) {
+    fn callback(&self, origin: Origin<'_>, name: &'static str, end: CallbackEnd) {
         let ledger = &mut *self.ledger();
         let tally = ledger.running.remove(&origin.worker).unwrap_or_default();
         let request = origin.exchange.is_some();
         let cost = ledger.cost(origin.plugin, name, request);
-        cost.instructions.add(fuel);
+        cost.instructions.add(end.fuel);
         cost.tally.add(&tally);
         if let Some(exchange) = origin.exchange {
-            *ledger.exchanges.entry((origin.worker, exchange)).or_default() += fuel;
+            *ledger.exchanges.entry((origin.worker, exchange)).or_default() += end.fuel;
         }
     }
 }
