@@ -74,6 +74,12 @@ pub trait Observer: Send + Sync {
         let _ = (origin, name);
     }
 
+    /// The same callback: a reason makes the VM trap instead of running it.
+    fn interrupt(&self, origin: Origin<'_>, name: &'static str) -> Option<String> {
+        let _ = (origin, name);
+        None
+    }
+
     /// A hostcall begins.
     fn before(&self, origin: Origin<'_>, call: &HostcallView<'_>) -> Verdict {
         let _ = (origin, call);

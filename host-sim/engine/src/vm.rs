@@ -220,7 +220,10 @@ impl Vm {
         state.current = context;
         state.callback = callback;
         let before = self.observe_start(name);
-        let result = run(&mut self.store, &self.exports);
+        let result = match self.interruption(name) {
+            Some(reason) => Some(Err(wasmtime::Error::msg(reason))),
+            None => run(&mut self.store, &self.exports),
+        };
         if let (Some(before), Some(result)) = (before, &result) {
             self.observe_end(context, name, before, result);
         }
@@ -245,6 +248,13 @@ impl Vm {
             observer.enter(state.origin(), name);
         }
         Some(self.fuel_consumed())
+    }
+
+    /// Why an observer wants no callback, but a trap.
+    fn interruption(&self, name: &'static str) -> Option<String> {
+        let state = self.store.data();
+        let observer = state.observer.as_ref().filter(|_| self.exports.has(name))?;
+        observer.interrupt(state.origin(), name)
     }
 
     /// Tells an observer what a callback took, and how it ended.

@@ -73,8 +73,10 @@ impl Host {
         Self::start_observed(bootstrap, options, None)
     }
 
-    /// As [`Host::start`], with an observer of callbacks and hostcalls.
-    pub(crate) fn start_observed(
+    /// As [`Host::start`], with an observer of callbacks and hostcalls; [`Observers`] are several.
+    ///
+    /// [`Observers`]: crate::Observers
+    pub fn start_observed(
         bootstrap: Bootstrap,
         options: HostOptions,
         observer: Option<Arc<dyn Observer>>,

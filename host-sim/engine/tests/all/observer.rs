@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 struct Notes {
     lines: Mutex<Vec<String>>,
     verdict: Verdict,
+    interrupted: Option<&'static str>,
 }
 
 impl Notes {
@@ -24,6 +25,10 @@ impl Notes {
 impl Observer for Notes {
     fn enter(&self, origin: Origin<'_>, name: &'static str) {
         self.note(origin, format!("{} {name}", origin.plugin));
+    }
+
+    fn interrupt(&self, origin: Origin<'_>, name: &'static str) -> Option<String> {
+        (origin.worker.is_some() && self.interrupted == Some(name)).then(|| "no more".to_owned())
     }
 
     fn before(&self, origin: Origin<'_>, call: &HostcallView<'_>) -> Verdict {
@@ -54,7 +59,11 @@ const WRITES: &str = r#"(func (export "proxy_on_request_headers") (param i32 i32
 /// Sends a request through a plugin that writes the key `k`; gives the status the client got, the
 /// observer's notes, whether the key is there, and the plugin's log.
 fn observed(verdict: Verdict) -> (u16, Vec<String>, bool, Vec<String>) {
-    let notes = Arc::new(Notes { verdict, ..Notes::default() });
+    observed_by(Notes { verdict, ..Notes::default() })
+}
+
+fn observed_by(notes: Notes) -> (u16, Vec<String>, bool, Vec<String>) {
+    let notes = Arc::new(notes);
     let mut setup = Setup::of([Plugin::new("p", WRITES)]);
     setup.observer = Some(notes.clone());
     let mut rig = setup.start();
@@ -97,4 +106,13 @@ fn a_trap_in_the_hosts_place_fails_the_vm_with_its_reason() {
     assert_eq!(status, 503);
     assert_eq!(lines.last().unwrap(), "proxy_on_request_headers None true");
     assert!(!written && log.iter().any(|line| line.contains("struck by lightning")), "{log:?}");
+}
+
+#[test]
+fn an_interrupted_callback_never_runs_and_fails_the_vm_with_its_reason() {
+    let interrupted = Some("proxy_on_request_headers");
+    let (status, lines, written, log) = observed_by(Notes { interrupted, ..Notes::default() });
+    assert_eq!((status, written), (503, false));
+    assert_eq!(lines, ["p proxy_on_request_headers", "proxy_on_request_headers None true"]);
+    assert!(log.iter().any(|line| line.contains("no more")), "{log:?}");
 }
