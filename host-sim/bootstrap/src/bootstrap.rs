@@ -145,7 +145,8 @@ fn check_unique<'n>(message: &Reader<'_>, field: &str, names: impl Iterator<Item
 
 /// As Envoy's `validate_clusters`, whose default is true for a static route table.
 fn check_routes(message: &Reader<'_>, listener: &Listener, clusters: &BTreeSet<&str>) {
-    let routes = listener.http.route_config.virtual_hosts.iter().flat_map(|host| &host.routes);
+    let hosts = listener.http().map(|http| &http.route_config.virtual_hosts);
+    let routes = hosts.into_iter().flatten().flat_map(|host| &host.routes);
     for route in routes {
         if let RouteAction::Forward(forward) = &route.action
             && let ClusterSpecifier::Name(name) = &forward.cluster

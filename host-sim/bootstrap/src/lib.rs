@@ -33,6 +33,7 @@ mod route;
 mod schema;
 mod stats_tag;
 mod status_code;
+mod tcp_proxy;
 mod tls;
 mod transport_socket;
 mod upstream_http;
@@ -51,7 +52,7 @@ pub use header::{
 };
 pub use header_matcher::{HeaderMatch, HeaderMatcher};
 pub use http::{CodecType, CommonHttpOptions, Http2Options, HttpConnectionManager};
-pub use listener::Listener;
+pub use listener::{Listener, Terminal};
 pub use load_balancing::{LoadBalancingPolicy, OverrideSource, SelectionMethod};
 pub use pattern::Pattern;
 pub use problem::{Problem, Problems};
@@ -62,6 +63,7 @@ pub use route::{
     RouteMatch, VirtualHost,
 };
 pub use stats_tag::{StatsTag, StatsTagSource};
+pub use tcp_proxy::TcpProxy;
 pub use tls::{Certificate, DataSource, DownstreamTls, TlsVersion, UpstreamTls};
 pub use upstream_http::{UpstreamHttp, UpstreamProtocol};
 pub use wasm::{Environment, FailurePolicy, PluginConfig, VmConfig, WasmService};

@@ -36,7 +36,7 @@ fn a_listener_folds_its_chain_and_an_alias_is_a_copy() {
 
 #[test]
 fn the_connection_manager_has_its_settings_and_envoys_defaults() {
-    let http = full().listeners.remove(0).http;
+    let http = full().listeners[0].http().unwrap().clone();
     assert_eq!(http.codec, CodecType::Auto);
     assert_eq!(http.http2.max_concurrent_streams, Some(100));
     assert_eq!(http.common.idle_timeout, Some(Duration::from_secs(60)));
@@ -52,7 +52,7 @@ fn the_connection_manager_has_its_settings_and_envoys_defaults() {
 
 #[test]
 fn filters_come_in_order_with_their_configuration() {
-    let http = full().listeners.remove(0).http;
+    let http = full().listeners[0].http().unwrap().clone();
     let [wasm, limit, mutate, router] = &http.http_filters[..] else { panic!("four filters") };
     let HttpFilterConfig::Wasm(plugin) = &wasm.config else { panic!("wasm") };
     assert!(plugin.configuration.bytes.starts_with(br#"{"policies": [{"name": "all","#));
@@ -72,7 +72,7 @@ fn filters_come_in_order_with_their_configuration() {
 
 #[test]
 fn routes_keep_their_order_and_names_fold_to_lower_case() {
-    let table = full().listeners.remove(0).http.route_config;
+    let table = full().listeners[0].http().unwrap().route_config.clone();
     let host = &table.virtual_hosts[0];
     assert_eq!(host.domains, ["shop.example.com", "*.shop.example.com"]);
     let body = b"ok".to_vec();
@@ -90,7 +90,7 @@ fn routes_keep_their_order_and_names_fold_to_lower_case() {
 
 #[test]
 fn a_retry_policy_is_read_in_full() {
-    let table = full().listeners.remove(0).http.route_config;
+    let table = full().listeners[0].http().unwrap().route_config.clone();
     let RouteAction::Forward(forward) = &table.virtual_hosts[0].routes[2].action else {
         panic!("forward")
     };

@@ -477,3 +477,85 @@ proptest! {
         }
     }
 }
+
+/// A listener whose only chain holds these filters.
+fn listener_of(filters: &str) -> Result<Bootstrap, Problems> {
+    Bootstrap::from_yaml(&format!(
+        r#"
+static_resources:
+  listeners:
+  - address: {{socket_address: {{address: 127.0.0.1, port_value: 80}}}}
+    filter_chains:
+    - filters: [{filters}]
+"#
+    ))
+}
+
+const NETWORK: &str = "type.googleapis.com/envoy.extensions.filters.network";
+
+fn tcp_proxy(fields: &str) -> String {
+    format!(
+        r#"{{name: tcp, typed_config: {{"@type": {NETWORK}.tcp_proxy.v3.TcpProxy, {fields}}}}}"#
+    )
+}
+
+fn network_plugin() -> String {
+    let vm = "vm_config: {code: {local: {filename: a.wasm}}}";
+    let wasm = "wasm.v3.Wasm";
+    format!(
+        r#"{{name: w, typed_config: {{"@type": {NETWORK}.{wasm}, config: {{name: tap, {vm}}}}}}}"#
+    )
+}
+
+#[test]
+fn plugins_come_before_the_tcp_proxy_and_its_settings_have_envoys_defaults() {
+    let proxy = tcp_proxy("stat_prefix: x, cluster: shop");
+    let bootstrap = listener_of(&format!("{}, {proxy}", network_plugin())).unwrap();
+    let listener = &bootstrap.listeners[0];
+    assert_eq!(listener.network_filters[0].name, "tap");
+    let tcp = listener.tcp().unwrap();
+    assert_eq!(tcp.clusters, [("shop".to_owned(), 1)]);
+    assert_eq!(tcp.idle_timeout, Some(std::time::Duration::from_secs(3600)));
+    assert_eq!((tcp.max_connect_attempts, tcp.max_downstream_connection_duration), (1, None));
+    assert!(listener.http().is_none() && listener.access_logs().is_empty());
+}
+
+#[test]
+fn a_tcp_proxy_says_what_it_does_not_understand() {
+    let filters = "static_resources.listeners[0].filter_chains[0].filters";
+    let last = "the last filter must be the HTTP connection manager or the TCP proxy";
+    let good = tcp_proxy("stat_prefix: x, cluster: shop");
+    for (given, problem) in [
+        (
+            tcp_proxy("stat_prefix: x, cluster: a, tunneling_config: {}"),
+            format!(
+                "{filters}[0].typed_config: field 'tunneling_config' is not simulated by host-sim"
+            ),
+        ),
+        (
+            tcp_proxy("stat_prefix: x, cluster: a, idle_timout: 1s"),
+            format!(
+                "{filters}[0].typed_config: no such field 'idle_timout'; did you mean 'idle_timeout'?"
+            ),
+        ),
+        (
+            tcp_proxy("stat_prefix: x"),
+            format!("{filters}[0].typed_config: one of 'cluster', 'weighted_clusters' is required"),
+        ),
+        (
+            tcp_proxy("stat_prefix: x, weighted_clusters: {clusters: [{name: a}]}"),
+            format!(
+                "{filters}[0].typed_config.weighted_clusters.clusters[0]: field 'weight' is required"
+            ),
+        ),
+        (network_plugin(), format!("{filters}: {last}")),
+        (String::new(), format!("{filters}: {last}")),
+        (
+            format!("{good}, {good}"),
+            format!("{filters}[0]: ends the chain and must be its last filter"),
+        ),
+    ] {
+        let problems = listener_of(&given).unwrap_err().to_string();
+        assert_eq!(problems, problem, "{given}");
+    }
+}

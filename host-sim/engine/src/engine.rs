@@ -108,8 +108,15 @@ impl Engine {
         let clusters = clusters.map(|(at, c)| Arc::new(Cluster::new(c, at, &stats))).collect();
         let listeners = bootstrap.listeners.iter().map(|config| Listener::new(config, &stats));
         let listeners = listeners.collect::<Result<_, _>>().map_err(StartError::host)?;
+        if let Some(l) = bootstrap.listeners.iter().find(|l| !l.network_filters.is_empty()) {
+            let reason = format!("listener {:?}: network filters do not run yet", l.name);
+            return Err(StartError::host(reason));
+        }
         let mut loader = Loader { options: &options, stats: &stats, plugins: Vec::new() };
-        let downstream = bootstrap.listeners.iter().map(|l| loader.chain(&l.http.http_filters));
+        let downstream = bootstrap.listeners.iter().map(|l| {
+            let filters = l.http().map(|manager| manager.http_filters.as_slice());
+            loader.chain(filters.unwrap_or_default())
+        });
         let downstream_filters = downstream.collect::<Result<_, _>>()?;
         let upstream = bootstrap.clusters.iter().map(|c| loader.chain(&c.http.http_filters));
         let upstream_filters = upstream.collect::<Result<_, _>>()?;

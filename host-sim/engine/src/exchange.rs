@@ -61,8 +61,7 @@ impl Worker {
             let protocol = exchange.downstream.protocol;
             let refusal = connection_manager::refusal(&headers, protocol);
             let listener = self.engine.bootstrap().listeners.get(exchange.listener);
-            if let Some(listener) = listener {
-                let manager = &listener.http;
+            if let Some(manager) = listener.and_then(|listener| listener.http()) {
                 let downstream = &exchange.downstream;
                 connection_manager::amend(&mut headers, manager, downstream, &mut shared.rng);
             }
@@ -310,11 +309,12 @@ impl Worker {
         }
         exchange.response_ended |= end_stream;
         let listener = exchange.listener;
-        if let Some(found) = self.engine.bootstrap().listeners.get(listener) {
-            let id_due = found.http.always_set_request_id_in_response;
+        let found = self.engine.bootstrap().listeners.get(listener);
+        if let Some(manager) = found.and_then(|found| found.http()) {
+            let id_due = manager.always_set_request_id_in_response;
             let id = stream.request.headers.as_ref().filter(|_| id_due);
             let id = id.and_then(|headers| headers.value(b"x-request-id")).cloned();
-            connection_manager::amend_response(headers, &found.http, id);
+            connection_manager::amend_response(headers, manager, id);
         }
         let status = headers.status();
         stream.info.code = status.or(stream.info.code);

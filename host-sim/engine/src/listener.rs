@@ -10,7 +10,11 @@ use host_sim_bootstrap::{self as bootstrap, AccessLogSink as Target, RouteConfig
 /// Compiled parts of a listener.
 pub(crate) struct Listener {
     pub(crate) access_logs: Vec<AccessLog>,
-    pub(crate) stats: HttpStats,
+    /// Of a connection manager.
+    pub(crate) http: Option<HttpStats>,
+    /// Of a TCP proxy.
+    #[expect(dead_code, reason = "the TCP proxy does not run yet")]
+    pub(crate) tcp: Option<TcpStats>,
     table: CompiledTransforms,
     hosts: Vec<(CompiledTransforms, Vec<CompiledTransforms>)>,
 }
@@ -32,15 +36,29 @@ pub(crate) struct HttpStats {
     classes: [Counter; 5],
 }
 
+/// `tcp.<stat_prefix>.*`
+#[expect(dead_code, reason = "the TCP proxy does not run yet")]
+pub(crate) struct TcpStats {
+    pub(crate) cx_total: Counter,
+    pub(crate) cx_no_route: Counter,
+    pub(crate) rx_bytes: Counter,
+    pub(crate) tx_bytes: Counter,
+    pub(crate) idle_timeout: Counter,
+    pub(crate) max_duration: Counter,
+}
+
 impl Listener {
     pub(crate) fn new(config: &bootstrap::Listener, stats: &Stats) -> Result<Self, FormatError> {
-        let manager = &config.http;
-        let access_logs = manager.access_logs.iter().map(AccessLog::new);
+        let access_logs = config.access_logs().iter().map(AccessLog::new);
+        let routes = config.http().map(|manager| &manager.route_config);
         Ok(Self {
             access_logs: access_logs.collect::<Result<_, _>>()?,
-            stats: HttpStats::new(stats, &manager.stat_prefix),
-            table: CompiledTransforms::new(&manager.route_config.headers)?,
-            hosts: hosts(&manager.route_config)?,
+            http: config.http().map(|manager| HttpStats::new(stats, &manager.stat_prefix)),
+            tcp: config.tcp().map(|proxy| TcpStats::new(stats, &proxy.stat_prefix)),
+            table: routes.map_or(Ok(CompiledTransforms::default()), |routes| {
+                CompiledTransforms::new(&routes.headers)
+            })?,
+            hosts: routes.map_or(Ok(Vec::new()), hosts)?,
         })
     }
 
@@ -85,6 +103,20 @@ impl HttpStats {
         let class = usize::from(status / 100).checked_sub(1);
         if let Some(counter) = class.and_then(|class| self.classes.get(class)) {
             counter.inc();
+        }
+    }
+}
+
+impl TcpStats {
+    fn new(stats: &Stats, prefix: &str) -> Self {
+        let counter = |name: &str| stats.counter(&format!("tcp.{prefix}.{name}"));
+        Self {
+            cx_total: counter("downstream_cx_total"),
+            cx_no_route: counter("downstream_cx_no_route"),
+            rx_bytes: counter("downstream_cx_rx_bytes_total"),
+            tx_bytes: counter("downstream_cx_tx_bytes_total"),
+            idle_timeout: counter("idle_timeout"),
+            max_duration: counter("max_downstream_connection_duration"),
         }
     }
 }

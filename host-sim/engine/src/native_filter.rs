@@ -228,7 +228,7 @@ impl Worker {
             self.change_headers(id, way, changes);
         }
         let host = engine.bootstrap().listeners.get(listener);
-        let host = host.and_then(|l| l.http.route_config.virtual_hosts.get(route.host));
+        let host = host.and_then(|l| l.http()?.route_config.virtual_hosts.get(route.host));
         if way == Way::Response && host.is_some_and(|h| h.include_attempt_count_in_response) {
             self.with_headers(id, way, |headers| {
                 headers.set_static("x-envoy-attempt-count", attempts.to_string());
@@ -247,7 +247,7 @@ impl Worker {
             let listener = listener.and_then(|at| engine.bootstrap().listeners.get(at));
             let host = listener
                 .zip(route)
-                .and_then(|(l, route)| l.http.route_config.virtual_hosts.get(route.host));
+                .and_then(|(l, route)| l.http()?.route_config.virtual_hosts.get(route.host));
             host.is_some_and(|host| host.include_request_attempt_count)
         };
         if wanted {

@@ -58,7 +58,7 @@ impl Worker {
         if let Some(cached) = exchange.cached_route {
             return cached;
         }
-        let table = &self.engine.bootstrap().listeners.get(exchange.listener)?.http.route_config;
+        let table = &self.engine.bootstrap().listeners.get(exchange.listener)?.http()?.route_config;
         let found = route::find(table, stream.request.headers.as_ref()?);
         stream.info.route = found;
         stream.info.cluster = found.and_then(|found| routed(table, found)).and_then(|routed| {
@@ -86,7 +86,7 @@ impl Worker {
             exchange.router.request_ended = end_stream;
             let listener = exchange.listener;
             let routed = found.and_then(|found| {
-                routed(&engine.bootstrap().listeners.get(listener)?.http.route_config, found)
+                routed(&engine.bootstrap().listeners.get(listener)?.http()?.route_config, found)
             });
             match routed {
                 None => Plan::Refuse(reply(404, "", "route_not_found"), ResponseFlags::NO_ROUTE),

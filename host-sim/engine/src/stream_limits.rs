@@ -55,10 +55,8 @@ impl Worker {
         let Some(stream) = streams.get_mut(&id) else { return };
         let route_idle = route_idle(&self.engine, stream);
         let Some(exchange) = stream.exchange() else { return };
-        let Some(listener) = self.engine.bootstrap().listeners.get(exchange.listener) else {
-            return;
-        };
-        let manager = &listener.http;
+        let listener = self.engine.bootstrap().listeners.get(exchange.listener);
+        let Some(manager) = listener.and_then(|listener| listener.http()) else { return };
         let mut set = |limit: Option<Duration>, timer| Some(timers.set(now + limit?, timer));
         let limits = &mut exchange.limits;
         limits.moved = now;
@@ -158,7 +156,7 @@ impl Worker {
 fn route_idle(engine: &Engine, stream: &mut Stream) -> Option<Option<Duration>> {
     let found = stream.info.route?;
     let listener = engine.bootstrap().listeners.get(stream.exchange()?.listener)?;
-    match &crate::router::routed(&listener.http.route_config, found)?.route.action {
+    match &crate::router::routed(&listener.http()?.route_config, found)?.route.action {
         RouteAction::Forward(forward) => {
             forward.idle_timeout.map(|idle| Some(idle).filter(|idle| !idle.is_zero()))
         }

@@ -70,7 +70,7 @@ impl<'a> StreamValues<'a> {
     fn route_name(&self) -> Option<Value> {
         let at = self.stream.info.route?;
         let listener = self.engine.bootstrap().listeners.get(self.exchange()?.listener)?;
-        let routed = crate::router::routed(&listener.http.route_config, at)?;
+        let routed = crate::router::routed(&listener.http()?.route_config, at)?;
         (!routed.route.name.is_empty()).then(|| text(&routed.route.name))
     }
 }

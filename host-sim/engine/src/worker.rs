@@ -362,7 +362,7 @@ impl Worker {
     }
 
     pub(crate) fn http_stats(&self, listener: usize) -> Option<&HttpStats> {
-        Some(&self.engine.listener(listener)?.stats)
+        self.engine.listener(listener)?.http.as_ref()
     }
 
     pub(crate) fn write_access_logs(&self, id: u64, listener: usize) {

@@ -3,7 +3,7 @@
 //! Lines are buffered until somebody flushes, as Envoy buffers its own: a system call a request
 //! would cost more than the rest of the log. The lock is per file and held for a copy.
 
-use host_sim_bootstrap::{AccessLogSink as Target, Bootstrap};
+use host_sim_bootstrap::{AccessLogSink as Target, Bootstrap, Listener};
 use host_sim_engine::AccessLogSink;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -26,7 +26,7 @@ impl FileAccessLog {
     /// When a file cannot be opened; the message names it.
     pub fn open(bootstrap: &Bootstrap) -> io::Result<Self> {
         let mut targets = HashMap::<String, _>::new();
-        for log in bootstrap.listeners.iter().flat_map(|listener| &listener.http.access_logs) {
+        for log in bootstrap.listeners.iter().flat_map(Listener::access_logs) {
             let name = match &log.sink {
                 Target::File(path) => path.display().to_string(),
                 Target::Stdout => "/dev/stdout".to_owned(),

@@ -35,7 +35,7 @@ impl Scene<'_> {
         let at = exchange.info.route?;
         let Role::Exchange(own) = &exchange.role else { return None };
         let listener = self.engine.bootstrap().listeners.get(own.listener)?;
-        let table: &RouteConfig = &listener.http.route_config;
+        let table: &RouteConfig = &listener.http()?.route_config;
         Some((table.virtual_hosts.get(at.host)?, at.route))
     }
 }

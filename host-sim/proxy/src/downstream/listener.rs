@@ -61,14 +61,19 @@ impl ListenerSettings {
         engine: &Engine,
         base: Option<&Path>,
     ) -> Result<Self, ProxyError> {
+        let Some(http) = listener.http() else {
+            let reason = "the TCP proxy does not run here yet".to_owned();
+            let place = format!("listener {:?}", listener.name);
+            return Err(ProxyError::Unsupported { place, reason });
+        };
         Ok(Self {
             index,
             name: Arc::from(listener.name.as_str()),
             tls: server_config(listener, base)?,
-            codec: listener.http.codec,
-            common: listener.http.common,
-            http2: listener.http.http2,
-            stats: DownstreamStats::new(engine.stats(), address, &listener.http.stat_prefix),
+            codec: http.codec,
+            common: http.common,
+            http2: http.http2,
+            stats: DownstreamStats::new(engine.stats(), address, &http.stat_prefix),
         })
     }
 
