@@ -13,6 +13,8 @@ elif [ -z "${ENVOY_BIN:-}" ]; then
   fi
   echo "SKIP the tests in real Envoy: it is not installed (make setup)"
 fi
+# Compiled modules stay with what else was built here: `make clean` removes them.
+export HOST_SIM_CACHE=${HOST_SIM_CACHE:-$PWD/target/module-cache}
 export WEIR_DIST=${WEIR_DIST:-$PWD/dist}
 
 if ! cargo nextest --version >/dev/null 2>&1; then

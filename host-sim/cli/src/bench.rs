@@ -3,10 +3,11 @@
 mod table;
 
 use crate::Unusable;
+use crate::cache::CacheArgs;
 use crate::source;
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
-use host_sim::bench::{self, BenchOptions, Costs, Speed};
+use host_sim::bench::{self, BenchOptions, Costs, Speed, Start};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,6 +49,8 @@ pub(crate) struct BenchArgs {
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    #[command(flatten)]
+    cache: CacheArgs,
 }
 
 /// Form of the output.
@@ -64,6 +67,8 @@ enum Format {
 struct Report {
     #[serde(flatten)]
     costs: Costs,
+    /// Of this machine, and of what the module cache holds.
+    start: Start,
     /// Of this machine, unlike the rest.
     simulator: Speed,
 }
@@ -78,12 +83,14 @@ pub(crate) fn execute(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         seed: args.seed,
         path: args.path.clone(),
         headers: args.header.clone(),
+        module_cache: args.cache.modules(),
         ..BenchOptions::default()
     };
     let rejected = |error| anyhow!("{} is rejected: {error}", args.config.display());
+    let start = bench::startup(bootstrap.clone(), &options).map_err(rejected)?;
     let costs = bench::costs(bootstrap.clone(), &options).map_err(rejected)?;
     let simulator = bench::speed(bootstrap, &options).map_err(rejected)?;
-    let report = Report { costs, simulator };
+    let report = Report { costs, start, simulator };
     match args.format {
         Format::Text => print!("{}", table::render(&report)),
         Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),

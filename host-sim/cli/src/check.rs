@@ -1,5 +1,6 @@
 //! `host-sim check`: what `envoy --mode validate` does.
 
+use crate::cache::CacheArgs;
 use crate::log_sink::{Level, Stderr};
 use crate::source;
 use anyhow::Context;
@@ -24,12 +25,15 @@ pub(crate) struct CheckArgs {
     /// Least serious lines to log: what the modules say.
     #[arg(short, long, value_enum, default_value_t = Level::Warn)]
     log_level: Level,
+    #[command(flatten)]
+    cache: CacheArgs,
 }
 
 pub(crate) fn execute(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let bootstrap = source::bootstrap(&args.config)?;
     let mut options = ProxyOptions::default();
     options.engine.log = Arc::new(Stderr::at(args.log_level));
+    options.engine.module_cache = args.cache.modules();
     let place = args.config.display();
     Proxy::check(bootstrap, &options).with_context(|| format!("{place} is rejected"))?;
     println!("{place}: OK");

@@ -4,6 +4,7 @@
 //! used (clap's own errors included), so nothing was tried.
 
 mod bench;
+mod cache;
 mod certs;
 mod check;
 mod demo;

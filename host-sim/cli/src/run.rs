@@ -1,6 +1,7 @@
 //! `host-sim run`: scenarios on a virtual clock.
 
 use crate::Unusable;
+use crate::cache::CacheArgs;
 use clap::{Args, ValueEnum};
 use host_sim::{Format, RunOptions};
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ pub(crate) struct RunArgs {
     /// Seed of every random choice, instead of the files' own.
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    cache: CacheArgs,
 }
 
 /// Form of the report.
@@ -54,7 +57,7 @@ impl From<Report> for Format {
 }
 
 pub(crate) fn execute(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let options = RunOptions { seed: args.seed };
+    let options = RunOptions { seed: args.seed, module_cache: args.cache.modules() };
     let report = host_sim::run(&args.paths, &options, |outcome| {
         // A long run is watched; the other formats are one document at the end.
         if args.format != Report::Text {

@@ -1,12 +1,13 @@
 //! `host-sim serve`: the live proxy.
 
+use crate::cache::CacheArgs;
 use crate::log_sink::{Level, Stderr};
 use crate::signals::Signals;
 use crate::source;
 use anyhow::Context;
 use clap::Args;
 use host_sim_bootstrap::Bootstrap;
-use host_sim_engine::EngineOptions;
+use host_sim_engine::{EngineOptions, Limits};
 use host_sim_proxy::{FileAccessLog, Proxy, ProxyOptions, RunningProxy};
 use std::io::Write;
 use std::num::NonZeroU32;
@@ -46,6 +47,16 @@ pub(crate) struct ServeArgs {
     /// Seed of load balancing, back-off and request ids. Default: another one each time.
     #[arg(long)]
     seed: Option<u64>,
+    /// How long a plugin's callback may run before its VM is stopped, to about 10 ms. Default: as
+    /// long as it likes, as in Envoy.
+    #[arg(long, value_name = "DURATION", value_parser = host_sim_rig::duration::parse)]
+    callback_deadline: Option<Duration>,
+    /// Most memory a VM may have, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 1024,
+          value_parser = clap::value_parser!(u16).range(1..=4096))]
+    vm_memory: u16,
+    #[command(flatten)]
+    cache: CacheArgs,
 }
 
 pub(crate) fn execute(args: &ServeArgs) -> anyhow::Result<ExitCode> {
@@ -76,6 +87,12 @@ fn start(
         log: Arc::new(Stderr::at(args.log_level)),
         access_log: access_log.clone(),
         seed: args.seed.unwrap_or_else(|| options.engine.clock.now().0),
+        limits: Limits {
+            memory: usize::from(args.vm_memory) << 20,
+            deadline: args.callback_deadline,
+            ..Limits::default()
+        },
+        module_cache: args.cache.modules(),
         ..options.engine
     };
     Ok(Proxy::start(bootstrap, options)?)

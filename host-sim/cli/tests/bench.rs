@@ -49,8 +49,14 @@ static_resources:
     path.display().to_string()
 }
 
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_host-sim"));
+    command.arg("bench").args(args);
+    command
+}
+
 fn bench(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_host-sim")).arg("bench").args(args).output().unwrap()
+    command(args).output().unwrap()
 }
 
 fn json(file: &str) -> serde_json::Value {
@@ -77,7 +83,33 @@ fn json_tells_what_a_request_costs_and_is_the_same_again() {
     assert!(speed["requests_per_second"].as_f64() > Some(0.0), "{speed}");
     let mut second = json(&file);
     second.as_object_mut().unwrap().remove("simulator");
+    for report in [&mut first, &mut second] {
+        report.as_object_mut().unwrap().remove("start");
+    }
     assert_eq!(first, second);
+}
+
+#[test]
+fn the_second_start_compiles_nothing_and_a_spoilt_cache_is_mended() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, cache) = (bootstrap(directory.path()), directory.path().join("cache"));
+    let start = |more: &[&str]| {
+        let args = [&["-c", &file, "--requests", "1", "--format", "json"], more].concat();
+        let output = command(&args).env("HOST_SIM_CACHE", &cache).output().unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let start = &report["start"];
+        assert!(start["milliseconds"].as_f64() > Some(0.0), "{start}");
+        (start["compiled"].as_u64().unwrap(), start["from_cache"].as_u64().unwrap())
+    };
+    assert_eq!(start(&["--no-cache"]), (1, 0));
+    assert!(!cache.exists());
+    assert_eq!([start(&[]), start(&[]), start(&["--no-cache"])], [(1, 0), (0, 1), (1, 0)]);
+    let entries: Vec<_> = std::fs::read_dir(&cache).unwrap().map(|e| e.unwrap().path()).collect();
+    assert!(!entries.is_empty());
+    for entry in entries {
+        std::fs::write(entry, "not what was compiled").unwrap();
+    }
+    assert_eq!([start(&[]), start(&[])], [(1, 0), (0, 1)]);
 }
 
 #[test]

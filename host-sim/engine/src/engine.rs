@@ -1,14 +1,17 @@
 //! What all workers share: compiled modules, shared data, stats, clusters, the parsed bootstrap.
 
+use crate::deadline::Ticker;
 use crate::listener::Listener;
+use crate::module::Source;
 use crate::native_filter::{HeaderMutation, LocalRateLimit};
 use crate::plugin::Plugin;
 use crate::queue::SharedQueues;
 use crate::{
-    AccessLogSink, Clock, Cluster, Discard, LogSink, Observer, SharedData, Stats, SystemClock,
-    Worker,
+    AccessLogSink, Clock, Cluster, Discard, Limits, LogSink, ModuleCache, Observer, SharedData,
+    Stats, SystemClock, Worker,
 };
 use host_sim_bootstrap::{Bootstrap, HttpFilter, HttpFilterConfig, PluginConfig};
+use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +28,8 @@ pub struct Engine {
     plugins: Vec<Arc<Plugin>>,
     downstream_filters: Vec<Vec<ChainFilter>>,
     upstream_filters: Vec<Vec<ChainFilter>>,
+    /// Moves the epoch on while this engine lives, if its callbacks have a deadline.
+    _ticker: Option<Arc<Ticker>>,
 }
 
 /// A filter of a configured chain; equal plugins are one plugin.
@@ -54,6 +59,21 @@ pub struct EngineOptions {
     pub base_dir: Option<PathBuf>,
     /// Sees every callback and hostcall; `None` costs nothing.
     pub observer: Option<Arc<dyn Observer>>,
+    /// What plugins may use up. The default is Envoy's: 1 GiB of memory, and time without end.
+    pub limits: Limits,
+    /// Compiled modules on disk. The default is the user's cache.
+    pub module_cache: ModuleCache,
+}
+
+/// Where an engine's modules came from; each module counts once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ModuleLoads {
+    /// Compiled by this start.
+    pub compiled: usize,
+    /// Compiled by an earlier process, and found in the cache.
+    pub from_disk: usize,
+    /// Compiled or loaded before in this process.
+    pub from_memory: usize,
 }
 
 impl Default for EngineOptions {
@@ -67,6 +87,8 @@ impl Default for EngineOptions {
             concurrency: 1,
             base_dir: None,
             observer: None,
+            limits: Limits::default(),
+            module_cache: ModuleCache::default(),
         }
     }
 }
@@ -124,6 +146,8 @@ impl Engine {
             loader.plugin(&service.plugin, service.singleton)?;
         }
         let plugins = loader.plugins;
+        let code = plugins.first().filter(|_| options.limits.deadline.is_some());
+        let ticker = code.map(|plugin| Ticker::shared(plugin.code.module.engine()));
         stats.gauge("server.concurrency").set(options.concurrency.into());
         let engine = Arc::new(Self {
             bootstrap,
@@ -136,6 +160,7 @@ impl Engine {
             plugins,
             downstream_filters,
             upstream_filters,
+            _ticker: ticker,
         });
         for plugin in &engine.plugins {
             Worker::canary(&engine, plugin)?;
@@ -193,6 +218,23 @@ impl Engine {
     #[must_use]
     pub fn cluster(&self, name: &str) -> Option<&Arc<Cluster>> {
         self.clusters.iter().find(|cluster| cluster.name() == name)
+    }
+
+    /// What the start has compiled, and what it has found compiled.
+    #[must_use]
+    pub fn module_loads(&self) -> ModuleLoads {
+        let mut loads = ModuleLoads::default();
+        let mut seen = HashSet::new();
+        for plugin in &self.plugins {
+            if seen.insert(plugin.code.hash) {
+                *match plugin.code.source {
+                    Source::Compiler => &mut loads.compiled,
+                    Source::Disk => &mut loads.from_disk,
+                    Source::Memory => &mut loads.from_memory,
+                } += 1;
+            }
+        }
+        loads
     }
 
     pub(crate) fn queues(&self) -> &SharedQueues {
@@ -256,8 +298,7 @@ impl Loader<'_> {
         if let Some(known) = known {
             return Ok(known.clone());
         }
-        let base_dir = self.options.base_dir.as_deref();
-        let loaded = Plugin::load(config, base_dir, self.options.fuel, singleton);
+        let loaded = Plugin::load(config, self.options, singleton);
         let plugin = Arc::new(loaded.map_err(|reason| StartError {
             plugin: config.name.clone(),
             reason: format!("Unable to create Wasm plugin {}: {reason}", config.name),

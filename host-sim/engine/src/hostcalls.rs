@@ -189,6 +189,9 @@ fn enter(
 ) -> wasmtime::Result<Option<Status>> {
     let state = guest.data_mut();
     state.hostcalls += 1;
+    let memory = state.memory.map_or(0, |memory| memory.data_size(&*guest));
+    guest.data_mut().use_hostcall(name, args, memory)?;
+    let state = guest.data();
     if (state.allocating || state.initializing) && name != "proxy_log" {
         let when = if state.allocating { "the allocator" } else { "the module's initialisation" };
         return Err(wasmtime::Error::msg(format!(

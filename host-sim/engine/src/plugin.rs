@@ -1,6 +1,7 @@
 //! A plugin as the file configures it: code, VM key, root.
 
-use crate::module::{self, CodeHash, Compiled};
+use crate::EngineOptions;
+use crate::module::{self, CodeHash, Compiled, Instrumentation};
 use host_sim_bootstrap::{DataSource, FailurePolicy, PluginConfig};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -27,11 +28,12 @@ impl Plugin {
     /// Reads and compiles the plugin's module.
     pub(crate) fn load(
         config: &PluginConfig,
-        base_dir: Option<&Path>,
-        fuel: bool,
+        options: &EngineOptions,
         singleton: bool,
     ) -> Result<Self, String> {
-        let code = module::compile(&read(&config.vm.code, base_dir)?, fuel)?;
+        let code = read(&config.vm.code, options.base_dir.as_deref())?;
+        let instrumentation = Instrumentation::of(options.fuel, &options.limits);
+        let code = module::compile(&code, instrumentation, &options.module_cache)?;
         let vm_key = vm_key(config, &code.hash);
         let (name, root_id, vm_id) = (&config.name, &config.root_id, &config.vm.vm_id);
         let join = |parts: &[&String]| {

@@ -1,18 +1,17 @@
 //! One instance of a module on one thread: store, callbacks, contexts, and how it fails.
 
+use crate::deadline;
 use crate::exports::Exports;
+use crate::limits::{Passed, Used};
 use crate::plugin::Plugin;
 use crate::stats::{Counter, Gauge, Histogram};
 use crate::thread_state::{CallResponse, Shared};
-use crate::{CallbackEnd, LogLevel, Observer, Origin, hostcalls};
+use crate::{CallbackEnd, Limits, LogLevel, Observer, Origin, hostcalls};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use wasmtime::{Extern, Instance, Linker, Memory, ResourceLimiter, Store, TypedFunc};
-
-/// Envoy's limit of a VM's memory.
-const MAX_MEMORY_BYTES: usize = 1 << 30;
 
 /// How many of a module's own log lines a start error quotes.
 const LAST_WORDS: usize = 8;
@@ -25,6 +24,11 @@ pub(crate) struct Vm {
     pub(crate) failed: Option<String>,
     /// Counts reloads.
     pub(crate) generation: u64,
+    /// Instructions of callbacks that are over, or 0 where nobody counts.
+    burnt: u64,
+    /// What a callback gets.
+    fuel: Option<u64>,
+    deadline_ticks: Option<u64>,
 }
 
 /// What hostcalls know.
@@ -62,6 +66,9 @@ pub(crate) struct VmState {
     /// A local reply was sent: whatever the callback answers, iteration stops.
     pub(crate) stop_iteration: bool,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    limits: Limits,
+    /// By the callback that runs.
+    used: Used,
     limiter: Limiter,
 }
 
@@ -147,23 +154,30 @@ impl Vm {
         index: usize,
         generation: u64,
     ) -> Result<Self, String> {
-        let fuel = shared.borrow().engine.options().fuel;
+        let (fuel, limits) = {
+            let shared = shared.borrow();
+            let options = shared.engine.options();
+            (options.fuel, options.limits.clone())
+        };
+        let fuel = limits.fuel.or(fuel.then_some(u64::MAX));
+        let deadline_ticks = limits.deadline.map(deadline::ticks);
         let module = &plugin.code.module;
         let state = VmState::new(shared.clone(), plugin.clone(), index, generation);
         let mut store = Store::new(module.engine(), state);
         store.limiter(|state| &mut state.limiter);
-        if fuel {
-            store.set_fuel(u64::MAX).map_err(|e| format!("{e:#}"))?;
-        }
+        allow(&mut store, fuel, deadline_ticks);
         let mut linker = Linker::new(module.engine());
         hostcalls::link(&mut linker, plugin).map_err(|e| format!("{e:#}"))?;
         let instance = linker
             .instantiate(&mut store, module)
-            .map_err(|e| format!("Failed to load Wasm module: {e:#}"))?;
+            .map_err(|e| store.data().describe(&e))
+            .map_err(|reason| format!("Failed to load Wasm module: {reason}"))?;
         let exports = Exports::find(&instance, &mut store, plugin)?;
-        let mut vm = Self { store, exports, failed: None, generation };
+        let (failed, burnt) = (None, 0);
+        let mut vm = Self { store, exports, failed, generation, burnt, fuel, deadline_ticks };
         vm.find_memory(&instance)?;
         vm.initialize(&instance)?;
+        vm.settle();
         Ok(vm)
     }
 
@@ -194,7 +208,8 @@ impl Vm {
             vm.store.data_mut().initializing = true;
             let called = function.call(&mut vm.store, &params, &mut results);
             vm.store.data_mut().initializing = false;
-            called.map_err(|e| format!("Function: {name} failed: {}", describe(&e)))?;
+            let describe = |e| vm.store.data().describe(&e);
+            called.map_err(|e| format!("Function: {name} failed: {}", describe(e)))?;
             Ok(true)
         };
         if start(self, "_initialize")? {
@@ -219,11 +234,14 @@ impl Vm {
         let state = self.store.data_mut();
         state.current = context;
         state.callback = callback;
+        state.used = Used::default();
+        allow(&mut self.store, self.fuel, self.deadline_ticks);
         let before = self.observe_start(name);
         let result = match self.interruption(name) {
             Some(reason) => Some(Err(wasmtime::Error::msg(reason))),
             None => run(&mut self.store, &self.exports),
         };
+        self.settle();
         if let (Some(before), Some(result)) = (before, &result) {
             self.observe_end(context, name, before, result);
         }
@@ -276,7 +294,8 @@ impl Vm {
     }
 
     fn fail(&mut self, callback: &str, error: &wasmtime::Error) {
-        let what = format!("Function: {callback} failed: {}", describe(error));
+        let what = self.store.data().describe(error);
+        let what = format!("Function: {callback} failed: {what}");
         let state = self.store.data_mut();
         state.allocating = false;
         let shared = state.shared.borrow();
@@ -286,9 +305,27 @@ impl Vm {
         self.failed = Some(what);
     }
 
-    /// Fuel burnt since the start.
+    /// Instructions executed since the start, by callbacks that are over.
     pub(crate) fn fuel_consumed(&self) -> u64 {
-        self.store.get_fuel().map_or(0, |left| u64::MAX - left)
+        self.burnt
+    }
+
+    /// Books what the callback has burnt. What is left until the next one begins stays as it is.
+    fn settle(&mut self) {
+        if let (Some(full), Ok(left)) = (self.fuel, self.store.get_fuel()) {
+            self.burnt = self.burnt.saturating_add(full.saturating_sub(left));
+            let _ = self.store.set_fuel(full);
+        }
+    }
+}
+
+/// Gives the next callback its full share. Neither can fail: the code was compiled for it.
+fn allow(store: &mut Store<VmState>, fuel: Option<u64>, deadline_ticks: Option<u64>) {
+    if let Some(fuel) = fuel {
+        let _ = store.set_fuel(fuel);
+    }
+    if let Some(ticks) = deadline_ticks {
+        store.set_epoch_deadline(ticks);
     }
 }
 
@@ -309,7 +346,8 @@ fn describe(error: &wasmtime::Error) -> String {
 
 impl VmState {
     fn new(shared: Shared, plugin: Arc<Plugin>, index: usize, generation: u64) -> Self {
-        let observer = shared.borrow().engine.options().observer.clone();
+        let options = shared.borrow().engine.options().clone();
+        let limiter = Limiter { memory: options.limits.memory, refused: None };
         Self {
             shared,
             index,
@@ -334,8 +372,10 @@ impl VmState {
             scratch: Vec::new(),
             hostcalls: 0,
             stop_iteration: false,
-            observer,
-            limiter: Limiter,
+            observer: options.observer,
+            limits: options.limits,
+            used: Used::default(),
+            limiter,
         }
     }
 
@@ -384,6 +424,42 @@ impl VmState {
         Origin { worker: shared.worker, plugin, context: self.current, exchange }
     }
 
+    /// Counts a hostcall of the running callback.
+    pub(crate) fn use_hostcall(
+        &mut self,
+        name: &str,
+        args: &[u64],
+        memory: usize,
+    ) -> wasmtime::Result<()> {
+        Ok(self.used.hostcall(&self.limits, name, args, memory)?)
+    }
+
+    /// Counts bytes that the running callback hands to the host besides its hostcalls' own.
+    pub(crate) fn use_bytes(&mut self, count: usize) -> wasmtime::Result<()> {
+        Ok(self.used.bytes(&self.limits, count as u64)?)
+    }
+
+    /// Why a callback ended as it did: the limit it passed, or the trap, and whether memory was
+    /// refused before.
+    fn describe(&self, error: &wasmtime::Error) -> String {
+        let passed = match error.downcast_ref::<wasmtime::Trap>() {
+            Some(wasmtime::Trap::OutOfFuel) => self.limits.fuel.map(Passed::Fuel),
+            Some(wasmtime::Trap::Interrupt) => self.limits.deadline.map(Passed::Deadline),
+            _ => error.downcast_ref::<Passed>().copied(),
+        };
+        let mut text = match passed {
+            Some(passed) => format!("{passed} ({error:#})"),
+            None => describe(error),
+        };
+        if let Some(wanted) = self.limiter.refused {
+            let most = self.limiter.memory;
+            text.push_str(&format!(
+                "; before, memory of {wanted} bytes was refused: the limit is {most} (limits.memory)"
+            ));
+        }
+        text
+    }
+
     pub(crate) fn remember(&mut self, line: &str) {
         if self.last_words.len() == LAST_WORDS {
             self.last_words.pop_front();
@@ -393,7 +469,11 @@ impl VmState {
 }
 
 /// Growth beyond the limit makes `memory.grow` return -1, as in V8.
-struct Limiter;
+struct Limiter {
+    memory: usize,
+    /// What was asked for last and not given.
+    refused: Option<usize>,
+}
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(
@@ -402,7 +482,11 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_MEMORY_BYTES)
+        let granted = desired <= self.memory;
+        if !granted {
+            self.refused = Some(desired);
+        }
+        Ok(granted)
     }
 
     fn table_growing(

@@ -21,6 +21,7 @@ use crate::endpoint::{Answer, Behaviour};
 use crate::{Host, HostOptions, Request, StartError};
 pub use cost::{Background, CallbackCost, Costs, Instructions, PerRequest};
 use host_sim_bootstrap::Bootstrap;
+use host_sim_engine::{Limits, ModuleCache};
 use recorder::Recorder;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -58,6 +59,8 @@ pub struct BenchOptions {
     pub headers: Vec<(String, String)>,
     /// Base of relative module paths; the current directory if `None`.
     pub base_dir: Option<PathBuf>,
+    /// Compiled modules on disk. Default [`ModuleCache::user`].
+    pub module_cache: ModuleCache,
 }
 
 impl Default for BenchOptions {
@@ -71,6 +74,7 @@ impl Default for BenchOptions {
             path: "/".to_owned(),
             headers: vec![("x-client".to_owned(), "client-{n}".to_owned())],
             base_dir: None,
+            module_cache: ModuleCache::user(),
         }
     }
 }
@@ -80,6 +84,33 @@ impl Default for BenchOptions {
 pub struct Speed {
     /// Requests and their responses a second of wall time.
     pub requests_per_second: f64,
+}
+
+/// How long a scenario takes to start: modules loaded, canaries run, workers and main thread up.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Start {
+    /// Wall time on this machine.
+    pub milliseconds: f64,
+    /// Modules that this start has compiled. 0 once they are in the cache.
+    pub compiled: usize,
+    /// Modules that an earlier process has compiled.
+    pub from_cache: usize,
+}
+
+/// Starts as a scenario does, and stops again.
+///
+/// # Errors
+/// As [`costs`].
+pub fn startup(bootstrap: Bootstrap, options: &BenchOptions) -> Result<Start, StartError> {
+    let began = Instant::now();
+    let host = start(bootstrap, options, Some(Arc::default()))?;
+    let milliseconds = began.elapsed().as_secs_f64() * 1e3;
+    let loads = host.engine().module_loads();
+    Ok(Start {
+        milliseconds: (milliseconds * 10.0).round() / 10.0,
+        compiled: loads.compiled,
+        from_cache: loads.from_disk,
+    })
 }
 
 /// Counts what requests cost. Equal inputs give equal results, on every machine.
@@ -148,6 +179,9 @@ fn start(
         base_dir: options.base_dir.clone(),
         fuel: recorder.is_some(),
         history: false,
+        // A scenario's, where instructions are counted anyway; nothing where speed is measured.
+        limits: if recorder.is_some() { Limits::simulator() } else { Limits::default() },
+        module_cache: options.module_cache.clone(),
     };
     let trace = recorder.map(|recorder| recorder as _);
     let mut host = Host::start_observed(bootstrap, host_options, trace)?;

@@ -8,8 +8,8 @@ use crate::{Received, Reply, Request, RequestId, VirtualClock, metric};
 use drive::{Attempt, Event, What};
 use host_sim_bootstrap::Bootstrap;
 use host_sim_engine::{
-    AttemptId, Clock, Downstream, Engine, EngineOptions, ExchangeId, Observer, Protocol, UnixNanos,
-    Worker,
+    AttemptId, Clock, Downstream, Engine, EngineOptions, ExchangeId, Limits, ModuleCache, Observer,
+    Protocol, UnixNanos, Worker,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -34,11 +34,23 @@ pub struct HostOptions {
     /// Keeps what endpoints received and what replies said besides their status. A long run
     /// without needs less time and memory.
     pub history: bool,
+    /// What plugins may use up. Default [`Limits::simulator`], so that no test hangs.
+    pub limits: Limits,
+    /// Compiled modules on disk. Default [`ModuleCache::user`].
+    pub module_cache: ModuleCache,
 }
 
 impl Default for HostOptions {
     fn default() -> Self {
-        Self { workers: 1, seed: 1, base_dir: None, fuel: false, history: true }
+        Self {
+            workers: 1,
+            seed: 1,
+            base_dir: None,
+            fuel: false,
+            history: true,
+            limits: Limits::simulator(),
+            module_cache: ModuleCache::user(),
+        }
     }
 }
 
@@ -95,6 +107,8 @@ impl Host {
                 concurrency: u32::try_from(count).unwrap_or(u32::MAX),
                 base_dir: options.base_dir,
                 observer,
+                limits: options.limits,
+                module_cache: options.module_cache,
             },
         )?;
         // Envoy's order: the main thread first.

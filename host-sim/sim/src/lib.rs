@@ -41,6 +41,7 @@ mod suite;
 pub use clock::VirtualClock;
 pub use endpoint::{Answer, Behaviour, Failure};
 pub use host::{Host, HostOptions, StartError};
+pub use host_sim_engine::{Limits, ModuleCache};
 pub use observers::Observers;
 pub use report::{Format, Outcome, Report};
 pub use request::{Received, Reply, Request, RequestId};

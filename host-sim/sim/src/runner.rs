@@ -3,7 +3,7 @@
 use crate::expect::{Counted, Seen, check};
 use crate::report::{Outcome, Report};
 use crate::scenario::{EndpointSpec, Scenario, Send, Spread, Step};
-use crate::{Host, HostOptions, Request, RequestId, suite};
+use crate::{Host, HostOptions, ModuleCache, Request, RequestId, suite};
 use bytes::Bytes;
 use host_sim_bootstrap::Bootstrap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct RunOptions {
     /// Instead of the seeds in the files.
     pub seed: Option<u64>,
+    /// Compiled modules on disk.
+    pub module_cache: ModuleCache,
 }
 
 /// Runs every scenario in `paths`, which are files, or folders searched for `.yaml` files. Calls
@@ -80,7 +82,7 @@ fn run_file(file: &Path, options: &RunOptions) -> Vec<Outcome> {
             .map(|workers| {
                 let seed = options.seed.unwrap_or(scenario.seed);
                 let start = Instant::now();
-                let (failures, fault) = match Run::start(&scenario, file, *workers, seed) {
+                let (failures, fault) = match Run::start(&scenario, file, *workers, seed, options) {
                     Ok(mut run) => (run.steps(&scenario), None),
                     Err(fault) => (Vec::new(), Some(fault)),
                 };
@@ -110,7 +112,13 @@ struct Run {
 }
 
 impl Run {
-    fn start(scenario: &Scenario, file: &Path, workers: usize, seed: u64) -> Result<Self, String> {
+    fn start(
+        scenario: &Scenario,
+        file: &Path,
+        workers: usize,
+        seed: u64,
+        options: &RunOptions,
+    ) -> Result<Self, String> {
         let base = file.parent().unwrap_or(Path::new("."));
         let endpoints: Vec<_> = scenario.endpoints.keys().copied().collect();
         let (bootstrap, base_dir) = match (&scenario.bootstrap, &scenario.suite) {
@@ -126,7 +134,9 @@ impl Run {
             }
             (None, None) => return Err("neither bootstrap nor suite".to_owned()),
         };
-        let options = HostOptions { workers, seed, base_dir, ..HostOptions::default() };
+        let module_cache = options.module_cache.clone();
+        let options =
+            HostOptions { workers, seed, base_dir, module_cache, ..HostOptions::default() };
         let host = Host::start(bootstrap, options).map_err(|error| error.to_string())?;
         let mut run = Self {
             host,

@@ -1,7 +1,7 @@
 //! A measurement as text.
 
 use super::Report;
-use host_sim::bench::{CallbackCost, Costs, PerRequest};
+use host_sim::bench::{CallbackCost, Costs, PerRequest, Start};
 use std::fmt::Write;
 
 /// How many hostcalls of a callback are named.
@@ -15,7 +15,7 @@ pub(super) fn render(report: &Report) -> String {
     text
 }
 
-fn write(text: &mut String, Report { costs, simulator }: &Report) -> std::fmt::Result {
+fn write(text: &mut String, Report { costs, start, simulator }: &Report) -> std::fmt::Result {
     run(text, costs)?;
     whole_chain(text, &costs.per_request)?;
     writeln!(text, "\nof a request, per call")?;
@@ -29,9 +29,14 @@ fn write(text: &mut String, Report { costs, simulator }: &Report) -> std::fmt::R
          instructions, {hostcalls:.1} hostcalls"
     )?;
     table(text, &background.callbacks)?;
+    let Start { milliseconds, compiled, from_cache } = start;
     writeln!(
         text,
-        "\nsimulator: {:.0} requests/s, on one thread of this machine; all else is the same on \
+        "\nstart: {milliseconds:.1} ms, {compiled} modules compiled, {from_cache} from the cache"
+    )?;
+    writeln!(
+        text,
+        "simulator: {:.0} requests/s, on one thread of this machine; all else is the same on \
          every machine",
         simulator.requests_per_second
     )

@@ -150,6 +150,7 @@ fn fd_write(guest: &mut Guest<'_>, fd: u32, iovs: u32, count: u32, out: u32) -> 
         text.pop();
     }
     if !text.is_empty() {
+        state.use_bytes(text.len()).map_err(Fault::Trap)?;
         super::log::emit(state, level, &text);
     }
     Ok(SUCCESS)

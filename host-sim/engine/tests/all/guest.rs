@@ -46,15 +46,6 @@ const PRELUDE: &str = r#"
   (memory (export "memory") 4)
   (global $heap (mut i32) (i32.const 131072))
   (func (export "proxy_abi_version_0_2_1"))
-  ;; A bump allocator that starts over: tests never hold two long values at once.
-  (func $malloc (export "malloc") (param $size i32) (result i32)
-    (local $ptr i32)
-    (if (i32.gt_u (global.get $heap) (i32.const 196608))
-      (then (global.set $heap (i32.const 131072))))
-    (local.set $ptr (global.get $heap))
-    (global.set $heap (i32.add (local.get $ptr)
-      (i32.and (i32.add (local.get $size) (i32.const 7)) (i32.const -8))))
-    (local.get $ptr))
   (func $log (param $ptr i32) (param $len i32)
     (drop (call $proxy_log (i32.const 2) (local.get $ptr) (local.get $len))))
   ;; Logs a number 0..999999 in decimal.
@@ -70,6 +61,19 @@ const PRELUDE: &str = r#"
     (call $log (local.get $at) (i32.sub (i32.const 4090) (local.get $at))))
   ;; Logs what a hostcall has left at 4096 (pointer) and 4100 (length).
   (func $say_value (call $log (i32.load (i32.const 4096)) (i32.load (i32.const 4100))))
+"#;
+
+/// The allocator of every module that does not bring another.
+const ALLOCATOR: &str = r#"
+  ;; A bump allocator that starts over: tests never hold two long values at once.
+  (func $malloc (export "malloc") (param $size i32) (result i32)
+    (local $ptr i32)
+    (if (i32.gt_u (global.get $heap) (i32.const 196608))
+      (then (global.set $heap (i32.const 131072))))
+    (local.set $ptr (global.get $heap))
+    (global.set $heap (i32.add (local.get $ptr)
+      (i32.and (i32.add (local.get $size) (i32.const 7)) (i32.const -8))))
+    (local.get $ptr))
 "#;
 
 /// Logs the name of every callback, and goes on.
@@ -98,6 +102,16 @@ pub(crate) const TRACER: &str = r#"
 
 /// A module from a body in which `{text}` stands for the pointer and length of that text.
 pub(crate) fn module(body: &str) -> Vec<u8> {
+    module_with(body, ALLOCATOR)
+}
+
+/// The same with an allocator of the test's own: the body of `malloc`.
+pub(crate) fn module_allocating(body: &str, allocator: &str) -> Vec<u8> {
+    let malloc = "(func (export \"malloc\") (param $size i32) (result i32)";
+    module_with(body, &format!("{malloc} {allocator})"))
+}
+
+fn module_with(body: &str, allocator: &str) -> Vec<u8> {
     let mut data = String::new();
     let mut out = String::new();
     let mut at = 8192;
@@ -112,7 +126,7 @@ pub(crate) fn module(body: &str) -> Vec<u8> {
         rest = after;
     }
     out += rest;
-    let text = format!("(module {PRELUDE}\n{out}\n{data})");
+    let text = format!("(module {PRELUDE}\n{allocator}\n{out}\n{data})");
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{body}"))
 }
 

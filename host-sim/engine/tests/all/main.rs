@@ -4,6 +4,7 @@ mod calls;
 mod chain;
 mod failure;
 mod guest;
+mod hostile;
 mod lifecycle;
 mod limits;
 mod observer;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use host_sim_bootstrap::Bootstrap;
 use host_sim_engine::{
     AccessLogSink, AttemptId, Clock, Downstream, Engine, EngineOptions, ExchangeId, Headers,
-    LogLevel, LogRecord, LogSink, Observer, Output, StartError, UnixNanos, UpstreamFailure,
+    Limits, LogLevel, LogRecord, LogSink, Observer, Output, StartError, UnixNanos, UpstreamFailure,
     UpstreamFailureKind, Worker,
 };
 use std::collections::VecDeque;
@@ -120,6 +120,7 @@ pub(crate) struct Setup {
     /// Fields of the connection manager.
     pub(crate) manager: &'static str,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) limits: Limits,
 }
 
 impl Default for Setup {
@@ -134,6 +135,7 @@ impl Default for Setup {
             cluster: "",
             manager: "",
             observer: None,
+            limits: Limits::default(),
         }
     }
 }
@@ -221,6 +223,7 @@ static_resources:
             log: lines.clone(),
             access_log: lines.clone(),
             observer: self.observer.clone(),
+            limits: self.limits.clone(),
             ..EngineOptions::default()
         };
         let engine = Engine::start(bootstrap, options)?;
