@@ -300,10 +300,17 @@ impl Shared {
         Duration::try_from_secs_f64(drawn.as_secs_f64() * factor).unwrap_or(drawn)
     }
 
-    /// Whether a fault that hits this share of requests hits the next. Draws only if it matters,
-    /// so that the service times do not depend on faults that hit all.
-    fn hits(&self, fraction: f64) -> bool {
-        fraction >= 1.0 || lock(&self.draws).unit() < fraction
+    /// What a fault does to the next request: nothing if it hits a share of them and not this one.
+    /// Draws only if it matters, so that the service times do not depend on faults that hit all.
+    fn struck_by(&self, fault: &Fault) -> Fault {
+        match fault {
+            Fault::Respond { fraction, .. }
+                if *fraction < 1.0 && lock(&self.draws).unit() >= *fraction =>
+            {
+                Fault::None
+            }
+            _ => fault.clone(),
+        }
     }
 
     /// The load report as a header.

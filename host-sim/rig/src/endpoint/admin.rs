@@ -121,6 +121,9 @@ fn fault(command: &str, given: &mut Parameters) -> Result<Fault, String> {
             }
             let after = given.take_duration("after", Duration::ZERO)?;
             let fraction = given.take("fraction", 1.0)?;
+            if !(0.0..=1.0).contains(&fraction) {
+                return Err(format!("fraction={fraction}: write a number from 0 to 1"));
+            }
             Ok(Fault::Respond { status, after, fraction })
         }
     }

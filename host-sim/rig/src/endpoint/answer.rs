@@ -49,10 +49,11 @@ async fn work(
     let in_flight = InFlight::begin(shared, &head);
     let (kept, body_bytes) = drain(body).await;
     let switches = lock(&shared.switches).clone();
-    if let Some(status) = act_out(&switches.work, shared, abort).await {
+    let fault = shared.struck_by(&switches.work);
+    if let Some(status) = act_out(&fault, shared, abort).await {
         return in_flight.finish(response(shared, &switches, status, None));
     }
-    if switches.work == Fault::ResetAfterHeaders {
+    if fault == Fault::ResetAfterHeaders {
         in_flight.fail();
         let mut broken = response(shared, &switches, StatusCode::OK, Some("{".into()));
         *broken.body_mut() = AnswerBody::broken("{", Arc::clone(abort));
@@ -72,11 +73,11 @@ async fn work(
 /// Acts out a fault that ends a request without work; the status if that is an answer.
 pub(crate) async fn act_out(fault: &Fault, shared: &Shared, abort: &Abort) -> Option<StatusCode> {
     match *fault {
-        Fault::Respond { status, after, fraction } if shared.hits(fraction) => {
+        Fault::Respond { status, after, .. } => {
             shared.timer.wait_until(Instant::now() + after).await;
             Some(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
         }
-        Fault::None | Fault::Respond { .. } | Fault::ResetAfterHeaders => None,
+        Fault::None | Fault::ResetAfterHeaders => None,
         Fault::Hang => pending().await,
         Fault::ResetBeforeHeaders => {
             abort.reset();

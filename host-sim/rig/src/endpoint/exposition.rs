@@ -25,6 +25,7 @@ pub(super) async fn healthz(
     abort: &Arc<Abort>,
 ) -> Response<AnswerBody> {
     let switches = lock(&shared.switches).clone();
+    let fault = shared.struck_by(&switches.health);
     let well = switches.ready && !switches.degraded;
     let by_state = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     // Counted before a fault acts: a poll that hangs is a poll.
@@ -34,14 +35,14 @@ pub(super) async fn healthz(
             .headers
             .get(USER_AGENT)
             .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
-        status: match switches.health {
+        status: match fault {
             Fault::Respond { status, .. } => status,
             _ => by_state.as_u16(),
         },
     });
-    let status = act_out(&switches.health, shared, abort).await.unwrap_or(by_state);
+    let status = act_out(&fault, shared, abort).await.unwrap_or(by_state);
     let body = health_json(shared, &switches);
-    let mut response = match switches.health {
+    let mut response = match fault {
         Fault::ResetAfterHeaders => Response::new(AnswerBody::broken(body, Arc::clone(abort))),
         _ => Response::new(AnswerBody::whole(body)),
     };

@@ -145,6 +145,19 @@ async fn a_partial_fault_hits_its_share() {
 }
 
 #[tokio::test]
+async fn a_poll_is_noted_with_the_status_that_it_got() {
+    let endpoint = endpoint().await;
+    endpoint.set_health_fault(Fault::Respond { status: 500, after: Duration::ZERO, fraction: 0.5 });
+    let mut answered = Vec::new();
+    for _ in 0..30 {
+        answered.push(Client::new().get(&endpoint.url("/healthz")).await.unwrap().status);
+    }
+    let noted: Vec<_> = endpoint.health_polls().iter().map(|poll| poll.status).collect();
+    assert_eq!(noted, answered);
+    assert!(noted.contains(&200) && noted.contains(&500), "{noted:?}");
+}
+
+#[tokio::test]
 async fn resets_come_before_or_after_the_headers() {
     let endpoint = endpoint().await;
     for protocol in [Protocol::Http1, Protocol::Http2] {
@@ -285,6 +298,7 @@ async fn switches_act_over_http_and_mistakes_are_explained() {
         ("/rig/nothing", "recover"),
         ("/rig/fail?status=99", "200 or above"),
         ("/rig/fail?status", "name=value"),
+        ("/rig/fail?fraction=2", "from 0 to 1"),
         ("/rig/slow?factor=-1", "from 0"),
         ("/rig/hang?form=work", "form"),
         ("/rig/reset?when=later", "before or after"),
