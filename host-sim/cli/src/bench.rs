@@ -4,9 +4,11 @@ mod table;
 
 use crate::Unusable;
 use crate::cache::CacheArgs;
+use crate::format::Format;
+use crate::header;
 use crate::source;
 use anyhow::anyhow;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use host_sim::bench::{self, BenchOptions, Costs, Speed, Start};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -44,22 +46,13 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "PATH", default_value = "/")]
     path: String,
     /// A header of the requests; `{n}` becomes a number below 100, another one each request.
-    #[arg(long, value_name = "NAME: VALUE", value_parser = header, default_value = "x-client: client-{n}")]
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header::parse, default_value = "x-client: client-{n}")]
     header: Vec<(String, String)>,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     #[command(flatten)]
     cache: CacheArgs,
-}
-
-/// Form of the output.
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 /// All that was measured.
@@ -91,17 +84,6 @@ pub(crate) fn execute(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let costs = bench::costs(bootstrap.clone(), &options).map_err(rejected)?;
     let simulator = bench::speed(bootstrap, &options).map_err(rejected)?;
     let report = Report { costs, start, simulator };
-    match args.format {
-        Format::Text => print!("{}", table::render(&report)),
-        Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-    }
+    args.format.print(&report, table::render)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("write it as 'name: value'")?;
-    match name.trim() {
-        "" => Err("the name is empty".to_owned()),
-        name => Ok((name.to_owned(), value.trim().to_owned())),
-    }
 }

@@ -4,8 +4,9 @@ mod facts;
 mod table;
 
 use crate::Unusable;
+use crate::format::Format;
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use facts::Facts;
 use std::fs;
 use std::path::PathBuf;
@@ -28,23 +29,11 @@ pub(crate) struct InspectArgs {
     format: Format,
 }
 
-/// Form of the output.
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// One JSON object.
-    Json,
-}
-
 pub(crate) fn execute(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let place = args.module.display();
     let bytes = fs::read(&args.module)
         .map_err(|error| Unusable(format!("cannot read {place}: {error}")))?;
     let facts = Facts::of(&bytes).with_context(|| format!("{place} is no WebAssembly module"))?;
-    match args.format {
-        Format::Text => print!("{}", table::render(&facts)),
-        Format::Json => println!("{}", serde_json::to_string_pretty(&facts)?),
-    }
+    args.format.print(&facts, table::render)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,8 @@
 mod table;
 
 use crate::Unusable;
+use crate::format::Format;
+use crate::header;
 use clap::{Args, ValueEnum};
 use host_sim_rig::certificates;
 use host_sim_rig::connect::Protocol;
@@ -47,7 +49,7 @@ pub(crate) struct LoadArgs {
     #[arg(short = 'X', long, default_value = "GET")]
     method: String,
     /// Header of every request; may be given again.
-    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header::parse)]
     headers: Vec<(String, String)>,
     /// Request body.
     #[arg(long, default_value = "")]
@@ -72,23 +74,11 @@ enum Spacing {
     Constant,
 }
 
-/// Form of the report.
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum Format {
-    /// A table.
-    Text,
-    /// One JSON object.
-    Json,
-}
-
 pub(crate) fn execute(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     let options = options(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(load::run(&options, |_| ControlFlow::Continue(())))?;
-    match args.format {
-        Format::Text => print!("{}", table::render(&result)),
-        Format::Json => println!("{}", serde_json::to_string_pretty(&result)?),
-    }
+    args.format.print(&result, table::render)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -116,20 +106,4 @@ fn options(args: &LoadArgs) -> anyhow::Result<LoadOptions> {
         options.clients = vec![ClientProfile { weight: 1.0, headers, path: None }];
     }
     Ok(options)
-}
-
-fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("write it as \"name: value\"")?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_header_is_split_at_its_first_colon() {
-        assert_eq!(header("x-a: b:c"), Ok(("x-a".to_owned(), "b:c".to_owned())));
-        assert!(header("x-a").is_err());
-    }
 }

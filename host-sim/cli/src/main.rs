@@ -9,6 +9,8 @@ mod certs;
 mod check;
 mod demo;
 mod endpoints;
+mod format;
+mod header;
 mod inspect;
 mod load;
 mod log_sink;
@@ -64,7 +66,7 @@ fn main() -> ExitCode {
         Command::Endpoints(args) => endpoints::execute(args),
         Command::Load(args) => load::execute(args),
         Command::Certs(args) => certs::execute(args),
-        Command::Demo(args) => demo::execute(args).map(|()| ExitCode::SUCCESS),
+        Command::Demo(args) => demo::execute(args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("host-sim: {error:#}");

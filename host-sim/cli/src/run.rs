@@ -14,7 +14,7 @@ use std::process::ExitCode;
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     host-sim run tests/scenarios\n  \
-    host-sim run tests/scenarios/circuit-breaker --format junit > report.xml\n  \
+    host-sim run tests/scenarios/circuit_breaker --format junit > report.xml\n  \
     host-sim run slow-start.yaml --seed 7\n\n\
     Exit codes: 0 all held, 1 an expectation failed, 2 a scenario could not be run, or there was \
     none.")]
@@ -22,7 +22,8 @@ pub(crate) struct RunArgs {
     /// Scenario files, or folders searched for .yaml files.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// How to report; all but text go to stdout when everything has run.
+    /// How to report; all but text go to stdout when everything has run, and text to stderr
+    /// meanwhile.
     #[arg(long, value_enum, default_value_t = Report::Text)]
     format: Report,
     /// Seed of every random choice, instead of the files' own.
@@ -60,11 +61,15 @@ pub(crate) fn execute(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let options = RunOptions { seed: args.seed, module_cache: args.cache.modules() };
     let report = host_sim::run(&args.paths, &options, |outcome| {
         // A long run is watched; the other formats are one document at the end.
-        if args.format != Report::Text {
-            eprint!("{}", outcome.text());
+        match args.format {
+            Report::Text => print!("{}", outcome.text()),
+            _ => eprint!("{}", outcome.text()),
         }
     })
     .map_err(|error| Unusable(error.to_string()))?;
-    print!("{}", report.render(args.format.into()));
+    match args.format {
+        Report::Text => print!("{}", report.summary()),
+        format => print!("{}", report.render(format.into())),
+    }
     Ok(ExitCode::from(report.exit_code()))
 }

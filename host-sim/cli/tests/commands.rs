@@ -144,6 +144,33 @@ fn a_file_that_is_not_there_is_an_unusable_argument() {
 }
 
 #[test]
+fn run_says_of_each_scenario_whether_it_held_and_ends_accordingly() {
+    let directory = tempfile::tempdir().unwrap();
+    let scenario = |status: u16| {
+        let path = directory.path().join(format!("{status}.yaml")).display().to_string();
+        let text = format!(
+            "scenario: an endpoint answers {status}\nworkers: [1, 2]\nsuite: {{filters: []}}\n\
+             endpoints: {{127.0.0.1:9001: {{}}}}\n\
+             steps: [{{send: {{count: 2}}, expect: {{statuses: {{{status}: 2}}}}}}]\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (good, bad) = (scenario(200), scenario(404));
+    let output = host_sim(&["run", &good]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let shown = text(&output.stdout);
+    assert_eq!(shown.matches("ok   an endpoint answers 200 (").count(), 2, "{shown}");
+    assert!(shown.ends_with("\n2 passed, 0 failed\n"), "{shown}");
+    let output = host_sim(&["run", &good, &bad, "--format", "tap"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stdout).starts_with("TAP version 13\n1..4\n"), "{output:?}");
+    assert_eq!(text(&output.stderr).matches("FAIL an endpoint answers 404 (").count(), 2);
+    std::fs::write(&bad, "scenario: [").unwrap();
+    assert_eq!(host_sim(&["run", &bad]).status.code(), Some(2));
+}
+
+#[test]
 fn inspect_prints_a_module_as_text_and_json() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("empty.wasm").display().to_string();

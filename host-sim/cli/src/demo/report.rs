@@ -7,7 +7,10 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What `report.json` holds.
+const REPORT: &str = "report.json";
+const TIMELINE: &str = "timeline.json";
+
+/// What `report.json` holds: these fields and no others, for programs to compare.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) host: &'static str,
@@ -26,15 +29,22 @@ pub(super) struct Arm {
     p99_ms: f64,
     /// Fraction of the answers by endpoint.
     share: BTreeMap<String, f64>,
+    #[serde(skip)]
+    course: Course,
+}
+
+/// What `timeline.json` holds of each arm: how it came to the totals.
+#[derive(Debug, Serialize)]
+struct Course {
     breaker_transitions: u64,
     /// Requests that came due while too many were in flight, and were not sent.
     unsent: u64,
-    /// Second by second: how long the suite takes to learn, what a death and a return cost.
-    timeline: Vec<Second>,
+    /// How long the suite takes to learn, what a death and a return cost.
+    seconds: Vec<Second>,
 }
 
 impl Arm {
-    pub(super) fn new(name: &'static str, result: &LoadResult, breaker_transitions: u64) -> Self {
+    pub(super) fn new(name: &'static str, result: LoadResult, breaker_transitions: u64) -> Self {
         Self {
             name,
             requests: result.requests,
@@ -43,19 +53,18 @@ impl Arm {
             p50_ms: result.latency.p50_ms,
             p90_ms: result.latency.p90_ms,
             p99_ms: result.latency.p99_ms,
-            share: result.share.clone(),
-            breaker_transitions,
-            unsent: result.unsent,
-            timeline: result.timeline.clone(),
+            share: result.share,
+            course: Course { breaker_transitions, unsent: result.unsent, seconds: result.timeline },
         }
     }
 }
 
 impl Report {
-    pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let text = serde_json::to_string_pretty(self)?;
-        std::fs::write(path, text + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))
+    /// Writes `report.json` and `timeline.json` into this directory.
+    pub(super) fn write(&self, directory: &Path) -> anyhow::Result<()> {
+        let courses: BTreeMap<_, _> = self.arms.iter().map(|arm| (arm.name, &arm.course)).collect();
+        write(&directory.join(REPORT), self)?;
+        write(&directory.join(TIMELINE), &courses)
     }
 
     pub(super) fn print(&self, args: &DemoArgs) {
@@ -78,7 +87,7 @@ impl Report {
         self.row("requests", |arm| arm.requests.to_string());
         self.row("errors", |arm| arm.errors.to_string());
         self.row("limited (429)", |arm| arm.limited.to_string());
-        self.row("breaker transitions", |arm| arm.breaker_transitions.to_string());
+        self.row("breaker transitions", |arm| arm.course.breaker_transitions.to_string());
         for name in cast::NAMES {
             let label = match name {
                 cast::SLOW => format!("share of {name} (slow)"),
@@ -100,7 +109,8 @@ impl Report {
         );
         println!("of the difference. Latencies are of successes.");
         println!();
-        println!("  report      {}", args.out.join("report.json").display());
+        println!("  report      {}", args.out.join(REPORT).display());
+        println!("  by second   {}", args.out.join(TIMELINE).display());
         println!("  bootstrap   {} (the same file in both hosts)", args.config.display());
         println!("  access log  {}", args.out.join("access.log").display());
         println!("  metrics     {}", args.out.join("weir.prom").display());
@@ -111,5 +121,42 @@ impl Report {
     fn row(&self, label: &str, cell: impl Fn(&Arm) -> String) {
         let cells: String = self.arms.iter().map(|arm| format!("{:>12}", cell(arm))).collect();
         println!("  {label:<22}{cells}");
+    }
+}
+
+fn write(path: &Path, document: &impl Serialize) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(document)?;
+    std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn the_report_has_the_fields_that_are_promised_and_no_others() {
+        let arm = Arm {
+            name: "weir",
+            requests: 100,
+            errors: 1,
+            limited: 2,
+            p50_ms: 1.5,
+            p90_ms: 2.5,
+            p99_ms: 3.5,
+            share: BTreeMap::from([("e1".to_owned(), 0.25), ("e2".to_owned(), 0.75)]),
+            course: Course { breaker_transitions: 3, unsent: 0, seconds: Vec::new() },
+        };
+        let directory = tempfile::tempdir().unwrap();
+        Report { host: "envoy", arms: vec![arm] }.write(directory.path()).unwrap();
+        let read = |name: &str| -> Value {
+            serde_json::from_slice(&std::fs::read(directory.path().join(name)).unwrap()).unwrap()
+        };
+        let expected = json!({"host": "envoy", "arms": [{
+            "name": "weir", "requests": 100, "errors": 1, "limited": 2,
+            "p50_ms": 1.5, "p90_ms": 2.5, "p99_ms": 3.5, "share": {"e1": 0.25, "e2": 0.75},
+        }]});
+        assert_eq!(read(REPORT), expected);
+        assert_eq!(read(TIMELINE)["weir"]["breaker_transitions"], 3);
     }
 }

@@ -3,6 +3,7 @@
 use super::file::{self, Rendered};
 use super::report::Arm;
 use super::{DemoArgs, HostKind, cast};
+use crate::Unusable;
 use anyhow::Context;
 use host_sim_rig::certificates::{self, Certificates};
 use host_sim_rig::client::Client;
@@ -40,10 +41,8 @@ async fn start_proxy(args: &DemoArgs, rendered: &Rendered) -> anyhow::Result<Pro
             .args([&rendered.path])
             .ready_when(Readiness::Listening { listeners: 2 }),
         HostKind::Envoy => {
-            let binary = args
-                .envoy
-                .as_ref()
-                .context("where is Envoy? set ENVOY_BIN, or run 'make demo HOST=envoy'")?;
+            let where_is_it = "where is Envoy? set --envoy or ENVOY_BIN, or run 'make setup'";
+            let binary = args.envoy.as_ref().ok_or_else(|| Unusable(where_is_it.to_owned()))?;
             ProcessOptions::new(binary)
                 .args(["--use-dynamic-base-id", "--concurrency", CONCURRENCY, "-c"])
                 .args([&rendered.path])
@@ -83,7 +82,7 @@ async fn run_arm(
     fate?;
     let metrics = Client::new().get(&format!("http://{}/stats/prometheus", rendered.admin)).await?;
     std::fs::write(args.out.join(format!("{name}.prom")), &metrics.body)?;
-    Ok(Arm::new(name, &result?, breaker_transitions(&metrics.text())))
+    Ok(Arm::new(name, result?, breaker_transitions(&metrics.text())))
 }
 
 /// Sum of the breakers' transitions; none in the arm that has no breaker.
