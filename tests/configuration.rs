@@ -1,7 +1,7 @@
 //! What the shipped modules accept and what they reject, in the words that an operator reads.
 //!
-//! `configuration/bad.yaml` lists bad configurations, and for each the place and a part of what is
-//! said of it. Every one is loaded as a proxy would load it: the canary's `on_configure` must fail,
+//! `configuration/bad.yaml` lists bad configurations, and for each the place and what is said of it,
+//! the mend included. Every one is loaded as a proxy would load it: the canary's `on_configure` must fail,
 //! with these problems and no others.
 
 use anyhow::{Context as _, Result};
@@ -28,7 +28,7 @@ struct Bad {
 struct Problem {
     /// JSON pointer; `/` for the whole document.
     at: String,
-    /// What the rest of the line holds.
+    /// What the rest of the line holds: the message, with its mend.
     says: String,
 }
 
@@ -123,20 +123,44 @@ fn too_large_and_too_deep_documents_are_rejected_before_they_are_read() -> Resul
     Ok(())
 }
 
-/// The first JSON block below `## Smallest configuration`.
-fn smallest(module: &str) -> Result<String> {
-    let path = root().join("filters").join(module).join("README.md");
-    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let (_, section) = text.split_once("## Smallest configuration").context("no such section")?;
-    let (_, block) = section.split_once("```json\n").context("no JSON there")?;
-    Ok(block.split_once("```").context("the block does not end")?.0.to_owned())
+/// The first block of this kind of a page that follows this text.
+fn block<'r>(page: &'r str, after: &str, kind: &str) -> Result<&'r str> {
+    let (_, rest) = page.split_once(after).with_context(|| format!("no {after:?}"))?;
+    let (_, block) = rest.split_once(&format!("```{kind}\n")).context("no block follows")?;
+    Ok(block.split_once("```").context("the block does not end")?.0)
 }
 
 #[test]
 fn the_smallest_configuration_of_every_readme_is_accepted() -> Result<()> {
     for module in MODULES {
-        let configuration = smallest(module)?;
-        assert_eq!(load(module, &configuration)?, Ok(()), "{module}: {configuration}");
+        let path = root().join("filters").join(module).join("README.md");
+        let readme = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let configuration = block(&readme, "## Smallest configuration", "json")?;
+        assert_eq!(load(module, configuration)?, Ok(()), "{module}: {configuration}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_configurations_on_the_front_page_are_accepted() -> Result<()> {
+    let readme = std::fs::read_to_string(root().join("README.md"))?;
+    for module in MODULES {
+        let configuration = block(&readme, &format!("\n**{module}**, "), "json")?;
+        assert_eq!(load(module, configuration)?, Ok(()), "{module}: {configuration}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_mistakes_on_the_front_page_are_told_in_these_words() -> Result<()> {
+    let readme = std::fs::read_to_string(root().join("README.md"))?;
+    let shown = block(&readme, "\nA mistake is rejected at load", "text")?;
+    let wrong = json!({"policies": [
+        {"name": "all", "token_bucket": {"max_token": 1, "fill_interval": "50ms"}},
+    ]});
+    let Err(told) = load("token-bucket", &wrong.to_string())? else { panic!("it is accepted") };
+    for line in shown.lines() {
+        assert!(told.iter().any(|told| told == line), "not told: {line}\nbut: {told:#?}");
     }
     Ok(())
 }
