@@ -1,7 +1,7 @@
 //! Every scenario below `tests/scenarios`, on the shipped modules, and what the runner promises.
 
 use anyhow::Result;
-use host_sim::{Host, HostOptions, Report, Request, RequestId, RunOptions};
+use host_sim::{Host, HostOptions, Report, Request, RequestId, RunOptions, Scenario};
 use host_sim_bootstrap::Bootstrap;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -51,6 +51,20 @@ fn every_module_and_the_chain_have_scenarios() -> Result<()> {
         let folder = folders.iter().find(|folder| folder.ends_with(name));
         let files = std::fs::read_dir(folder.unwrap_or_else(|| panic!("no folder {name}")))?;
         assert!(files.count() > 0, "{name} is empty");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_scenario_runs_with_one_two_and_four_workers() -> Result<()> {
+    for folder in folders()? {
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            let scenario = Scenario::parse(&std::fs::read_to_string(&path)?)?;
+            for workers in [1, 2, 4] {
+                assert!(scenario.workers.contains(&workers), "{}: {workers}", path.display());
+            }
+        }
     }
     Ok(())
 }
