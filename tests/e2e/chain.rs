@@ -3,7 +3,7 @@
 use host_sim_rig::certificates;
 use host_sim_rig::client::{Client, Request};
 use host_sim_rig::connect::Protocol;
-use host_sim_rig::endpoint::EndpointOptions;
+use host_sim_rig::endpoint::{EndpointOptions, Fault, ReportSource};
 use host_sim_rig::fleet::Fleet;
 use serde_json::json;
 use weir_tests::{Suite, eventually, on_both_hosts};
@@ -47,18 +47,21 @@ on_both_hosts! {
         .await?;
     }
 
-    async fn tls_is_terminated_for_both_versions_of_http(host: Host) {
+    async fn tls_is_terminated_and_both_versions_of_http_are_spoken_on_both_sides(host: Host) {
         let directory = tempfile::tempdir()?;
         let certificates = certificates::ensure(directory.path())?;
         let fleet = Fleet::start(&EndpointOptions::named("e"), 2).await?;
-        let proxy = full_chain(&fleet).tls(&certificates).start(&host).await?;
-        for protocol in [Protocol::Http1, Protocol::Http2] {
-            let client = Client::new().tls(certificates.client_config()?).protocol(protocol);
-            let response = client
-                .send(Request::post(proxy.https_url("/echo")).body("hello"))
-                .await?;
-            assert_eq!(response.status, 200);
-            assert_eq!(response.json()?["body"], "hello");
+        let terminating = full_chain(&fleet).tls(&certificates);
+        for suite in [terminating.clone(), terminating.upstream_http2()] {
+            let proxy = suite.start(&host).await?;
+            for protocol in [Protocol::Http1, Protocol::Http2] {
+                let client = Client::new().tls(certificates.client_config()?).protocol(protocol);
+                let response = client
+                    .send(Request::post(proxy.https_url("/echo")).body("hello"))
+                    .await?;
+                assert_eq!(response.status, 200);
+                assert_eq!(response.json()?["body"], "hello");
+            }
         }
     }
 
@@ -88,6 +91,36 @@ on_both_hosts! {
         .await?;
     }
 
+    async fn the_access_log_tells_why_a_request_was_rejected_and_a_report_refused(host: Host) {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("access.log");
+        let fleet = Fleet::start(&EndpointOptions::named("e"), 1).await?;
+        let endpoint = &fleet.endpoints()[0];
+        endpoint.set_report(ReportSource::Raw("TEXT cpu_utilization=-1".to_owned()));
+        let proxy = Suite::new(&fleet.addresses())
+            .filter("circuit-breaker", json!({"scopes": [{"name": "route", "by": ["route"]}]}))
+            .filter("health-signal", json!({"clusters": [{"name": "backend"}]}))
+            .access_log(path.clone())
+            .start(&host)
+            .await?;
+        let is_logged = |status: &str, state: &str| {
+            let log = std::fs::read_to_string(&path).unwrap_or_default();
+            log.lines().any(|line| line.starts_with(status) && line.contains(state))
+        };
+        let refused = format!("{} orca_rejected=range", endpoint.address());
+        eventually("the report is refused", async || {
+            proxy.get("/").await?;
+            Ok(is_logged("200|-|-|-|", &refused))
+        })
+        .await?;
+        endpoint.set_fault(Fault::respond(500));
+        eventually("a request is rejected", async || {
+            proxy.get("/").await?;
+            Ok(is_logged("503|-|-|rejected ", "route=backend retry_after="))
+        })
+        .await?;
+    }
+
     async fn each_module_works_alone_when_nothing_is_shared(host: Host) {
         let fleet = Fleet::start(&EndpointOptions::named("e"), 2).await?;
         let proxy = Suite::new(&fleet.addresses())
@@ -113,7 +146,25 @@ on_both_hosts! {
         let fleet = Fleet::start(&EndpointOptions::named("e"), 1).await?;
         let proxy = full_chain(&fleet).start(&host).await?;
         proxy.get("/").await?;
-        let info = [("module", "token-bucket"), ("plugin", "token_bucket")];
-        assert_eq!(proxy.metric_with("weir_config_info", &info).await?, Some(1.0));
+        for (module, plugin) in [
+            ("token-bucket", "token_bucket"),
+            ("metric-router", "metric_router"),
+            ("circuit-breaker", "circuit_breaker"),
+            ("health-signal", "health_signal"),
+            ("health-signal", "health_signal_upstream"),
+        ] {
+            let info = [("module", module), ("plugin", plugin)];
+            let known = proxy.metric_with("weir_config_info", &info).await?;
+            assert_eq!(known, Some(1.0), "{plugin}");
+        }
+    }
+
+    async fn each_module_says_at_its_start_what_it_is(host: Host) {
+        let fleet = Fleet::start(&EndpointOptions::named("e"), 1).await?;
+        let proxy = full_chain(&fleet).start(&host).await?;
+        for plugin in ["token_bucket", "metric_router", "circuit_breaker", "health_signal"] {
+            let said = format!(" {} configured as '{plugin}', config hash ", env!("CARGO_PKG_VERSION"));
+            assert!(proxy.log().contains(&said), "{said}: {}", proxy.log());
+        }
     }
 }

@@ -37,6 +37,7 @@ pub struct Suite {
     endpoints: Vec<SocketAddr>,
     filters: Vec<Value>,
     upstream_filters: Vec<Value>,
+    upstream_http2: bool,
     route: Value,
     tls: Option<Certificates>,
     access_log: Option<PathBuf>,
@@ -49,6 +50,7 @@ impl Suite {
             endpoints: endpoints.to_vec(),
             filters: Vec::new(),
             upstream_filters: Vec::new(),
+            upstream_http2: false,
             route: json!({"cluster": "backend", "timeout": "5s"}),
             tls: None,
             access_log: None,
@@ -86,6 +88,12 @@ impl Suite {
             "weir",
             Some("upstream"),
         ));
+        self
+    }
+
+    /// Speaks HTTP/2 to the endpoints.
+    pub fn upstream_http2(mut self) -> Self {
+        self.upstream_http2 = true;
         self
     }
 
@@ -199,6 +207,8 @@ impl Suite {
                 "mutations": {"request_mutations": [{"remove": STEERING_HEADER}]},
             },
         })];
+        let version =
+            if self.upstream_http2 { "http2_protocol_options" } else { "http_protocol_options" };
         upstream.extend(self.upstream_filters.iter().cloned());
         upstream.push(json!({
             "name": "envoy.filters.http.upstream_codec",
@@ -223,7 +233,7 @@ impl Suite {
             "typed_extension_protocol_options": {
                 "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                     "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                    "explicit_http_config": {"http_protocol_options": {}},
+                    "explicit_http_config": {version: {}},
                     "http_filters": upstream,
                 },
             },
