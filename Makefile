@@ -5,17 +5,24 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CARGO   ?= cargo
-HOST    ?= host-sim
 VENV    := .venv
+TARGET  := $(or $(CARGO_TARGET_DIR),target)
 ENVOY_VERSION := 1.40.0
 MODULES := token-bucket metric-router circuit-breaker health-signal
 MODULE_FILES := $(foreach module,$(MODULES),dist/$(subst -,_,$(module)).wasm)
-WASM_DIR := target/wasm32-wasip1/wasm
+WASM_DIR := $(TARGET)/wasm32-wasip1/wasm
+HOST_SIM := $(TARGET)/release/host-sim
 # The largest a module may be as built, in bytes.
 MODULE_LIMIT := 262144
 
-# The path of the Envoy binary in the venv, or nothing.
-envoy = $(firstword $(wildcard $(VENV)/lib/python3*/site-packages/envoy/_bin/envoy))
+# Some shells export HOST as the name of the machine: of the environment, only 'envoy' is meant.
+ifneq ($(origin HOST),command line)
+  HOST := $(if $(filter envoy,$(HOST)),envoy,host-sim)
+endif
+
+# For recipes: the Envoy binary, that of the environment or that of the venv; empty if there is none.
+# By the shell and not by make's wildcard, which remembers what was there before setup-envoy ran.
+FIND_ENVOY := $${ENVOY_BIN:-$$(compgen -G '$(VENV)/lib/python3*/site-packages/envoy/_bin/envoy' || true)}
 
 .PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check e2e bench dist ci clean
 
@@ -41,12 +48,11 @@ wasm: setup-target ## build the four modules into dist/
 	  [ "$$size" -le $(MODULE_LIMIT) ] || { echo "$$file: $$size bytes, the limit is $(MODULE_LIMIT)" >&2; exit 1; }; \
 	done
 
-host-sim: ## build the host-sim command into target/release/
+host-sim: ## build the host-sim command, target/release/host-sim
 	@$(CARGO) build --release -p host-sim-cli
 
 demo: wasm host-sim $(if $(filter envoy,$(HOST)),setup-envoy) ## watch traffic move away from a slow endpoint (HOST=envoy: in real Envoy)
-	@$(if $(filter envoy,$(HOST)),ENVOY_BIN="$$(ls $(VENV)/lib/python3*/site-packages/envoy/_bin/envoy)") \
-	  target/release/host-sim demo --host $(HOST)
+	@envoy="$(FIND_ENVOY)"; $(HOST_SIM) demo --host $(HOST) $${envoy:+--envoy "$$envoy"}
 
 test: setup wasm ## all tests: cores, scenarios on the shipped modules, live proxy, real Envoy
 	@./tests/run.sh
@@ -60,10 +66,10 @@ lint: setup-target ## formatting and lints, native and wasm
 	$(CARGO) clippy --target wasm32-wasip1 $(addprefix -p ,$(MODULES)) -- -D warnings
 
 check: wasm host-sim setup-envoy ## load every example configuration, in host-sim and in Envoy
-	@./tests/check-examples.sh "$(envoy)"
+	@./tests/check-examples.sh $(HOST_SIM) "$(FIND_ENVOY)"
 
 bench: wasm host-sim ## instructions, hostcalls and time a request costs in the whole chain
-	@target/release/host-sim bench -c envoy-config/demo.yaml
+	@$(HOST_SIM) bench -c envoy-config/demo.yaml
 
 dist: wasm ## the modules with their checksums and sizes
 	@cd dist && sha256sum *.wasm > SHA256SUMS && wc -c *.wasm && cat SHA256SUMS

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Loads every Envoy bootstrap of envoy-config/ in host-sim and, if a binary is named, in Envoy.
+# Loads every Envoy bootstrap of envoy-config/ in host-sim and, if a binary is named, in Envoy:
+# check-examples.sh HOST_SIM [ENVOY].
 set -euo pipefail
-envoy=${1:-}
-target/release/host-sim certs target/demo/certs >/dev/null
+host_sim=$1 envoy=${2:-}
+"$host_sim" certs target/demo/certs >/dev/null
 for file in envoy-config/*.yaml; do
-  target/release/host-sim check -c "$file"
+  "$host_sim" check -c "$file"
   if [ -n "$envoy" ]; then
     "$envoy" --mode validate --use-dynamic-base-id --log-level error -c "$file" >/dev/null
     echo "$file: accepted by Envoy"
