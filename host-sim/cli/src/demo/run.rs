@@ -41,7 +41,8 @@ async fn start_proxy(args: &DemoArgs, rendered: &Rendered) -> anyhow::Result<Pro
             .args([&rendered.path])
             .ready_when(Readiness::Listening { listeners: 2 }),
         HostKind::Envoy => {
-            let where_is_it = "where is Envoy? set --envoy or ENVOY_BIN, or run 'make setup'";
+            let where_is_it = "where is Envoy? name its binary with --envoy or ENVOY_BIN; 'make demo \
+                               HOST=envoy' installs one";
             let binary = args.envoy.as_ref().ok_or_else(|| Unusable(where_is_it.to_owned()))?;
             ProcessOptions::new(binary)
                 .args(["--use-dynamic-base-id", "--concurrency", CONCURRENCY, "-c"])
