@@ -493,7 +493,7 @@ impl Drop for Fields<'_> {
             }
         }
         for name in core::mem::take(&mut self.lacking) {
-            self.problem(format!("missing field '{name}'"));
+            self.problem(format!("missing field '{name}': add it, it has no default"));
         }
         self.notes.leave(self.above);
     }

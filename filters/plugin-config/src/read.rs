@@ -160,7 +160,7 @@ mod tests {
                  's', such as \"0.5s\"",
                 "/buckets/1/max_tokens: expected a whole number, found the text \"3\"",
                 "/buckets/2: expected an object, found 7",
-                "/buckets/3: missing field 'max_tokens'",
+                "/buckets/3: missing field 'max_tokens': add it, it has no default",
                 "/mod: unknown field: did you mean 'mode'?",
                 "/mode: 'shadov' is not known: did you mean 'shadow'?",
             ]

@@ -72,9 +72,12 @@ fn an_object_that_is_missing_is_told_once() {
         assert!(!object.is_clean());
         value
     };
-    assert_eq!(problems("{}", config), ["/: missing field 'a'"]);
+    assert_eq!(problems("{}", config), ["/: missing field 'a': add it, it has no default"]);
     assert_eq!(problems(r#"{"a":[]}"#, config), ["/a: expected an object, found a list"]);
-    assert_eq!(problems(r#"{"a":{}}"#, config), ["/a: missing field 'b'"]);
+    assert_eq!(
+        problems(r#"{"a":{}}"#, config),
+        ["/a: missing field 'b': add it, it has no default"]
+    );
 }
 
 #[test]

@@ -102,7 +102,8 @@ fn scopes(fields: &mut Fields<'_>) -> Found {
         return found;
     }
     let some = fields.count("scopes") != Some(0);
-    fields.require("scopes", some, "no scope: nothing would have a breaker");
+    let message = "nothing would have a breaker: name at least one scope, or leave the field out";
+    fields.require("scopes", some, message);
     fields.each("scopes", |at, fields| scope(fields, Required, at, &mut found));
     found
 }
@@ -166,14 +167,18 @@ fn once<T>(
 fn endpoint_scope(fields: &mut Fields<'_>, scope: Scope) -> EndpointScope {
     action(fields, Action::ExcludeEndpoint, "exclude_endpoint");
     let absent = !fields.has("reject");
-    fields.require("reject", absent, "only a scope by [\"route\"] or [\"cluster\"] rejects");
+    fields.require(
+        "reject",
+        absent,
+        "only a scope by [\"route\"] or [\"cluster\"] rejects: leave it out",
+    );
     EndpointScope { scope, always_keep_one: fields.flag("always_keep_one", true) }
 }
 
 fn guard_scope(fields: &mut Fields<'_>, scope: Scope, by: GuardedBy) -> GuardScope {
     action(fields, Action::Reject, "reject");
     let absent = !fields.has("always_keep_one");
-    let message = "only a scope by [\"cluster\", \"endpoint\"] keeps endpoints";
+    let message = "only a scope by [\"cluster\", \"endpoint\"] keeps endpoints: leave it out";
     fields.require("always_keep_one", absent, message);
     GuardScope { scope, by, reject: reject(fields.object("reject")) }
 }
@@ -239,7 +244,8 @@ fn open(mut fields: Fields<'_>) -> (Backoff, Duration) {
     let base = fields.duration("base", BACKOFFS, Or(Duration::from_secs(5)));
     let max = fields.duration("max", BACKOFFS, Or(Duration::from_secs(300)));
     if fields.is_clean() && base > max {
-        let message = format!("{} is longer than max, {}", Span(base), Span(max));
+        let message =
+            format!("{} is longer than max, {}: lower it, or raise max", Span(base), Span(max));
         fields.problem_at("base", message);
     }
     let multiplier = fields.number("multiplier", 1.0..=100.0, Or(2.0));

@@ -151,9 +151,9 @@ fn active(mut fields: Fields<'_>) -> Active {
     let timeout = fields.duration("timeout", timeouts, Or(SECOND));
     let frozen_after = fields.duration("frozen_after", SECOND..=DAY, Or(Duration::from_secs(30)));
     if fields.is_clean() {
-        let message = "not below interval: polls would overlap";
+        let message = "not below interval: polls would overlap; shorten it, or raise interval";
         fields.require("timeout", timeout < interval, message);
-        let message = "shorter than interval: no two polls would lie that close";
+        let message = "shorter than interval: no two polls would lie that close; make it longer";
         fields.require("frozen_after", frozen_after >= interval, message);
     }
     let path = fields.text("path", Or("/healthz"));
@@ -244,7 +244,8 @@ fn staleness(mut fields: Fields<'_>, interval: Option<Duration>) -> Staleness {
         }
         Some(limit) => {
             let sound = limit >= known.saturating_mul(2) && limit <= DAY;
-            let message = "below two intervals, or above a day: one late poll would make it stale";
+            let message = "below two intervals, or above a day: one late poll would make it stale; \
+                           write such as \"3x\"";
             fields.require("active", sound || interval.is_none(), message);
         }
     }

@@ -139,7 +139,7 @@ fn key(fields: &mut Fields<'_>) -> Vec<KeyPart> {
     let mut parts = Vec::new();
     fields.one_or_many("key", &[], &mut |name| match name.parse() {
         _ if name == "none" && count <= Some(1) => Ok(()),
-        Ok(part) if parts.contains(&part) => Err(format!("'{name}' stands twice")),
+        Ok(part) if parts.contains(&part) => Err(format!("'{name}' stands twice: keep one")),
         Ok(part) => {
             parts.push(part);
             Ok(())
@@ -159,7 +159,10 @@ fn bucket(mut fields: Fields<'_>, policy: &str) -> Option<(Gcra, String)> {
         return None;
     }
     if fill_interval.as_nanos() < MIN_TOKEN_NS * u128::from(tokens_per_fill) {
-        fields.problem("more than 1000000 tokens a second: no bucket is asked as often");
+        fields.problem(
+            "more than 1000000 tokens a second: no bucket is asked as often; lower \
+             tokens_per_fill, or raise fill_interval",
+        );
     }
     let bucket = Gcra::new(max_tokens, tokens_per_fill, fill_interval);
     if bucket.is_none() {
