@@ -72,6 +72,7 @@ impl Worker {
                 self.attempt_reset(exchange, Reset::Upstream(failure.kind), &broken, started);
             }
             Owner::Call(call) => self.call_reset(call, &broken, began),
+            Owner::Grpc(id) => self.grpc_reset(id, &broken, began),
         }
         self.run_deferred();
     }
@@ -239,6 +240,7 @@ impl Worker {
                 self.response_trailers(exchange, id, trailers);
             }
             (Owner::Call(call), part) => self.call_response(call, part),
+            (Owner::Grpc(id), part) => self.grpc_response(id, part),
         }
     }
 

@@ -1,8 +1,7 @@
 //! The hostcalls, one family a file, and their linking.
 //!
 //! Every call of ABI 0.1.0, 0.2.0 and 0.2.1 is linked: a module never fails to load for want of a
-//! function that Envoy has. What is not simulated (gRPC, TCP, most foreign functions) answers as
-//! Envoy does when the cluster or function does not exist.
+//! function that Envoy has.
 
 mod buffer;
 mod clock;
@@ -21,11 +20,13 @@ mod stream;
 mod timer;
 mod wasi;
 
-use crate::fault::Fault;
+use crate::exports::Exports;
+use crate::fault::{Fault, Reply};
+use crate::grpc::GrpcView;
 use crate::guest_memory::Guest;
 use crate::plugin::Plugin;
-use crate::vm::VmState;
-use crate::{HostcallView, LogLevel, Verdict};
+use crate::vm::{Callback, VmState};
+use crate::{CallbackEnd, HostcallView, LogLevel, Verdict};
 use host_sim_abi::{AbiVersion, Status};
 use wasmtime::Linker;
 
@@ -204,6 +205,39 @@ fn enter(
         Verdict::Answer(status) => Ok(Some(status)),
         Verdict::Trap(reason) => Err(wasmtime::Error::msg(reason)),
     }
+}
+
+/// Calls the module back while one of its own hostcalls runs, for the few that do so in Envoy.
+fn reenter(
+    guest: &mut Guest<'_>,
+    context: u32,
+    view: GrpcView,
+    name: &'static str,
+    run: impl FnOnce(&mut Guest<'_>, &Exports) -> Option<wasmtime::Result<()>>,
+) -> Reply {
+    let state = guest.data_mut();
+    let Some(exports) = state.exports.clone().filter(|exports| exports.has(name)) else {
+        return Ok(());
+    };
+    let (observer, current, callback) = (state.observer.clone(), state.current, state.callback);
+    let outer = std::mem::replace(&mut state.grpc, view);
+    (state.current, state.callback) = (context, Callback::Other);
+    if let Some(observer) = &observer {
+        observer.enter(guest.data().origin(), name);
+    }
+    let before = guest.get_fuel().unwrap_or(0);
+    let result = run(guest, &exports);
+    let fuel = before - guest.get_fuel().unwrap_or(before).min(before);
+    let state = guest.data_mut();
+    state.current = context;
+    let trapped = matches!(result, Some(Err(_)));
+    if let Some(observer) = &observer {
+        let end = CallbackEnd { fuel, returned: None, trapped };
+        observer.callback(guest.data().origin(), name, end);
+    }
+    let state = guest.data_mut();
+    (state.current, state.callback, state.grpc) = (current, callback, outer);
+    result.transpose().map(|_| ()).map_err(Fault::Trap)
 }
 
 /// Tells an observer, if there is one.

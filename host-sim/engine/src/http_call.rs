@@ -18,6 +18,7 @@ use crate::timer::Timer;
 use crate::vm::Callback;
 use crate::worker::Worker;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -244,7 +245,11 @@ impl Worker {
         let body = u32::try_from(response.body.len()).unwrap_or(u32::MAX);
         let data = vm.store.data_mut();
         data.call_response = Some(response);
-        data.status = if broken { BROKEN_CONNECTION } else { (data.status.0, "") };
+        data.status = if broken {
+            (BROKEN_CONNECTION.0, Cow::Borrowed(BROKEN_CONNECTION.1))
+        } else {
+            (data.status.0, Cow::Borrowed(""))
+        };
         let (root, token) = (state.root, state.token);
         let _ = vm.invoke(
             root,
@@ -258,7 +263,7 @@ impl Worker {
         let data = vm.store.data_mut();
         data.call_response = None;
         // The code is sticky, its text is not.
-        data.status.1 = "";
+        data.status.1 = Cow::Borrowed("");
         self.run_deferred();
     }
 }

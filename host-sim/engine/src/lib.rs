@@ -23,6 +23,7 @@ mod exchange;
 mod exports;
 mod fault;
 mod flags;
+mod grpc;
 mod guest_memory;
 pub mod header_mutation;
 mod headers;

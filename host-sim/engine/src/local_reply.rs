@@ -125,6 +125,10 @@ impl Worker {
                 self.cancel_attempt(attempt);
                 self.call_replied(call, &reply);
             }
+            Owner::Grpc(id) => {
+                self.cancel_attempt(attempt);
+                self.grpc_replied(id, reply);
+            }
         }
     }
 
@@ -176,7 +180,7 @@ pub(crate) fn http_reply(reply: LocalReply) -> (Headers, Bytes) {
 }
 
 /// A gRPC client gets status and text in headers, with HTTP 200.
-fn grpc_reply(reply: LocalReply) -> (Headers, Bytes) {
+pub(crate) fn grpc_reply(reply: LocalReply) -> (Headers, Bytes) {
     let mut headers = Headers::new();
     headers.set_static(":status", "200");
     headers.set_static("content-type", "application/grpc");

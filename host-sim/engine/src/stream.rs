@@ -7,6 +7,7 @@
 use crate::buffer::Buffer;
 use crate::cluster::{Cluster, LiveHost};
 use crate::flags::ResponseFlags;
+use crate::grpc::GrpcId;
 use crate::local_ratelimit::Quota;
 use crate::native_filter::{HeaderMutation, LocalRateLimit};
 use crate::plugin::Plugin;
@@ -80,6 +81,7 @@ pub(crate) struct Attempt {
 pub(crate) enum Owner {
     Exchange(u64),
     Call(u64),
+    Grpc(GrpcId),
 }
 
 /// A route of a listener's table, by position.

@@ -5,6 +5,7 @@
 //! a borrow.
 
 use crate::buffer::Buffer;
+use crate::grpc::{Grpc, GrpcId};
 use crate::host_selection::Selector;
 use crate::http_call::Pending;
 use crate::queue::Inbox;
@@ -29,6 +30,7 @@ pub(crate) struct ThreadState {
     pub(crate) worker: Option<u32>,
     pub(crate) streams: HashMap<u64, Stream>,
     pub(crate) calls: HashMap<u64, Call>,
+    pub(crate) grpc: HashMap<GrpcId, Grpc>,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) timers: Timers,
     /// Tick period and timer of a VM's root contexts.
@@ -68,12 +70,20 @@ pub(crate) enum Deferred {
     StartCall {
         call: u64,
     },
+    /// What a guest said on a gRPC call or stream.
+    FlushGrpc {
+        call: GrpcId,
+    },
+    /// A gRPC call or stream that the guest has forgotten.
+    CancelAttempt {
+        attempt: u64,
+    },
     /// The late close of a gRPC call that never began.
     GrpcClosed {
-        vm: usize,
+        call: GrpcId,
         root: u32,
-        id: u32,
-        stream: bool,
+        code: u32,
+        message: String,
     },
     /// A root said that it is done at last.
     DeleteRoot {
@@ -115,6 +125,7 @@ impl ThreadState {
             worker,
             streams: HashMap::new(),
             calls: HashMap::new(),
+            grpc: HashMap::new(),
             outputs: VecDeque::new(),
             timers: Timers::default(),
             ticks: HashMap::new(),
@@ -178,7 +189,7 @@ impl ThreadState {
         match self.streams.get(&stream).map(|stream| &stream.role) {
             Some(Role::Attempt(attempt)) => match attempt.owner {
                 Owner::Exchange(exchange) => exchange,
-                Owner::Call(_) => stream,
+                Owner::Call(_) | Owner::Grpc(_) => stream,
             },
             _ => stream,
         }
@@ -190,7 +201,7 @@ impl ThreadState {
             Role::Exchange(_) => Some(ExchangeId(stream)),
             Role::Attempt(attempt) => match attempt.owner {
                 Owner::Exchange(exchange) => Some(ExchangeId(exchange)),
-                Owner::Call(_) => None,
+                Owner::Call(_) | Owner::Grpc(_) => None,
             },
         }
     }

@@ -1,6 +1,7 @@
 //! Timers of a worker, ordered by time, then by the order they were set: replays are exact.
 
 use crate::UnixNanos;
+use crate::grpc::GrpcId;
 use std::collections::BTreeMap;
 
 /// Names a timer for cancelling it.
@@ -26,6 +27,8 @@ pub(crate) enum Timer {
     MaxStreamDuration { exchange: u64 },
     /// The timeout of a plugin's HTTP call.
     CallTimeout { call: u64 },
+    /// The timeout of a plugin's gRPC call.
+    GrpcTimeout { call: GrpcId },
 }
 
 /// Pending timers.

@@ -2,6 +2,7 @@
 
 use crate::deadline;
 use crate::exports::Exports;
+use crate::grpc::GrpcView;
 use crate::limits::{Passed, Used};
 use crate::plugin::Plugin;
 use crate::stats::{Counter, Gauge, Histogram};
@@ -9,7 +10,9 @@ use crate::thread_state::{CallResponse, Shared};
 use crate::{CallbackEnd, Limits, LogLevel, Observer, Origin, hostcalls};
 use bytes::Bytes;
 use hashbrown::HashMap;
+use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 use wasmtime::{Extern, Instance, Linker, Memory, ResourceLimiter, Store, TypedFunc};
 
@@ -19,7 +22,7 @@ const LAST_WORDS: usize = 8;
 /// A VM: alive, or failed and never called again.
 pub(crate) struct Vm {
     pub(crate) store: Store<VmState>,
-    pub(crate) exports: Exports,
+    pub(crate) exports: Rc<Exports>,
     /// Why it failed.
     pub(crate) failed: Option<String>,
     /// Counts reloads.
@@ -41,6 +44,8 @@ pub(crate) struct VmState {
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) memory: Option<Memory>,
     pub(crate) allocate: Option<TypedFunc<u32, u32>>,
+    /// For the hostcalls from within which Envoy calls back.
+    pub(crate) exports: Option<Rc<Exports>>,
     /// The guest's allocator runs: most hostcalls are forbidden.
     pub(crate) allocating: bool,
     /// `_initialize` or `_start` runs: most hostcalls are forbidden.
@@ -51,8 +56,9 @@ pub(crate) struct VmState {
     pub(crate) current: u32,
     pub(crate) callback: Callback,
     pub(crate) call_response: Option<CallResponse>,
+    pub(crate) grpc: GrpcView,
     /// What `proxy_get_status` tells; the code outlives the callback, the text does not.
-    pub(crate) status: (u32, &'static str),
+    pub(crate) status: (u32, Cow<'static, str>),
     /// Whatever buffer was set last: Envoy shows it as buffer 8.
     pub(crate) last_buffer: Bytes,
     pub(crate) metrics: Metrics,
@@ -172,7 +178,8 @@ impl Vm {
             .instantiate(&mut store, module)
             .map_err(|e| store.data().describe(&e))
             .map_err(|reason| format!("Failed to load Wasm module: {reason}"))?;
-        let exports = Exports::find(&instance, &mut store, plugin)?;
+        let exports = Rc::new(Exports::find(&instance, &mut store, plugin)?);
+        store.data_mut().exports = Some(exports.clone());
         let (failed, burnt) = (None, 0);
         let mut vm = Self { store, exports, failed, generation, burnt, fuel, deadline_ticks };
         vm.find_memory(&instance)?;
@@ -355,6 +362,7 @@ impl VmState {
             plugin,
             memory: None,
             allocate: None,
+            exports: None,
             allocating: false,
             initializing: false,
             contexts: HashMap::new(),
@@ -362,7 +370,8 @@ impl VmState {
             current: 0,
             callback: Callback::None,
             call_response: None,
-            status: (0, ""),
+            grpc: GrpcView::default(),
+            status: (0, Cow::Borrowed("")),
             last_buffer: Bytes::new(),
             metrics: Metrics::default(),
             last_http_call: 0,
@@ -408,6 +417,11 @@ impl VmState {
             Context::Stream { stream, filter, .. } => Some((*stream, *filter)),
             Context::Root { .. } => None,
         }
+    }
+
+    /// What a gRPC callback shows to the contexts of its root.
+    pub(crate) fn shown_grpc(&self) -> Option<&GrpcView> {
+        self.root_id().filter(|root| *root == self.grpc.root).map(|_| &self.grpc)
     }
 
     /// Whether the plugin's configuration can be read as buffer 7.

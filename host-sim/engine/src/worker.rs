@@ -105,6 +105,7 @@ impl Worker {
                 Timer::RequestTimeout { exchange } => self.on_request_timeout(exchange),
                 Timer::MaxStreamDuration { exchange } => self.on_max_stream_duration(exchange),
                 Timer::CallTimeout { call } => self.on_call_timeout(call),
+                Timer::GrpcTimeout { call } => self.on_grpc_timeout(call),
             }
             self.run_deferred();
         }
@@ -182,7 +183,11 @@ impl Worker {
             Deferred::Reset { stream } => self.reset_stream(stream),
             Deferred::Reply { stream, reply } => self.local_reply(stream, reply),
             Deferred::StartCall { call } => self.start_call(call),
-            Deferred::GrpcClosed { vm, root, id, stream } => self.grpc_closed(vm, root, id, stream),
+            Deferred::FlushGrpc { call } => self.flush_grpc(call),
+            Deferred::CancelAttempt { attempt } => self.cancel_attempt(attempt),
+            Deferred::GrpcClosed { call, root, code, message } => {
+                self.grpc_closed(call, root, code, message);
+            }
             Deferred::DeleteRoot { vm, root } => self.delete_root(vm, root),
         }
     }
@@ -247,34 +252,6 @@ impl Worker {
         }
     }
 
-    fn grpc_closed(&mut self, index: usize, root: u32, id: u32, stream: bool) {
-        let Some(vm) = self.vm(index) else { return };
-        if stream {
-            let _ = vm.invoke(
-                root,
-                Callback::Other,
-                "proxy_on_grpc_receive_initial_metadata",
-                |store, exports| {
-                    exports.grpc_initial_metadata.as_ref().map(|f| f.call(store, (root, id, 0)))
-                },
-            );
-            let _ = vm.invoke(
-                root,
-                Callback::Other,
-                "proxy_on_grpc_receive_trailing_metadata",
-                |store, exports| {
-                    exports.grpc_trailing_metadata.as_ref().map(|f| f.call(store, (root, id, 0)))
-                },
-            );
-        }
-        let unavailable = 14;
-        vm.store.data_mut().status = (unavailable, "Cluster not available");
-        let _ = vm.invoke(root, Callback::Other, "proxy_on_grpc_close", |store, exports| {
-            exports.grpc_close.as_ref().map(|f| f.call(store, (root, id, unavailable)))
-        });
-        vm.store.data_mut().status.1 = "";
-    }
-
     fn end_root(&mut self, index: usize, root: u32) {
         let Some(vm) = self.vm(index) else { return };
         let outcome = vm.invoke(root, Callback::Log, "proxy_on_done", |store, exports| {
@@ -296,6 +273,7 @@ impl Worker {
             exports.delete.as_ref().map(|f| f.call(store, root))
         });
         vm.store.data_mut().contexts.remove(&root);
+        self.drop_grpc_of(index, root);
         self.shared.borrow_mut().set_tick(index, root, 0, 0);
     }
 

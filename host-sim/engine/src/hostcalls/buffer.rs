@@ -89,8 +89,10 @@ fn read(
             let way = body_way(buffer).ok_or(Status::BadArgument)?;
             return Ok(with_body(state, way, |body| body.read(start, max)).unwrap_or_default());
         }
-        BufferType::DownstreamData | BufferType::UpstreamData | BufferType::GrpcCallMessage => {
-            return Ok(Bytes::new());
+        BufferType::DownstreamData | BufferType::UpstreamData => return Ok(Bytes::new()),
+        BufferType::GrpcCallMessage => {
+            let message = state.shown_grpc().and_then(|grpc| grpc.message.clone());
+            return Ok(Buffer::from(message.unwrap_or_default()).read(start, max));
         }
         BufferType::HttpCallResponseBody => {
             let response = state.call_response.as_ref().ok_or(Status::NotFound)?;

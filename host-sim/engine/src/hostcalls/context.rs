@@ -34,7 +34,7 @@ pub(super) fn done(guest: &mut Guest<'_>) -> Reply {
 
 /// `proxy_get_status`: the code sticks to the VM, the text to the callback.
 pub(super) fn status(guest: &mut Guest<'_>, code_out: u32, ptr: u32, len: u32) -> Reply {
-    let (code, message) = guest.data().status;
+    let (code, message) = guest.data().status.clone();
     let (memory, _) = split(guest)?;
     put_u32(memory, code_out, code)?;
     give(guest, message.as_bytes(), ptr, len)

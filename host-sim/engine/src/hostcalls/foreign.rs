@@ -2,7 +2,7 @@
 
 use crate::fault::Reply;
 use crate::guest_memory::{Guest, give, slice, split};
-use crate::protobuf::field;
+use crate::protobuf::Message;
 use crate::vm::VmState;
 use bytes::Bytes;
 use host_sim_abi::Status;
@@ -45,8 +45,9 @@ fn clear_route(state: &mut VmState) {
 
 /// `SetEnvoyFilterStateArguments { string path = 1; string value = 2; LifeSpan span = 3; }`.
 fn set_filter_state(state: &mut VmState, args: &[u8]) -> Result<(), Status> {
-    let path = field(args, 1).ok_or(Status::BadArgument)?;
-    let value = field(args, 2).unwrap_or_default();
+    let args = Message::parse(args).ok_or(Status::BadArgument)?;
+    let path = args.bytes(1).ok_or(Status::BadArgument)?;
+    let value = args.bytes(2).unwrap_or_default();
     let (stream, _) = state.current_stream().ok_or(Status::BadArgument)?;
     let mut shared = state.shared.borrow_mut();
     let stream = shared.streams.get_mut(&stream).ok_or(Status::BadArgument)?;

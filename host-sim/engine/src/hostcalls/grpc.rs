@@ -1,17 +1,26 @@
-//! gRPC calls and streams: not simulated, so every service is one that Envoy cannot reach.
+//! gRPC calls and streams of plugins.
 //!
-//! What a plugin sees is what Envoy shows for a cluster without endpoints: `InternalFailure` and,
-//! later, a close with code 14 for an id it never got.
+//! A call that cannot begin answers `InternalFailure` and, against the specification, closes an id
+//! that the guest never got. For a stream whose cluster has no endpoint Envoy even calls the guest
+//! back from within the hostcall; so do we.
 
-use crate::fault::Reply;
-use crate::guest_memory::{Guest, slice, split};
-use crate::protobuf::field;
+use super::reenter;
+use crate::Headers;
+use crate::fault::{Fault, Reply};
+use crate::grpc::{GrpcId, GrpcRequest, GrpcView, Kind, Parsed, Refused, Service, begin, parse};
+use crate::guest_memory::{Guest, put_u32, slice, split};
 use crate::thread_state::Deferred;
-use host_sim_abi::Status;
+use crate::vm::VmState;
+use bytes::Bytes;
+use host_sim_abi::{Status, pairs};
+use std::time::Duration;
 
 /// The low bits of an id say what it names.
 const CALL: u32 = 1;
 const STREAM: u32 = 2;
+
+/// A pointer and a length.
+type Span = (u32, u32);
 
 /// `proxy_grpc_call`.
 #[expect(clippy::too_many_arguments, reason = "the ABI's own signature")]
@@ -27,16 +36,19 @@ pub(super) fn call(
     metadata_len: u32,
     message: u32,
     message_len: u32,
-    _timeout_ms: u32,
-    _out: u32,
+    timeout_ms: u32,
+    out: u32,
 ) -> Reply {
-    let (memory, _) = split(guest)?;
-    for (ptr, len) in
-        [(name, name_len), (method, method_len), (metadata, metadata_len), (message, message_len)]
-    {
-        slice(memory, ptr, len)?;
-    }
-    unreachable_service(guest, service, service_len, false)
+    let asked = Asked {
+        service: (service, service_len),
+        name: (name, name_len),
+        method: (method, method_len),
+        metadata: (metadata, metadata_len),
+        message: Some((message, message_len)),
+        timeout: Some(Duration::from_millis(timeout_ms.into())),
+        out,
+    };
+    open(guest, &asked)
 }
 
 /// `proxy_grpc_stream`.
@@ -51,46 +63,167 @@ pub(super) fn stream(
     method_len: u32,
     metadata: u32,
     metadata_len: u32,
-    _out: u32,
+    out: u32,
 ) -> Reply {
-    let (memory, _) = split(guest)?;
-    for (ptr, len) in [(name, name_len), (method, method_len), (metadata, metadata_len)] {
-        slice(memory, ptr, len)?;
-    }
-    unreachable_service(guest, service, service_len, true)
+    let asked = Asked {
+        service: (service, service_len),
+        name: (name, name_len),
+        method: (method, method_len),
+        metadata: (metadata, metadata_len),
+        message: None,
+        timeout: None,
+        out,
+    };
+    open(guest, &asked)
 }
 
-/// `proxy_grpc_send`.
-pub(super) fn send(guest: &mut Guest<'_>, id: u32, ptr: u32, len: u32, _end: u32) -> Reply {
-    let (memory, _) = split(guest)?;
-    slice(memory, ptr, len)?;
-    Err(if id & 3 == STREAM { Status::NotFound } else { Status::BadArgument }.into())
-}
-
-/// `proxy_grpc_cancel`.
-pub(super) fn cancel(_guest: &mut Guest<'_>, id: u32) -> Reply {
-    Err(if matches!(id & 3, CALL | STREAM) { Status::NotFound } else { Status::BadArgument }.into())
-}
-
-/// `proxy_grpc_close`.
-pub(super) fn close(guest: &mut Guest<'_>, id: u32) -> Reply {
-    cancel(guest, id)
-}
-
-fn unreachable_service(guest: &mut Guest<'_>, ptr: u32, len: u32, stream: bool) -> Reply {
-    let root = guest.data().root_id().ok_or(Status::BadArgument)?;
+/// `proxy_grpc_send`: of streams only; what comes after the end goes nowhere.
+pub(super) fn send(guest: &mut Guest<'_>, id: u32, ptr: u32, len: u32, end: u32) -> Reply {
     let (memory, state) = split(guest)?;
-    let service = slice(memory, ptr, len)?;
-    // GrpcService.envoy_grpc = 1, EnvoyGrpc.cluster_name = 1.
-    let named = field(service, 1).and_then(|envoy_grpc| field(envoy_grpc, 1));
-    let known = std::str::from_utf8(service)
-        .is_ok_and(|name| state.shared.borrow().engine.cluster(name).is_some());
-    if named.is_none() && !known {
-        return Err(Status::ParseFailure.into());
+    let message = slice(memory, ptr, len)?;
+    if id & 3 != STREAM {
+        return Err(Status::BadArgument.into());
     }
-    let last = if stream { &mut state.last_grpc_stream } else { &mut state.last_grpc_call };
-    *last = last.wrapping_add(4);
-    let closed = Deferred::GrpcClosed { vm: state.index, root, id: *last, stream };
-    state.shared.borrow_mut().deferred.push(closed);
+    let root = state.root_id().ok_or(Status::NotFound)?;
+    let call = named(state, id);
+    let mut shared = state.shared.borrow_mut();
+    if !shared.grpc_say(call, root, message, end != 0) {
+        return Err(Status::NotFound.into());
+    }
+    shared.deferred.push(Deferred::FlushGrpc { call });
+    Ok(())
+}
+
+/// `proxy_grpc_cancel`: resets, and nothing more is heard of it.
+pub(super) fn cancel(guest: &mut Guest<'_>, id: u32) -> Reply {
+    if !matches!(id & 3, CALL | STREAM) {
+        return Err(Status::BadArgument.into());
+    }
+    let state = guest.data();
+    let root = state.root_id().ok_or(Status::NotFound)?;
+    let mut shared = state.shared.borrow_mut();
+    let attempt = shared.grpc_forget(named(state, id), root).ok_or(Status::NotFound)?;
+    shared.deferred.push(Deferred::CancelAttempt { attempt });
+    Ok(())
+}
+
+/// `proxy_grpc_close`: cancels a call, ends the guest's side of a stream.
+pub(super) fn close(guest: &mut Guest<'_>, id: u32) -> Reply {
+    if id & 3 != STREAM {
+        return cancel(guest, id);
+    }
+    let state = guest.data();
+    let root = state.root_id().ok_or(Status::NotFound)?;
+    let call = named(state, id);
+    let mut shared = state.shared.borrow_mut();
+    if !shared.grpc_half_close(call, root) {
+        return Err(Status::NotFound.into());
+    }
+    shared.deferred.push(Deferred::FlushGrpc { call });
+    Ok(())
+}
+
+/// Arguments of both ways to open a call.
+struct Asked {
+    service: Span,
+    name: Span,
+    method: Span,
+    metadata: Span,
+    /// A call's.
+    message: Option<Span>,
+    timeout: Option<Duration>,
+    out: u32,
+}
+
+fn open(guest: &mut Guest<'_>, asked: &Asked) -> Reply {
+    let (memory, state) = split(guest)?;
+    let bytes = |(ptr, len): Span| slice(memory, ptr, len);
+    let text = |span| bytes(span).map(String::from_utf8_lossy);
+    let path = format!("/{}/{}", text(asked.name)?, text(asked.method)?);
+    let metadata = Headers::from_pairs(pairs::decode(bytes(asked.metadata)?).unwrap_or_default());
+    let message = asked.message.map(bytes).transpose()?.map(Bytes::copy_from_slice);
+    let service = bytes(asked.service)?.to_vec();
+    put_u32(memory, asked.out, 0)?;
+    let root = state.root_id().ok_or(Status::BadArgument)?;
+    let service = service_of(state, &service)?;
+    let (kind, token) = match message {
+        Some(_) => (Kind::Call, &mut state.last_grpc_call),
+        None => (Kind::Stream, &mut state.last_grpc_stream),
+    };
+    *token = token.wrapping_add(4);
+    let token = *token;
+    let call = named(state, token);
+    let engine = state.shared.borrow().engine.clone();
+    let Some(cluster) = engine.cluster(&service.cluster) else {
+        close_later(state, call, root, 14, "Cluster not available".to_owned());
+        return Err(Status::InternalFailure.into());
+    };
+    let mut shared = state.shared.borrow_mut();
+    if shared.upstream_vms.get(cluster.index()).is_some_and(|vms| vms.contains(&state.index)) {
+        return Err(super::http_call::reentry(cluster.name()));
+    }
+    let timeout = asked.timeout;
+    let request = GrpcRequest { id: call, root, kind, service, path, metadata, message, timeout };
+    match begin(&mut shared, cluster, request) {
+        Ok(()) => {
+            shared.deferred.push(Deferred::FlushGrpc { call });
+            drop(shared);
+            Ok(put_u32(memory, asked.out, token)?)
+        }
+        Err(refused) => {
+            drop(shared);
+            refuse(guest, call, root, kind, refused)
+        }
+    }
+}
+
+/// The service that the bytes mean.
+fn service_of(state: &VmState, bytes: &[u8]) -> Result<Service, Fault> {
+    match parse(bytes) {
+        Parsed::Service(service) => Ok(service),
+        Parsed::NoTarget => Err(Fault::trap(
+            "the gRPC service is a protobuf message without a target (a cluster's name can be one \
+             by accident): Envoy aborts here. Pass a GrpcService with envoy_grpc.cluster_name",
+        )),
+        Parsed::Google => Err(Fault::trap(
+            "GrpcService.google_grpc is not simulated: pass envoy_grpc.cluster_name",
+        )),
+        Parsed::Name => {
+            let name = std::str::from_utf8(bytes).map_err(|_| Status::ParseFailure)?;
+            let known = state.shared.borrow().engine.cluster(name).is_some();
+            let service = Service { cluster: name.to_owned(), ..Service::default() };
+            if known { Ok(service) } else { Err(Status::ParseFailure.into()) }
+        }
+    }
+}
+
+/// A call whose response is made before it has begun.
+fn refuse(guest: &mut Guest<'_>, call: GrpcId, root: u32, kind: Kind, refused: Refused) -> Reply {
+    if kind == Kind::Stream {
+        let view = GrpcView { root, initial: Some(Headers::new()), ..GrpcView::default() };
+        let name = "proxy_on_grpc_receive_initial_metadata";
+        reenter(guest, root, view, name, |guest, exports| {
+            exports.grpc_initial_metadata.as_ref().map(|f| f.call(guest, (root, call.token, 0)))
+        })?;
+        let count = refused.trailers.len() as u32;
+        let view = GrpcView { root, trailing: Some(refused.trailers), ..GrpcView::default() };
+        let name = "proxy_on_grpc_receive_trailing_metadata";
+        reenter(guest, root, view, name, |guest, exports| {
+            exports
+                .grpc_trailing_metadata
+                .as_ref()
+                .map(|f| f.call(guest, (root, call.token, count)))
+        })?;
+    }
+    close_later(guest.data(), call, root, refused.code, refused.message);
     Err(Status::InternalFailure.into())
+}
+
+fn close_later(state: &VmState, call: GrpcId, root: u32, code: u32, message: String) {
+    let closed = Deferred::GrpcClosed { call, root, code, message };
+    state.shared.borrow_mut().deferred.push(closed);
+}
+
+fn named(state: &VmState, token: u32) -> GrpcId {
+    GrpcId { vm: state.index, generation: state.generation, token }
 }

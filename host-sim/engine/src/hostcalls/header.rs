@@ -130,7 +130,10 @@ fn look<R>(state: &mut VmState, map: MapType, read: impl FnOnce(&Headers) -> R) 
         MapType::HttpCallResponseTrailers => {
             return state.call_response.as_ref()?.trailers.as_ref().map(read);
         }
-        MapType::GrpcCallInitialMetadata | MapType::GrpcCallTrailingMetadata => return None,
+        MapType::GrpcCallInitialMetadata => return state.shown_grpc()?.initial.as_ref().map(read),
+        MapType::GrpcCallTrailingMetadata => {
+            return state.shown_grpc()?.trailing.as_ref().map(read);
+        }
         _ => {}
     }
     let (stream, filter) = state.current_stream()?;

@@ -62,7 +62,7 @@ pub(super) fn dispatch(
 }
 
 /// Envoy would enter the VM a second time from within the call, and the guest would break.
-fn reentry(cluster: &str) -> Fault {
+pub(super) fn reentry(cluster: &str) -> Fault {
     Fault::trap(format!(
         "proxy_http_call to cluster {cluster}, whose upstream filters run in this very VM: the \
          call would enter a VM that is already running. Give the upstream plugin another \

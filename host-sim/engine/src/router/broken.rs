@@ -54,12 +54,12 @@ impl Broken {
         Self { reason, token, flags, transport }
     }
 
-    pub(super) fn overflow() -> Self {
+    pub(crate) fn overflow() -> Self {
         let flags = ResponseFlags::UPSTREAM_OVERFLOW;
         Self { reason: "overflow", token: "overflow", flags, transport: None }
     }
 
-    pub(super) fn timeout() -> Self {
+    pub(crate) fn timeout() -> Self {
         let flags = ResponseFlags::UPSTREAM_TIMEOUT;
         Self { reason: "local reset", token: "local_reset", flags, transport: None }
     }
@@ -78,7 +78,7 @@ impl Broken {
         )
     }
 
-    pub(super) fn details(&self) -> String {
+    pub(crate) fn details(&self) -> String {
         let transport = self.transport.as_deref().map(|text| text.replace(' ', "_"));
         let transport = transport.map(|text| format!("|{text}")).unwrap_or_default();
         format!("upstream_reset_before_response_started{{{}{transport}}}", self.token)

@@ -3,6 +3,7 @@
 mod calls;
 mod chain;
 mod failure;
+mod grpc;
 mod guest;
 mod hostile;
 mod lifecycle;
