@@ -64,6 +64,32 @@ impl Hostcall {
         )
     }
 
+    /// Where bytes of the guest go in: positions of the arguments that are a pointer, each followed
+    /// by its length. What comes out is not among them.
+    #[must_use]
+    pub fn inputs(&self) -> &'static [usize] {
+        match self.name.strip_prefix("proxy_").unwrap_or(self.name) {
+            "get_property" | "get_shared_data" | "register_shared_queue" => &[0],
+            "set_property"
+            | "set_shared_data"
+            | "resolve_shared_queue"
+            | "call_foreign_function" => &[0, 2],
+            "log"
+            | "get_header_map_value"
+            | "remove_header_map_value"
+            | "set_header_map_pairs"
+            | "enqueue_shared_queue"
+            | "define_metric"
+            | "grpc_send" => &[1],
+            "add_header_map_value" | "replace_header_map_value" => &[1, 3],
+            "set_buffer_bytes" => &[3],
+            "send_local_response" => &[1, 3, 5],
+            "http_call" | "grpc_stream" => &[0, 2, 4, 6],
+            "grpc_call" => &[0, 2, 4, 6, 8],
+            _ => &[],
+        }
+    }
+
     /// The hostcall of that name.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {

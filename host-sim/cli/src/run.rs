@@ -3,8 +3,9 @@
 use crate::Unusable;
 use crate::cache::CacheArgs;
 use clap::{Args, ValueEnum};
-use host_sim::{Format, RunOptions};
-use std::path::PathBuf;
+use host_sim::{Format, RunOptions, Trace};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Run scenario files on a virtual clock.
@@ -15,12 +16,14 @@ use std::process::ExitCode;
 #[command(after_help = "Examples:\n  \
     host-sim run tests/scenarios\n  \
     host-sim run tests/scenarios/circuit_breaker --format junit > report.xml\n  \
-    host-sim run slow-start.yaml --seed 7\n\n\
-    Exit codes: 0 all held, 1 an expectation failed, 2 a scenario could not be run, or there was \
-    none.")]
+    host-sim run slow-start.yaml --seed 7\n  \
+    host-sim run slow-start.yaml --trace run.jsonl && host-sim run --replay run.jsonl\n  \
+    host-sim run slow-start.yaml --repeat 1000 --jobs 2\n\n\
+    Exit codes: 0 all held, 1 an expectation failed or two runs differed, 2 a scenario could not \
+    be run, or there was none.")]
 pub(crate) struct RunArgs {
     /// Scenario files, or folders searched for .yaml files.
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "replay", value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// How to report; all but text go to stdout when everything has run, and text to stderr
     /// meanwhile.
@@ -31,6 +34,19 @@ pub(crate) struct RunArgs {
     seed: Option<u64>,
     #[command(flatten)]
     cache: CacheArgs,
+    /// Write everything that happens to a file, a line of JSON each: callbacks, hostcalls with
+    /// status and a digest of their arguments, instructions, random numbers, both sides' events.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Run again what a trace records, and compare line by line.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["paths", "seed", "trace", "repeat"])]
+    replay: Option<PathBuf>,
+    /// Run this many times, and compare the digests of the traces.
+    #[arg(long, value_name = "N", conflicts_with = "trace", value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: Option<u32>,
+    /// Threads that repeat.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "repeat", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
 }
 
 /// Form of the report.
@@ -58,7 +74,18 @@ impl From<Report> for Format {
 }
 
 pub(crate) fn execute(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let options = RunOptions { seed: args.seed, module_cache: args.cache.modules() };
+    if let Some(file) = &args.replay {
+        return replay(file);
+    }
+    let unusable = |error: std::io::Error| Unusable(error.to_string());
+    let module_cache = args.cache.modules();
+    let mut options = RunOptions { seed: args.seed, module_cache, ..RunOptions::default() };
+    if let Some(times) = args.repeat {
+        return repeat(args, &options, usize::try_from(times)?);
+    }
+    if let Some(file) = &args.trace {
+        options.trace = Some(Trace::to_file(file).map_err(|e| named(file, &e))?);
+    }
     let report = host_sim::run(&args.paths, &options, |outcome| {
         // A long run is watched; the other formats are one document at the end.
         match args.format {
@@ -66,10 +93,52 @@ pub(crate) fn execute(args: &RunArgs) -> anyhow::Result<ExitCode> {
             _ => eprint!("{}", outcome.text()),
         }
     })
-    .map_err(|error| Unusable(error.to_string()))?;
+    .map_err(unusable)?;
+    if let Some(trace) = &options.trace {
+        let summary = trace.finish()?;
+        eprintln!("trace: {} lines, sha256 {}", summary.lines, summary.digest);
+    }
     match args.format {
         Report::Text => print!("{}", report.summary()),
         format => print!("{}", report.render(format.into())),
     }
     Ok(ExitCode::from(report.exit_code()))
+}
+
+/// Runs what a trace records.
+fn replay(file: &Path) -> anyhow::Result<ExitCode> {
+    let replayed = host_sim::replay(file).map_err(|error| named(file, &error))?;
+    let Some(difference) = replayed.difference else {
+        println!("{}: {} lines, all the same", file.display(), replayed.lines);
+        return Ok(ExitCode::SUCCESS);
+    };
+    println!("{}: {difference}", file.display());
+    Ok(ExitCode::FAILURE)
+}
+
+/// Runs the same again and again.
+fn repeat(args: &RunArgs, options: &RunOptions, times: usize) -> anyhow::Result<ExitCode> {
+    let watched = std::io::stderr().is_terminal();
+    let progress = |done| {
+        if watched {
+            eprint!("\r{done} of {times} runs");
+        }
+    };
+    let repeated = host_sim::repeat(&args.paths, options, times, args.jobs.into(), progress)
+        .map_err(|error| Unusable(error.to_string()))?;
+    if watched {
+        eprintln!();
+    }
+    print!("{}", repeated.report.render(args.format.into()));
+    let (lines, digest) = (repeated.trace.lines, &repeated.trace.digest);
+    println!("{} of {times} runs gave {lines} lines with sha256 {digest}", repeated.same);
+    for other in &repeated.others {
+        println!("another gave {other}");
+    }
+    let all_same = repeated.others.is_empty();
+    Ok(if all_same { ExitCode::from(repeated.report.exit_code()) } else { ExitCode::FAILURE })
+}
+
+fn named(file: &Path, error: &std::io::Error) -> Unusable {
+    Unusable(format!("{}: {error}", file.display()))
 }

@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_request_id_is_a_version_4_uuid() {
-        let id = uuid(&mut Rng::new(1, 2));
+        let id = uuid(&mut Rng::new(1, Some(2), None));
         assert_eq!(id.len(), 36);
         assert_eq!(&id[14..15], "4");
         assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"));

@@ -2,7 +2,7 @@
 
 use crate::deadline::Ticker;
 use crate::listener::Listener;
-use crate::module::Source;
+use crate::module::{Instrumentation, Source};
 use crate::native_filter::{HeaderMutation, LocalRateLimit};
 use crate::plugin::Plugin;
 use crate::queue::SharedQueues;
@@ -125,6 +125,26 @@ impl Engine {
     /// # Errors
     /// When a module does not compile or link, traps, or rejects its configuration.
     pub fn start(bootstrap: Bootstrap, options: EngineOptions) -> Result<Arc<Self>, StartError> {
+        Self::load(bootstrap, options, Vec::new())
+    }
+
+    /// A second process with the same configuration: nothing is shared with this one but the
+    /// compiled modules, which are not read again. For searches that start thousands.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub fn again(&self, options: EngineOptions) -> Result<Arc<Self>, StartError> {
+        let kind = |options: &EngineOptions| Instrumentation::of(options.fuel, &options.limits);
+        let same = kind(&options) == kind(&self.options);
+        let plugins = if same { self.plugins.clone() } else { Vec::new() };
+        Self::load(self.bootstrap.clone(), options, plugins)
+    }
+
+    fn load(
+        bootstrap: Bootstrap,
+        options: EngineOptions,
+        loaded: Vec<Arc<Plugin>>,
+    ) -> Result<Arc<Self>, StartError> {
         let stats = Stats::default();
         let clusters = bootstrap.clusters.iter().cloned().enumerate();
         let clusters = clusters.map(|(at, c)| Arc::new(Cluster::new(c, at, &stats))).collect();
@@ -134,7 +154,7 @@ impl Engine {
             let reason = format!("listener {:?}: network filters do not run yet", l.name);
             return Err(StartError::host(reason));
         }
-        let mut loader = Loader { options: &options, stats: &stats, plugins: Vec::new() };
+        let mut loader = Loader { options: &options, stats: &stats, loaded, plugins: Vec::new() };
         let downstream = bootstrap.listeners.iter().map(|l| {
             let filters = l.http().map(|manager| manager.http_filters.as_slice());
             loader.chain(filters.unwrap_or_default())
@@ -262,6 +282,8 @@ impl Engine {
 struct Loader<'a> {
     options: &'a EngineOptions,
     stats: &'a Stats,
+    /// What another engine has loaded.
+    loaded: Vec<Arc<Plugin>>,
     plugins: Vec<Arc<Plugin>>,
 }
 
@@ -294,9 +316,13 @@ impl Loader<'_> {
         config: &PluginConfig,
         singleton: bool,
     ) -> Result<Arc<Plugin>, StartError> {
-        let known = self.plugins.iter().find(|p| p.config == *config && p.singleton == singleton);
-        if let Some(known) = known {
+        let same = |p: &&Arc<Plugin>| p.config == *config && p.singleton == singleton;
+        if let Some(known) = self.plugins.iter().find(same) {
             return Ok(known.clone());
+        }
+        if let Some(loaded) = self.loaded.iter().find(same).cloned() {
+            self.plugins.push(loaded.clone());
+            return Ok(loaded);
         }
         let loaded = Plugin::load(config, self.options, singleton);
         let plugin = Arc::new(loaded.map_err(|reason| StartError {

@@ -99,4 +99,9 @@ pub trait Observer: Send + Sync {
     fn callback(&self, origin: Origin<'_>, name: &'static str, end: CallbackEnd) {
         let _ = (origin, name, end);
     }
+
+    /// A worker, or the main thread, made a random choice from the seeded stream.
+    fn draw(&self, worker: Option<u32>, value: u64) {
+        let _ = (worker, value);
+    }
 }

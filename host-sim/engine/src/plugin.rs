@@ -1,11 +1,13 @@
 //! A plugin as the file configures it: code, VM key, root.
 
-use crate::EngineOptions;
 use crate::module::{self, CodeHash, Compiled, Instrumentation};
+use crate::vm::VmState;
+use crate::{EngineOptions, hostcalls};
 use host_sim_bootstrap::{DataSource, FailurePolicy, PluginConfig};
 use sha2::{Digest, Sha256};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use wasmtime::{InstancePre, Linker};
 
 /// Identity of a VM: plugins with equal keys share one VM a thread.
 pub(crate) type VmKey = [u8; 32];
@@ -22,6 +24,9 @@ pub(crate) struct Plugin {
     pub(crate) root_prefix: String,
     /// A `WasmService` of the main thread only.
     pub(crate) singleton: bool,
+    /// The module with its imports resolved: the same for every VM, and a good part of the cost of
+    /// starting one.
+    linked: OnceLock<Result<InstancePre<VmState>, String>>,
 }
 
 impl Plugin {
@@ -53,7 +58,19 @@ impl Plugin {
             code,
             config: config.clone(),
             singleton,
+            linked: OnceLock::new(),
         })
+    }
+
+    /// The module with its imports resolved.
+    pub(crate) fn linked(&self) -> Result<&InstancePre<VmState>, String> {
+        let link = || {
+            let mut linker = Linker::new(self.code.module.engine());
+            hostcalls::link(&mut linker, self).map_err(|e| format!("{e:#}"))?;
+            let linked = linker.instantiate_pre(&self.code.module);
+            linked.map_err(|e| format!("Failed to load Wasm module: {e:#}"))
+        };
+        self.linked.get_or_init(link).as_ref().map_err(Clone::clone)
     }
 
     pub(crate) fn name(&self) -> &str {

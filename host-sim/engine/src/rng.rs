@@ -3,24 +3,30 @@
 //! Not a cryptographic generator, on purpose: a simulation must replay. What plugins get from
 //! `random_get` is this stream too.
 
-/// A seeded stream of uniform 64-bit numbers.
-#[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
+use crate::Observer;
+use std::sync::Arc;
+
+/// A seeded stream of uniform 64-bit numbers, of one worker or (`None`) the main thread.
+pub(crate) struct Rng {
+    state: u64,
+    worker: Option<u32>,
+    observer: Option<Arc<dyn Observer>>,
+}
 
 impl Rng {
-    /// Streams of one seed and different `stream` numbers are unrelated.
-    pub(crate) fn new(seed: u64, stream: u64) -> Self {
-        let mut mixed = Self(stream);
-        let offset = mixed.next();
-        Self(seed ^ offset)
+    /// Streams of one seed and different workers are unrelated. The observer sees every number.
+    pub(crate) fn new(seed: u64, worker: Option<u32>, observer: Option<Arc<dyn Observer>>) -> Self {
+        let stream = worker.map_or(0, |index| u64::from(index) + 1);
+        Self { state: seed ^ mix(stream.wrapping_add(GAMMA)), worker, observer }
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.state = self.state.wrapping_add(GAMMA);
+        let value = mix(self.state);
+        if let Some(observer) = &self.observer {
+            observer.draw(self.worker, value);
+        }
+        value
     }
 
     pub(crate) fn fill(&mut self, out: &mut [u8]) {
@@ -31,22 +37,32 @@ impl Rng {
     }
 }
 
+/// The golden ratio's fraction: the step of SplitMix64.
+const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn equal_seeds_give_equal_streams_and_workers_differ() {
-        let draw = |seed, stream| Rng::new(seed, stream).next();
-        assert_eq!(draw(7, 1), draw(7, 1));
-        assert_ne!(draw(7, 1), draw(7, 2));
-        assert_ne!(draw(7, 1), draw(8, 1));
+        let draw = |seed, worker| Rng::new(seed, worker, None).next();
+        assert_eq!(draw(7, Some(0)), draw(7, Some(0)));
+        assert_ne!(draw(7, Some(0)), draw(7, Some(1)));
+        assert_ne!(draw(7, Some(0)), draw(7, None));
+        assert_ne!(draw(7, Some(0)), draw(8, Some(0)));
     }
 
     #[test]
     fn fill_covers_lengths_that_are_no_multiple_of_eight() {
         let mut bytes = [0; 13];
-        Rng::new(1, 1).fill(&mut bytes);
+        Rng::new(1, Some(0), None).fill(&mut bytes);
         assert!(bytes[8..].iter().any(|b| *b != 0));
     }
 }

@@ -116,8 +116,8 @@ pub(crate) struct CallResponse {
 
 impl ThreadState {
     pub(crate) fn new(engine: &Arc<Engine>, worker: Option<u32>) -> Self {
-        let stream = worker.map_or(0, |index| u64::from(index) + 1);
-        let mut rng = Rng::new(engine.options().seed, stream);
+        let options = engine.options();
+        let mut rng = Rng::new(options.seed, worker, options.observer.clone());
         let clusters = engine.clusters().iter();
         let selectors = clusters.map(|cluster| Selector::new(cluster, &mut rng)).collect();
         Self {

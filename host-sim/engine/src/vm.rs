@@ -7,14 +7,14 @@ use crate::limits::{Passed, Used};
 use crate::plugin::Plugin;
 use crate::stats::{Counter, Gauge, Histogram};
 use crate::thread_state::{CallResponse, Shared};
-use crate::{CallbackEnd, Limits, LogLevel, Observer, Origin, hostcalls};
+use crate::{CallbackEnd, Limits, LogLevel, Observer, Origin};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use wasmtime::{Extern, Instance, Linker, Memory, ResourceLimiter, Store, TypedFunc};
+use wasmtime::{Extern, Instance, Memory, ResourceLimiter, Store, TypedFunc};
 
 /// How many of a module's own log lines a start error quotes.
 const LAST_WORDS: usize = 8;
@@ -172,10 +172,9 @@ impl Vm {
         let mut store = Store::new(module.engine(), state);
         store.limiter(|state| &mut state.limiter);
         allow(&mut store, fuel, deadline_ticks);
-        let mut linker = Linker::new(module.engine());
-        hostcalls::link(&mut linker, plugin).map_err(|e| format!("{e:#}"))?;
-        let instance = linker
-            .instantiate(&mut store, module)
+        let instance = plugin
+            .linked()?
+            .instantiate(&mut store)
             .map_err(|e| store.data().describe(&e))
             .map_err(|reason| format!("Failed to load Wasm module: {reason}"))?;
         let exports = Rc::new(Exports::find(&instance, &mut store, plugin)?);

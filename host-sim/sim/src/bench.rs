@@ -182,6 +182,7 @@ fn start(
         // A scenario's, where instructions are counted anyway; nothing where speed is measured.
         limits: if recorder.is_some() { Limits::simulator() } else { Limits::default() },
         module_cache: options.module_cache.clone(),
+        trace: None,
     };
     let trace = recorder.map(|recorder| recorder as _);
     let mut host = Host::start_observed(bootstrap, host_options, trace)?;

@@ -4,7 +4,8 @@ mod drive;
 
 use crate::capture::Capture;
 use crate::endpoint::{Behaviour, Endpoint};
-use crate::{Received, Reply, Request, RequestId, VirtualClock, metric};
+use crate::trace::Recorder;
+use crate::{Observers, Received, Reply, Request, RequestId, Trace, VirtualClock, metric};
 use drive::{Attempt, Event, What};
 use host_sim_bootstrap::Bootstrap;
 use host_sim_engine::{
@@ -38,6 +39,8 @@ pub struct HostOptions {
     pub limits: Limits,
     /// Compiled modules on disk. Default [`ModuleCache::user`].
     pub module_cache: ModuleCache,
+    /// Where everything that happens is written, line by line.
+    pub trace: Option<Trace>,
 }
 
 impl Default for HostOptions {
@@ -50,6 +53,7 @@ impl Default for HostOptions {
             history: true,
             limits: Limits::simulator(),
             module_cache: ModuleCache::user(),
+            trace: None,
         }
     }
 }
@@ -68,6 +72,7 @@ pub struct Host {
     /// How many of the requests are not complete.
     incomplete: usize,
     history: bool,
+    recorder: Option<Arc<Recorder>>,
     by_exchange: BTreeMap<(usize, ExchangeId), RequestId>,
     attempts: BTreeMap<(usize, AttemptId), Attempt>,
 }
@@ -95,6 +100,14 @@ impl Host {
     ) -> Result<Self, StartError> {
         let clock = Arc::new(VirtualClock::default());
         let logs = Arc::new(Capture::default());
+        let recorder = options.trace.map(|trace| Arc::new(Recorder::new(trace, clock.clone())));
+        let mut observers = Observers::default();
+        if let Some(observer) = observer {
+            observers = observers.and(observer);
+        }
+        if let Some(recorder) = &recorder {
+            observers = observers.and(recorder.clone());
+        }
         let count = options.workers.max(1);
         let engine = Engine::start(
             bootstrap,
@@ -106,7 +119,7 @@ impl Host {
                 fuel: options.fuel,
                 concurrency: u32::try_from(count).unwrap_or(u32::MAX),
                 base_dir: options.base_dir,
-                observer,
+                observer: observers.into_one(),
                 limits: options.limits,
                 module_cache: options.module_cache,
             },
@@ -128,6 +141,7 @@ impl Host {
             requests: Vec::new(),
             incomplete: 0,
             history: options.history,
+            recorder,
             by_exchange: BTreeMap::new(),
             attempts: BTreeMap::new(),
         })
@@ -174,7 +188,11 @@ impl Host {
         self.incomplete += 1;
         self.by_exchange.insert((worker, exchange), id);
         let ends_at_head = request.body.is_empty();
-        self.workers[worker].request_headers(exchange, request.head(), ends_at_head);
+        let head = request.head();
+        if let Some(recorder) = &self.recorder {
+            recorder.sent(self.number(worker), id.0, &head, request.body.len());
+        }
+        self.workers[worker].request_headers(exchange, head, ends_at_head);
         self.drain(worker);
         for (at, chunk) in request.body.iter().enumerate() {
             let last = at + 1 == request.body.len();

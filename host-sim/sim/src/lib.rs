@@ -37,6 +37,7 @@ mod request;
 mod runner;
 mod scenario;
 mod suite;
+mod trace;
 
 pub use clock::VirtualClock;
 pub use endpoint::{Answer, Behaviour, Failure};
@@ -47,3 +48,4 @@ pub use report::{Format, Outcome, Report};
 pub use request::{Received, Reply, Request, RequestId};
 pub use runner::{RunOptions, run};
 pub use scenario::{Scenario, ScenarioError};
+pub use trace::{Difference, Repeated, Replayed, Trace, TraceSummary, repeat, replay};

@@ -65,4 +65,8 @@ impl Observer for Observers {
     fn callback(&self, origin: Origin<'_>, name: &'static str, end: CallbackEnd) {
         self.0.iter().for_each(|observer| observer.callback(origin, name, end));
     }
+
+    fn draw(&self, worker: Option<u32>, value: u64) {
+        self.0.iter().for_each(|observer| observer.draw(worker, value));
+    }
 }

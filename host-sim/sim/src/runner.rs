@@ -3,7 +3,7 @@
 use crate::expect::{Counted, Seen, check};
 use crate::report::{Outcome, Report};
 use crate::scenario::{EndpointSpec, Scenario, Send, Spread, Step};
-use crate::{Host, HostOptions, ModuleCache, Request, RequestId, suite};
+use crate::{Host, HostOptions, ModuleCache, Request, RequestId, Trace, suite};
 use bytes::Bytes;
 use host_sim_bootstrap::Bootstrap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,10 @@ pub struct RunOptions {
     pub seed: Option<u64>,
     /// Compiled modules on disk.
     pub module_cache: ModuleCache,
+    /// Instead of the numbers of workers in the files.
+    pub workers: Option<usize>,
+    /// Where everything that happens is written. Counts instructions, too.
+    pub trace: Option<Trace>,
 }
 
 /// Runs every scenario in `paths`, which are files, or folders searched for `.yaml` files. Calls
@@ -76,12 +80,17 @@ fn run_file(file: &Path, options: &RunOptions) -> Vec<Outcome> {
         .and_then(|text| Scenario::parse(&text).map_err(|error| error.to_string()));
     match parsed {
         Err(error) => vec![Outcome::unusable(file, error)],
-        Ok(scenario) => scenario
+        Ok(scenario) => options
             .workers
+            .as_ref()
+            .map_or(scenario.workers.as_slice(), std::slice::from_ref)
             .iter()
             .map(|workers| {
                 let seed = options.seed.unwrap_or(scenario.seed);
                 let start = Instant::now();
+                if let Some(trace) = &options.trace {
+                    trace.run(file, *workers, seed);
+                }
                 let (failures, fault) = match Run::start(&scenario, file, *workers, seed, options) {
                     Ok(mut run) => (run.steps(&scenario), None),
                     Err(fault) => (Vec::new(), Some(fault)),
@@ -134,9 +143,16 @@ impl Run {
             }
             (None, None) => return Err("neither bootstrap nor suite".to_owned()),
         };
-        let module_cache = options.module_cache.clone();
-        let options =
-            HostOptions { workers, seed, base_dir, module_cache, ..HostOptions::default() };
+        let (module_cache, trace) = (options.module_cache.clone(), options.trace.clone());
+        let options = HostOptions {
+            workers,
+            seed,
+            base_dir,
+            fuel: trace.is_some(),
+            module_cache,
+            trace,
+            ..HostOptions::default()
+        };
         let host = Host::start(bootstrap, options).map_err(|error| error.to_string())?;
         let mut run = Self {
             host,

@@ -72,6 +72,11 @@ impl Host {
         }
     }
 
+    /// A worker as the engine names it: the main thread, which is the last, has no number.
+    pub(super) fn number(&self, worker: usize) -> Option<u32> {
+        u32::try_from(worker).ok().filter(|_| worker < self.workers())
+    }
+
     pub(super) fn schedule(&mut self, after: Duration, worker: usize, what: What) {
         self.sequence += 1;
         let event = Event { at: self.clock.now() + after, sequence: self.sequence, worker, what };
@@ -87,6 +92,9 @@ impl Host {
                     sent.complete = true;
                     self.incomplete -= 1;
                     let exchange = sent.exchange;
+                    if let Some(recorder) = &self.recorder {
+                        recorder.aborted(self.number(event.worker), id.0);
+                    }
                     self.workers[event.worker].downstream_reset(exchange);
                 }
             }
@@ -97,6 +105,9 @@ impl Host {
     /// Carries out what a worker asks for, until it asks for nothing.
     pub(super) fn drain(&mut self, worker: usize) {
         while let Some(output) = self.workers[worker].poll_output() {
+            if let Some(recorder) = &self.recorder {
+                recorder.output(self.number(worker), &output);
+            }
             match output {
                 Output::StartAttempt { attempt, endpoint, headers, end_stream, .. } => {
                     let started =
@@ -170,6 +181,9 @@ impl Host {
         else {
             return;
         };
+        if let Some(recorder) = &self.recorder {
+            recorder.answered(self.number(worker), id);
+        }
         let to = &mut self.workers[worker];
         let failed = |failure: Failure| {
             let (kind, detail) = failure.kind()?;
