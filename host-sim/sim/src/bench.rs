@@ -215,7 +215,7 @@ fn behaviour() -> Behaviour {
         header("endpoint-load-metrics", "TEXT cpu_utilization=0.3, rps_fractional=200"),
     ];
     let answer = Answer { headers, body: b"{}".to_vec(), ..Answer::default() };
-    Behaviour { latency: SERVICE_TIME, answer, failure: None }
+    Behaviour { latency: SERVICE_TIME, answer, ..Behaviour::default() }
 }
 
 /// One request for each value of `{n}`.

@@ -1,6 +1,6 @@
 //! Endpoints that do what they are told.
 
-use crate::Received;
+use crate::{GrpcAnswer, Received};
 use host_sim_engine::UpstreamFailureKind;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -56,6 +56,8 @@ pub struct Behaviour {
     pub latency: Duration,
     /// The response.
     pub answer: Answer,
+    /// The response to gRPC requests, instead of [`Behaviour::answer`].
+    pub grpc: Option<GrpcAnswer>,
     /// Or the failure.
     pub failure: Option<Failure>,
 }
@@ -63,7 +65,15 @@ pub struct Behaviour {
 impl Default for Behaviour {
     /// Answers 200 after a millisecond.
     fn default() -> Self {
-        Self { latency: Duration::from_millis(1), answer: Answer::default(), failure: None }
+        let latency = Duration::from_millis(1);
+        Self { latency, answer: Answer::default(), grpc: None, failure: None }
+    }
+}
+
+impl Behaviour {
+    /// Answers gRPC requests after a millisecond.
+    pub fn grpc(answer: GrpcAnswer) -> Self {
+        Self { grpc: Some(answer), ..Self::default() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A simulated proxy: what a test does with it and sees of it.
 
 mod drive;
+mod grpc;
 
 use crate::capture::Capture;
 use crate::endpoint::{Behaviour, Endpoint};

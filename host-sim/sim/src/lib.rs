@@ -29,6 +29,7 @@ mod clock;
 mod endpoint;
 mod expect;
 pub mod fault;
+mod grpc_answer;
 mod host;
 mod metric;
 mod observers;
@@ -41,6 +42,7 @@ mod trace;
 
 pub use clock::VirtualClock;
 pub use endpoint::{Answer, Behaviour, Failure};
+pub use grpc_answer::{GrpcAnswer, GrpcBegin};
 pub use host::{Host, HostOptions, StartError};
 pub use host_sim_engine::{Limits, ModuleCache};
 pub use observers::Observers;

@@ -152,6 +152,7 @@ impl AnswerSpec {
                 body: self.body.clone().into_bytes(),
                 trailers: pairs(&self.trailers),
             },
+            grpc: None,
             failure: self.fail.map(|fail| match fail {
                 FailureSpec::Refuse => Failure::Refuse,
                 FailureSpec::Reset => Failure::Reset,

@@ -2,6 +2,7 @@
 
 use super::Host;
 use crate::endpoint::{Behaviour, Failure};
+use crate::grpc_answer::GrpcBegin;
 use crate::request::text_pairs;
 use crate::{Received, Reply, RequestId};
 use bytes::Bytes;
@@ -21,8 +22,12 @@ pub(super) struct Attempt {
     endpoint: SocketAddr,
     head: Headers,
     body: Vec<u8>,
-    /// What the endpoint will do, once the request is whole.
-    behaviour: Option<Arc<Behaviour>>,
+    /// What the endpoint does: known when it begins to, of gRPC requests from the start.
+    pub(super) behaviour: Option<Arc<Behaviour>>,
+    /// When that is.
+    begins: GrpcBegin,
+    /// It has begun; where the endpoint noted the request.
+    begun: Option<Option<usize>>,
 }
 
 /// Something that happens at a time. Equal times happen in the order they were scheduled.
@@ -37,6 +42,8 @@ pub(super) struct Event {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum What {
     Respond(AttemptId),
+    /// The next message of a gRPC answer, or its status.
+    SayGrpc(AttemptId, usize),
     Abort(RequestId),
 }
 
@@ -86,6 +93,12 @@ impl Host {
     fn happen(&mut self, event: Event) {
         match event.what {
             What::Respond(attempt) => self.respond(event.worker, attempt),
+            What::SayGrpc(attempt, step) => {
+                if let Some(recorder) = &self.recorder {
+                    recorder.answered(self.number(event.worker), attempt);
+                }
+                self.say_grpc(event.worker, attempt, step);
+            }
             What::Abort(id) => {
                 let sent = &mut self.requests[id.0];
                 if !sent.complete {
@@ -110,8 +123,7 @@ impl Host {
             }
             match output {
                 Output::StartAttempt { attempt, endpoint, headers, end_stream, .. } => {
-                    let started =
-                        Attempt { endpoint, head: headers, body: Vec::new(), behaviour: None };
+                    let started = self.new_attempt(endpoint, headers);
                     self.attempts.insert((worker, attempt), started);
                     self.attempt_progress(worker, attempt, Bytes::new(), end_stream);
                 }
@@ -148,18 +160,44 @@ impl Host {
         }
     }
 
-    /// Collects the request, and has the endpoint act when it is whole.
+    fn new_attempt(&mut self, endpoint: SocketAddr, head: Headers) -> Attempt {
+        let grpc = head.get("content-type").is_some_and(|t| t.starts_with(b"application/grpc"));
+        let behaviour = grpc.then(|| {
+            let path = head.get_str(":path").unwrap_or("/").to_owned();
+            self.endpoints.entry(endpoint).or_default().next(&path)
+        });
+        let answer = behaviour.as_ref().and_then(|behaviour| behaviour.grpc.as_ref());
+        let begins = answer.map_or(GrpcBegin::End, |answer| answer.begins);
+        Attempt { endpoint, head, body: Vec::new(), behaviour, begins, begun: None }
+    }
+
+    /// Collects the request, and has the endpoint act when it is whole, or as soon as it likes.
     fn attempt_progress(&mut self, worker: usize, id: AttemptId, data: Bytes, end_stream: bool) {
         let Some(attempt) = self.attempts.get_mut(&(worker, id)) else { return };
+        if let Some(noted) = attempt.begun {
+            let endpoint = self.endpoints.get_mut(&attempt.endpoint);
+            let received = endpoint.zip(noted).and_then(|(e, at)| e.received.get_mut(at));
+            if let Some(received) = received {
+                received.body.extend_from_slice(&data);
+            }
+            return;
+        }
         attempt.body.extend_from_slice(&data);
-        if !end_stream {
+        let due = end_stream
+            || match attempt.begins {
+                GrpcBegin::Headers => true,
+                GrpcBegin::FirstMessage => !attempt.body.is_empty(),
+                GrpcBegin::End => false,
+            };
+        if !due {
             return;
         }
         let path = attempt.head.get_str(":path").unwrap_or("/").to_owned();
         let endpoint = self.endpoints.entry(attempt.endpoint).or_default();
-        let behaviour = endpoint.next(&path);
+        let behaviour = attempt.behaviour.take().unwrap_or_else(|| endpoint.next(&path));
         let refused = behaviour.failure == Some(Failure::Refuse);
-        if !refused && self.history {
+        let noted = (!refused && self.history).then_some(endpoint.received.len());
+        if noted.is_some() {
             endpoint.received.push(Received {
                 at: self.clock.elapsed(),
                 path,
@@ -170,6 +208,7 @@ impl Host {
         let after = if refused { REFUSAL_LATENCY } else { behaviour.latency };
         let hangs = behaviour.failure == Some(Failure::Hang);
         attempt.behaviour = Some(behaviour);
+        attempt.begun = Some(noted);
         if !hangs {
             self.schedule(after, worker, What::Respond(id));
         }
@@ -177,13 +216,18 @@ impl Host {
 
     /// The endpoint's response, unless the attempt was cancelled meanwhile.
     fn respond(&mut self, worker: usize, id: AttemptId) {
-        let Some(Attempt { behaviour: Some(behaviour), .. }) = self.attempts.remove(&(worker, id))
+        let Some(behaviour) = self.attempts.get(&(worker, id)).and_then(|a| a.behaviour.clone())
         else {
             return;
         };
         if let Some(recorder) = &self.recorder {
             recorder.answered(self.number(worker), id);
         }
+        let early = matches!(behaviour.failure, Some(Failure::Refuse | Failure::Reset));
+        if behaviour.grpc.is_some() && !early {
+            return self.say_grpc(worker, id, 0);
+        }
+        self.attempts.remove(&(worker, id));
         let to = &mut self.workers[worker];
         let failed = |failure: Failure| {
             let (kind, detail) = failure.kind()?;
