@@ -76,11 +76,17 @@ impl Host {
 impl Suite {
     /// Runs it with two workers.
     pub async fn start(&self, host: &Host) -> anyhow::Result<Running> {
-        let text = self.bootstrap();
+        Running::start(host, &self.bootstrap()).await
+    }
+}
+
+impl Running {
+    /// Runs a bootstrap with two workers. Its listener must be named `weir`.
+    pub async fn start(host: &Host, text: &str) -> anyhow::Result<Self> {
         match host {
             Host::HostSim => {
-                let bootstrap = Bootstrap::from_yaml(&text)
-                    .map_err(|problems| anyhow::anyhow!("{problems}"))?;
+                let bootstrap =
+                    Bootstrap::from_yaml(text).map_err(|problems| anyhow::anyhow!("{problems}"))?;
                 let log = Arc::new(Log::default());
                 let engine = EngineOptions {
                     log: log.clone(),
@@ -93,9 +99,9 @@ impl Suite {
                 let listener = proxy.listener("weir").context("no listener 'weir'")?;
                 let admin = proxy.admin().context("no admin endpoint")?;
                 let process = Process::HostSim { _proxy: Box::new(proxy), log };
-                Ok(Running { listener, admin, process })
+                Ok(Self { listener, admin, process })
             }
-            Host::Envoy(binary) => start_envoy(binary, &text).await,
+            Host::Envoy(binary) => start_envoy(binary, text).await,
         }
     }
 }

@@ -37,6 +37,7 @@ pub mod draw;
 pub mod duration;
 pub mod endpoint;
 pub mod fleet;
+pub mod grpc;
 pub mod load;
 pub mod ports;
 pub mod process;
