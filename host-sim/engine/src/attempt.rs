@@ -86,7 +86,7 @@ impl Worker {
         host: Arc<LiveHost>,
         number: u32,
     ) {
-        let filters = self.filters_of(self.upstream_chain(cluster.index()));
+        let filters = self.upstream_filters(cluster.index());
         cluster.count_request(number > 1, true);
         host.count(true);
         let mut shared = self.shared.borrow_mut();
@@ -208,6 +208,8 @@ impl Worker {
             attempt.cluster.count_request(attempt.number > 1, false);
             attempt.host.count(false);
         }
+        drop(shared);
+        self.release_filters(&stream.filters);
     }
 
     /// Response headers, data or trailers have passed the upstream filters.

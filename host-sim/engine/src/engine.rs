@@ -1,10 +1,11 @@
 //! What all workers share: compiled modules, shared data, stats, clusters, the parsed bootstrap.
 
+use crate::config_update::Directory;
 use crate::deadline::Ticker;
 use crate::listener::Listener;
 use crate::module::{Instrumentation, Source};
 use crate::native_filter::{HeaderMutation, LocalRateLimit};
-use crate::plugin::Plugin;
+use crate::plugin_slot::{PluginSlot, Plugins, run_canary};
 use crate::queue::SharedQueues;
 use crate::{
     AccessLogSink, Clock, Cluster, Discard, Limits, LogSink, ModuleCache, Observer, SharedData,
@@ -21,20 +22,21 @@ pub struct Engine {
     bootstrap: Bootstrap,
     options: EngineOptions,
     stats: Stats,
-    shared_data: SharedData,
-    queues: SharedQueues,
+    plugins: Plugins,
+    slots: Vec<PluginSlot>,
+    directory: Directory,
     clusters: Vec<Arc<Cluster>>,
     listeners: Vec<Listener>,
-    plugins: Vec<Arc<Plugin>>,
     downstream_filters: Vec<Vec<ChainFilter>>,
     upstream_filters: Vec<Vec<ChainFilter>>,
     /// Moves the epoch on while this engine lives, if its callbacks have a deadline.
     _ticker: Option<Arc<Ticker>>,
 }
 
-/// A filter of a configured chain; equal plugins are one plugin.
+/// A filter of a configured chain.
 pub(crate) enum ChainFilter {
-    Wasm(Arc<Plugin>),
+    /// A plugin's place, by number.
+    Wasm(usize),
     HeaderMutation(Arc<HeaderMutation>),
     LocalRateLimit(Arc<LocalRateLimit>),
 }
@@ -125,7 +127,7 @@ impl Engine {
     /// # Errors
     /// When a module does not compile or link, traps, or rejects its configuration.
     pub fn start(bootstrap: Bootstrap, options: EngineOptions) -> Result<Arc<Self>, StartError> {
-        Self::load(bootstrap, options, Vec::new())
+        Self::load(bootstrap, options, Plugins::default())
     }
 
     /// A second process with the same configuration: nothing is shared with this one but the
@@ -136,14 +138,14 @@ impl Engine {
     pub fn again(&self, options: EngineOptions) -> Result<Arc<Self>, StartError> {
         let kind = |options: &EngineOptions| Instrumentation::of(options.fuel, &options.limits);
         let same = kind(&options) == kind(&self.options);
-        let plugins = if same { self.plugins.clone() } else { Vec::new() };
+        let plugins = if same { Plugins::like(&self.slots) } else { Plugins::default() };
         Self::load(self.bootstrap.clone(), options, plugins)
     }
 
     fn load(
         bootstrap: Bootstrap,
         options: EngineOptions,
-        loaded: Vec<Arc<Plugin>>,
+        plugins: Plugins,
     ) -> Result<Arc<Self>, StartError> {
         let stats = Stats::default();
         let clusters = bootstrap.clusters.iter().cloned().enumerate();
@@ -154,7 +156,8 @@ impl Engine {
             let reason = format!("listener {:?}: network filters do not run yet", l.name);
             return Err(StartError::host(reason));
         }
-        let mut loader = Loader { options: &options, stats: &stats, loaded, plugins: Vec::new() };
+        let mut loader =
+            Loader { options: &options, stats: &stats, plugins: &plugins, slots: Vec::new() };
         let downstream = bootstrap.listeners.iter().map(|l| {
             let filters = l.http().map(|manager| manager.http_filters.as_slice());
             loader.chain(filters.unwrap_or_default())
@@ -163,27 +166,28 @@ impl Engine {
         let upstream = bootstrap.clusters.iter().map(|c| loader.chain(&c.http.http_filters));
         let upstream_filters = upstream.collect::<Result<_, _>>()?;
         for service in &bootstrap.wasm_services {
-            loader.plugin(&service.plugin, service.singleton)?;
+            loader.plugin("", &service.plugin, service.singleton)?;
         }
-        let plugins = loader.plugins;
-        let code = plugins.first().filter(|_| options.limits.deadline.is_some());
+        let slots = loader.slots;
+        let code = slots.iter().find_map(PluginSlot::current);
+        let code = code.filter(|_| options.limits.deadline.is_some());
         let ticker = code.map(|plugin| Ticker::shared(plugin.code.module.engine()));
         stats.gauge("server.concurrency").set(options.concurrency.into());
         let engine = Arc::new(Self {
             bootstrap,
             options,
             stats,
-            shared_data: SharedData::default(),
-            queues: SharedQueues::default(),
+            plugins,
+            slots,
+            directory: Directory::default(),
             clusters,
             listeners,
-            plugins,
             downstream_filters,
             upstream_filters,
             _ticker: ticker,
         });
-        for plugin in &engine.plugins {
-            Worker::canary(&engine, plugin)?;
+        for plugin in engine.slots.iter().filter_map(PluginSlot::current) {
+            run_canary(&engine, &plugin)?;
         }
         Ok(engine)
     }
@@ -213,7 +217,7 @@ impl Engine {
     /// The plugins' shared data.
     #[must_use]
     pub fn shared_data(&self) -> &SharedData {
-        &self.shared_data
+        &self.plugins.bases.data
     }
 
     /// The parsed file.
@@ -245,7 +249,7 @@ impl Engine {
     pub fn module_loads(&self) -> ModuleLoads {
         let mut loads = ModuleLoads::default();
         let mut seen = HashSet::new();
-        for plugin in &self.plugins {
+        for plugin in self.slots.iter().filter_map(PluginSlot::current) {
             if seen.insert(plugin.code.hash) {
                 *match plugin.code.source {
                     Source::Compiler => &mut loads.compiled,
@@ -258,15 +262,23 @@ impl Engine {
     }
 
     pub(crate) fn queues(&self) -> &SharedQueues {
-        &self.queues
+        &self.plugins.bases.queues
     }
 
     pub(crate) fn listener(&self, index: usize) -> Option<&Listener> {
         self.listeners.get(index)
     }
 
-    pub(crate) fn plugins(&self) -> &[Arc<Plugin>] {
+    pub(crate) fn plugins(&self) -> &Plugins {
         &self.plugins
+    }
+
+    pub(crate) fn slots(&self) -> &[PluginSlot] {
+        &self.slots
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     pub(crate) fn downstream_filters(&self) -> &[Vec<ChainFilter>] {
@@ -278,13 +290,12 @@ impl Engine {
     }
 }
 
-/// Builds chains, each plugin configuration once.
+/// Builds chains, and numbers the places of plugins.
 struct Loader<'a> {
     options: &'a EngineOptions,
     stats: &'a Stats,
-    /// What another engine has loaded.
-    loaded: Vec<Arc<Plugin>>,
-    plugins: Vec<Arc<Plugin>>,
+    plugins: &'a Plugins,
+    slots: Vec<PluginSlot>,
 }
 
 impl Loader<'_> {
@@ -292,7 +303,9 @@ impl Loader<'_> {
         let mut chain = Vec::new();
         for filter in filters {
             chain.push(match &filter.config {
-                HttpFilterConfig::Wasm(config) => ChainFilter::Wasm(self.plugin(config, false)?),
+                HttpFilterConfig::Wasm(config) => {
+                    ChainFilter::Wasm(self.plugin(&filter.name, config, false)?)
+                }
                 HttpFilterConfig::HeaderMutation(config) => {
                     let compiled = HeaderMutation::new(config).map_err(StartError::host)?;
                     ChainFilter::HeaderMutation(Arc::new(compiled))
@@ -313,30 +326,18 @@ impl Loader<'_> {
 
     fn plugin(
         &mut self,
+        filter: &str,
         config: &PluginConfig,
         singleton: bool,
-    ) -> Result<Arc<Plugin>, StartError> {
-        let same = |p: &&Arc<Plugin>| p.config == *config && p.singleton == singleton;
-        if let Some(known) = self.plugins.iter().find(same) {
-            return Ok(known.clone());
-        }
-        if let Some(loaded) = self.loaded.iter().find(same).cloned() {
-            self.plugins.push(loaded.clone());
-            return Ok(loaded);
-        }
-        let loaded = Plugin::load(config, self.options, singleton);
-        let plugin = Arc::new(loaded.map_err(|reason| StartError {
-            plugin: config.name.clone(),
-            reason: format!("Unable to create Wasm plugin {}: {reason}", config.name),
-            log: Vec::new(),
-        })?);
-        self.plugins.push(plugin.clone());
-        Ok(plugin)
+    ) -> Result<usize, StartError> {
+        let plugin = self.plugins.load(config, self.options, singleton)?;
+        self.slots.push(PluginSlot::new(filter, singleton, Some(plugin)));
+        Ok(self.slots.len() - 1)
     }
 }
 
 impl StartError {
-    fn host(error: impl fmt::Display) -> Self {
+    pub(crate) fn host(error: impl fmt::Display) -> Self {
         Self { plugin: String::new(), reason: error.to_string(), log: Vec::new() }
     }
 }

@@ -16,7 +16,7 @@ impl Worker {
     /// A new request begins on a connection of listener number `listener`.
     pub fn start_exchange(&mut self, listener: usize, info: Downstream) -> ExchangeId {
         self.receive_posts();
-        let filters = self.filters_of(self.downstream_chain(listener));
+        let filters = self.downstream_filters(listener);
         let mut shared = self.shared.borrow_mut();
         let (id, now) = (shared.fresh_id(), shared.now());
         let exchange = Exchange {
@@ -184,13 +184,16 @@ impl Worker {
         for filter in 0..count {
             self.wasm_done(id, filter);
         }
-        let gone = self.shared.borrow_mut().streams.remove(&id);
+        let mut gone = self.shared.borrow_mut().streams.remove(&id);
+        let filters = gone.as_mut().map(|stream| std::mem::take(&mut stream.filters));
+        let filters = filters.unwrap_or_default();
         if let (Some(stream), Some(stats)) = (gone, self.http_stats(listener)) {
             stats.rq_active.add(-1);
             if let Some(end) = stream.info.end {
                 stats.rq_time.record(crate::host_selection::millis(stream.info.start, end));
             }
         }
+        self.release_filters(&filters);
     }
 
     /// One filter's headers callback.

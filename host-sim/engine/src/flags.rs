@@ -50,6 +50,8 @@ flags! {
     UPSTREAM_PROTOCOL_ERROR = 0x80_0000, "UPE";
     /// The route names a cluster that does not exist.
     NO_CLUSTER = 0x100_0000, "NC";
+    /// No configuration of a filter has been discovered yet.
+    NO_FILTER_CONFIG_FOUND = 0x400_0000, "NFCF";
 }
 
 impl ResponseFlags {

@@ -401,15 +401,18 @@ impl Worker {
         self.run_deferred();
     }
 
-    /// Ends the calls of a root that is going away.
-    pub(crate) fn drop_grpc_of(&mut self, vm: usize, root: u32) {
-        let mut ids: Vec<GrpcId> = {
+    /// Ends the calls of a root that is going away, or of all roots of its VM.
+    pub(crate) fn drop_grpc_of(&mut self, vm: usize, root: Option<u32>) {
+        let mut ids: Vec<(GrpcId, u32)> = {
             let shared = self.shared.borrow();
-            let own = shared.grpc.iter().filter(|(id, grpc)| id.vm == vm && grpc.root == root);
-            own.map(|(id, _)| *id).collect()
+            let own = shared
+                .grpc
+                .iter()
+                .filter(|(id, grpc)| id.vm == vm && root.is_none_or(|root| grpc.root == root));
+            own.map(|(id, grpc)| (*id, grpc.root)).collect()
         };
         ids.sort_unstable();
-        for id in ids {
+        for (id, root) in ids {
             let attempt = self.shared.borrow_mut().grpc_forget(id, root);
             if let Some(attempt) = attempt {
                 self.cancel_attempt(attempt);

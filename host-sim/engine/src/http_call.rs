@@ -213,6 +213,25 @@ impl Worker {
         self.run_deferred();
     }
 
+    /// Nobody waits for the calls of a root (or a whole VM) that is gone.
+    pub(crate) fn cancel_calls(&mut self, vm: usize, generation: u64, root: Option<u32>) {
+        let gone: Vec<_> = {
+            let mut shared = self.shared.borrow_mut();
+            let of = |call: &Call| {
+                call.vm == vm
+                    && call.generation == generation
+                    && root.is_none_or(|root| call.root == root)
+            };
+            let mut gone: Vec<_> = shared.calls.extract_if(|_, call| of(call)).collect();
+            gone.sort_unstable_by_key(|(id, _)| *id);
+            gone.iter().for_each(|(_, call)| shared.cancel_timer(call.timer));
+            gone
+        };
+        for (_, call) in gone {
+            self.cancel_attempt(call.attempt);
+        }
+    }
+
     fn attempt_of(&self, call: u64) -> Option<u64> {
         self.shared.borrow().calls.get(&call).map(|state| state.attempt)
     }

@@ -80,6 +80,7 @@ impl LocalRateLimit {
 pub(crate) enum Native {
     HeaderMutation(Arc<HeaderMutation>),
     LocalRateLimit(Arc<LocalRateLimit>, Option<Quota>),
+    MissingConfig,
 }
 
 impl FilterKind {
@@ -91,6 +92,7 @@ impl FilterKind {
             Self::LocalRateLimit(filter, quota) => {
                 Some(Native::LocalRateLimit(filter.clone(), *quota))
             }
+            Self::MissingConfig => Some(Native::MissingConfig),
         }
     }
 }
@@ -112,6 +114,12 @@ impl Worker {
                 self.change_headers(id, Way::Response, &mutation.response);
                 HeadersStatus::Continue
             }
+            (Native::MissingConfig, Way::Request) => {
+                self.flag(id, ResponseFlags::NO_FILTER_CONFIG_FOUND);
+                self.local_reply(id, LocalReply { status: 500, ..LocalReply::default() });
+                HeadersStatus::StopAll
+            }
+            (Native::MissingConfig, Way::Response) => HeadersStatus::Continue,
             (Native::LocalRateLimit(limit, _), Way::Request) => self.rate_limit(id, filter, limit),
             (Native::LocalRateLimit(limit, quota), Way::Response) => {
                 if let Some(quota) = quota.filter(|_| limit.config.x_ratelimit_headers) {

@@ -1,5 +1,6 @@
 //! A plugin as the file configures it: code, VM key, root.
 
+use crate::base::{Base, Bases, PluginKey};
 use crate::module::{self, CodeHash, Compiled, Instrumentation};
 use crate::vm::VmState;
 use crate::{EngineOptions, hostcalls};
@@ -17,6 +18,10 @@ pub(crate) struct Plugin {
     pub(crate) config: PluginConfig,
     pub(crate) code: Compiled,
     pub(crate) vm_key: VmKey,
+    /// The whole configuration's identity.
+    pub(crate) key: PluginKey,
+    /// Kept alive for as long as the plugin is in use anywhere.
+    pub(crate) base: Arc<Base>,
     /// WASI environment, host variables resolved.
     pub(crate) environment: Vec<(String, String)>,
     /// `wasm log <name> <root_id> <vm_id>: `, without the name for root contexts, as Envoy has it.
@@ -35,6 +40,7 @@ impl Plugin {
         config: &PluginConfig,
         options: &EngineOptions,
         singleton: bool,
+        bases: &Bases,
     ) -> Result<Self, String> {
         let code = read(&config.vm.code, options.base_dir.as_deref())?;
         let instrumentation = Instrumentation::of(options.fuel, &options.limits);
@@ -54,12 +60,30 @@ impl Plugin {
             stream_prefix: join(&[name, root_id, vm_id]),
             root_prefix: join(&[root_id, vm_id]),
             environment: environment(config),
+            key: plugin_key(config, &code.hash),
+            base: bases.of(vm_key, &config.vm.vm_id),
             vm_key,
             code,
             config: config.clone(),
             singleton,
             linked: OnceLock::new(),
         })
+    }
+
+    /// The same plugin in another engine: nothing is shared but code.
+    pub(crate) fn again(&self, bases: &Bases) -> Self {
+        Self {
+            config: self.config.clone(),
+            code: self.code.clone(),
+            vm_key: self.vm_key,
+            key: self.key,
+            base: bases.of(self.vm_key, &self.config.vm.vm_id),
+            environment: self.environment.clone(),
+            stream_prefix: self.stream_prefix.clone(),
+            root_prefix: self.root_prefix.clone(),
+            singleton: self.singleton,
+            linked: self.linked.clone(),
+        }
     }
 
     /// The module with its imports resolved.
@@ -92,14 +116,30 @@ impl Plugin {
     }
 }
 
-/// Envoy's `makeVmKey`. The environment is not part of it: two plugins that differ in variables
-/// only share the VM of the first.
+/// Envoy's `makeVmKey`: `vm_id`, VM configuration and code. Variables and capabilities, too, part
+/// VMs that are alike otherwise: as they are written, so that a variable taken over from the host
+/// and the same one spelled out make two VMs.
 fn vm_key(config: &PluginConfig, code: &CodeHash) -> VmKey {
     let mut hash = Sha256::new();
-    for part in [config.vm.vm_id.as_bytes(), &config.vm.configuration.bytes, code] {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    part(config.vm.vm_id.as_bytes());
+    part(&config.vm.configuration.bytes);
+    part(code);
+    part(format!("{:?}", config.vm.environment).as_bytes());
+    part(format!("{:?}", config.allowed_capabilities).as_bytes());
+    hash.finalize().into()
+}
+
+/// Everything a configuration says, its code by its hash.
+fn plugin_key(config: &PluginConfig, code: &CodeHash) -> PluginKey {
+    let mut lean = config.clone();
+    lean.vm.code = DataSource::Inline(Vec::new());
+    let mut hash = Sha256::new();
+    hash.update(format!("{lean:?}"));
+    hash.update(code);
     hash.finalize().into()
 }
 

@@ -1,47 +1,21 @@
 //! Shared queues of the ABI, one namespace per `vm_id`, process-wide.
 //!
 //! Envoy wakes only the context that registered a queue *last*, by a post to its thread. The post
-//! lands in that worker's [`Inbox`]; a driver that sleeps is woken by the inbox's waker.
+//! lands in that worker's [`Inbox`].
 
+use crate::inbox::{Inbox, Post};
 use bytes::Bytes;
 use host_sim_abi::Status;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// A message from another thread, or from this one to its own next turn.
+/// A queue has got something: for the root that registered it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QueueReady {
     pub(crate) vm: usize,
+    pub(crate) generation: u64,
     pub(crate) root: u32,
     pub(crate) token: u32,
-}
-
-/// Posts for one worker.
-#[derive(Default)]
-pub(crate) struct Inbox {
-    posts: Mutex<VecDeque<QueueReady>>,
-    waker: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
-}
-
-impl Inbox {
-    pub(crate) fn set_waker(&self, waker: Box<dyn Fn() + Send + Sync>) {
-        *lock(&self.waker) = Some(waker);
-    }
-
-    pub(crate) fn pop(&self) -> Option<QueueReady> {
-        lock(&self.posts).pop_front()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        lock(&self.posts).is_empty()
-    }
-
-    fn post(&self, message: QueueReady) {
-        lock(&self.posts).push_back(message);
-        if let Some(wake) = lock(&self.waker).as_ref() {
-            wake();
-        }
-    }
 }
 
 /// All queues of the process.
@@ -52,6 +26,7 @@ pub(crate) struct SharedQueues {
 
 #[derive(Default)]
 struct Inner {
+    last_token: u32,
     tokens: HashMap<(Box<str>, Box<[u8]>), u32>,
     queues: HashMap<u32, Queue>,
 }
@@ -69,12 +44,14 @@ impl SharedQueues {
         vm_id: &str,
         name: &[u8],
         listener: &Arc<Inbox>,
-        (vm, root): (usize, u32),
+        (vm, generation, root): (usize, u64, u32),
     ) -> u32 {
         let inner = &mut *lock(&self.inner);
-        let fresh = u32::try_from(inner.queues.len()).unwrap_or(u32::MAX).saturating_add(1);
-        let token = *inner.tokens.entry((vm_id.into(), name.into())).or_insert(fresh);
-        let ready = QueueReady { vm, root, token };
+        let token = *inner.tokens.entry((vm_id.into(), name.into())).or_insert_with(|| {
+            inner.last_token = inner.last_token.saturating_add(1);
+            inner.last_token
+        });
+        let ready = QueueReady { vm, generation, root, token };
         let listener = Arc::downgrade(listener);
         match inner.queues.get_mut(&token) {
             Some(queue) => (queue.listener, queue.ready) = (listener, ready),
@@ -83,6 +60,13 @@ impl SharedQueues {
             }
         }
         token
+    }
+
+    /// Drops the queues of a `vm_id`. Tokens are not used again.
+    pub(crate) fn forget(&self, vm_id: &str) {
+        let inner = &mut *lock(&self.inner);
+        let tokens = inner.tokens.extract_if(|(owner, _), _| **owner == *vm_id);
+        tokens.for_each(|(_, token)| drop(inner.queues.remove(&token)));
     }
 
     /// Token of an existing queue.
@@ -99,7 +83,7 @@ impl SharedQueues {
         };
         // Outside of the lock: the waker may run anything.
         if let Some((inbox, ready)) = listener {
-            inbox.post(ready);
+            inbox.post(Post::Queue(ready));
         }
         Ok(())
     }
@@ -124,20 +108,31 @@ mod tests {
     fn registering_twice_gives_one_token_and_the_last_registrant_is_woken() {
         let queues = SharedQueues::default();
         let (first, last) = (Arc::new(Inbox::default()), Arc::new(Inbox::default()));
-        let token = queues.register("vm", b"q", &first, (0, 1));
-        assert_eq!(queues.register("vm", b"q", &last, (2, 3)), token);
+        let token = queues.register("vm", b"q", &first, (0, 0, 1));
+        assert_eq!(queues.register("vm", b"q", &last, (2, 7, 3)), token);
         queues.enqueue(token, Bytes::from_static(b"x")).unwrap();
         assert!(first.is_empty());
-        assert_eq!(last.pop(), Some(QueueReady { vm: 2, root: 3, token }));
+        let ready = QueueReady { vm: 2, generation: 7, root: 3, token };
+        assert!(matches!(last.pop(), Some(Post::Queue(found)) if found == ready));
         assert_eq!(queues.dequeue(token), Ok(Bytes::from_static(b"x")));
         assert_eq!(queues.dequeue(token), Err(Status::Empty));
+    }
+
+    #[test]
+    fn queues_go_with_their_vm_id_and_their_tokens_do_not_come_back() {
+        let queues = SharedQueues::default();
+        let inbox = Arc::new(Inbox::default());
+        let first = queues.register("vm", b"q", &inbox, (0, 0, 1));
+        queues.forget("vm");
+        assert_eq!(queues.enqueue(first, Bytes::new()), Err(Status::NotFound));
+        assert_ne!(queues.register("vm", b"q", &inbox, (0, 0, 1)), first);
     }
 
     #[test]
     fn a_queue_of_another_vm_id_is_not_found() {
         let queues = SharedQueues::default();
         let inbox = Arc::new(Inbox::default());
-        queues.register("vm", b"q", &inbox, (0, 1));
+        queues.register("vm", b"q", &inbox, (0, 0, 1));
         assert_eq!(queues.resolve("other", b"q"), None);
         assert_eq!(queues.enqueue(99, Bytes::new()), Err(Status::NotFound));
         assert_eq!(queues.dequeue(99), Err(Status::NotFound));

@@ -120,10 +120,14 @@ pub(crate) enum FilterKind {
     HeaderMutation(Arc<HeaderMutation>),
     /// With what the bucket said, for the response.
     LocalRateLimit(Arc<LocalRateLimit>, Option<Quota>),
+    /// No configuration has been discovered: answers 500.
+    MissingConfig,
 }
 
 pub(crate) struct WasmFilter {
     pub(crate) plugin: Arc<Plugin>,
+    /// Held for as long as the stream lives.
+    pub(crate) handle: usize,
     pub(crate) vm: usize,
     /// A reloaded VM does not know the contexts of its forerunner.
     pub(crate) generation: u64,

@@ -8,7 +8,7 @@ use crate::buffer::Buffer;
 use crate::grpc::{Grpc, GrpcId};
 use crate::host_selection::Selector;
 use crate::http_call::Pending;
-use crate::queue::Inbox;
+use crate::inbox::Inbox;
 use crate::rng::Rng;
 use crate::stream::{LocalReply, Owner, Role, Stream, Way};
 use crate::timer::{Timer, TimerId, Timers};
@@ -182,6 +182,19 @@ impl ThreadState {
             self.timers.set(at, Timer::Tick { vm, root, generation })
         });
         self.ticks.insert((vm, root), Tick { period_ms, timer });
+    }
+
+    /// A root context is no more.
+    pub(crate) fn stop_tick(&mut self, vm: usize, root: u32) {
+        if let Some(tick) = self.ticks.remove(&(vm, root)) {
+            self.cancel_timer(tick.timer);
+        }
+    }
+
+    /// A VM is no more.
+    pub(crate) fn stop_ticks(&mut self, vm: usize) {
+        let gone: Vec<_> = self.ticks.extract_if(|(of, _), _| *of == vm).collect();
+        gone.into_iter().for_each(|(_, tick)| self.cancel_timer(tick.timer));
     }
 
     /// The stream that owns the request headers: attempts of an exchange share the exchange's.

@@ -25,7 +25,7 @@ pub(crate) struct Vm {
     pub(crate) exports: Rc<Exports>,
     /// Why it failed.
     pub(crate) failed: Option<String>,
-    /// Counts reloads.
+    /// Tells it from the VMs that were in its place before.
     pub(crate) generation: u64,
     /// Instructions of callbacks that are over, or 0 where nobody counts.
     burnt: u64,
@@ -309,6 +309,20 @@ impl Vm {
         shared.log(LogLevel::Critical, Some(name), &format!("wasm plugin {name}: {what}"));
         drop(shared);
         self.failed = Some(what);
+    }
+
+    /// Roots that have not been asked to end, the last one first.
+    pub(crate) fn active_roots(&self) -> Vec<u32> {
+        if self.failed.is_some() {
+            return Vec::new();
+        }
+        let is_active =
+            |context: &Context| matches!(context, Context::Root { state: RootState::Active, .. });
+        let contexts = self.store.data().contexts.iter();
+        let mut roots: Vec<u32> =
+            contexts.filter(|(_, context)| is_active(context)).map(|(id, _)| *id).collect();
+        roots.sort_unstable_by(|a, b| b.cmp(a));
+        roots
     }
 
     /// Instructions executed since the start, by callbacks that are over.

@@ -3,14 +3,16 @@
 //! The inputs of exchanges are in `exchange.rs`, those of attempts in `attempt.rs`; here are the
 //! VMs, timers, and what hostcalls deferred until their guest had returned.
 
+use crate::engine::ChainFilter;
+use crate::inbox::Post;
 use crate::listener::HttpStats;
-use crate::plugin::Plugin;
+use crate::queue::QueueReady;
 use crate::stream::{Filter, FilterKind, WasmFilter};
 use crate::thread_state::{Deferred, Shared, ThreadState};
 use crate::timer::Timer;
 use crate::values::StreamValues;
 use crate::vm::{Callback, Context, Outcome, RootState, Vm};
-use crate::vm_slot::VmSlot;
+use crate::vm_slot::{Place, PluginHandle, VmSlot};
 use crate::{Engine, LogLevel, Output, StartError, UnixNanos};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -25,50 +27,61 @@ pub struct Worker {
     pub(crate) engine: Arc<Engine>,
     pub(crate) shared: Shared,
     pub(crate) vms: Vec<VmSlot>,
-    downstream: Vec<Rc<[Template]>>,
-    upstream: Vec<Rc<[Template]>>,
+    pub(crate) handles: Vec<Option<PluginHandle>>,
+    pub(crate) places: Vec<Place>,
+    /// The main thread's handles that an update has replaced, while workers make it.
+    pub(crate) retiring: Vec<usize>,
+    /// What VMs that are no more have used.
+    pub(crate) gone: Usage,
 }
 
-/// A filter of a configured chain.
-pub(crate) enum Template {
-    Wasm { plugin: Arc<Plugin>, vm: usize },
-    HeaderMutation(Arc<crate::native_filter::HeaderMutation>),
-    LocalRateLimit(Arc<crate::native_filter::LocalRateLimit>),
+/// Sums over VMs.
+#[derive(Default)]
+pub(crate) struct Usage {
+    pub(crate) fuel: u64,
+    pub(crate) hostcalls: u64,
 }
 
 impl Worker {
     /// `None` is the main thread.
     pub(crate) fn start(engine: &Arc<Engine>, index: Option<u32>) -> Result<Self, StartError> {
         let mut worker = Self::bare(engine, index);
-        for plugin in engine.plugins() {
-            if !(plugin.singleton && index.is_some()) {
-                worker.add_plugin(plugin)?;
+        engine.directory().enter(index, &worker.shared.borrow().inbox);
+        for (at, slot) in engine.slots().iter().enumerate() {
+            if !(slot.singleton && index.is_some()) {
+                worker.fill_place(at, slot.current().as_ref());
             }
         }
-        worker.downstream = worker.chains(engine.downstream_filters());
-        worker.upstream = worker.chains(engine.upstream_filters());
-        let upstream_vms = worker.upstream.iter().map(|chain| {
-            let vms = chain.iter().filter_map(|template| match template {
-                Template::Wasm { vm, .. } => Some(*vm),
-                _ => None,
-            });
-            vms.collect()
-        });
-        worker.shared.borrow_mut().upstream_vms = upstream_vms.collect();
         worker.run_deferred();
         Ok(worker)
     }
 
-    /// One plugin's trial run, as Envoy makes it before it accepts a configuration. The VM is
-    /// dropped without done or delete; what it wrote to shared data stays.
-    pub(crate) fn canary(engine: &Arc<Engine>, plugin: &Arc<Plugin>) -> Result<(), StartError> {
-        Self::bare(engine, None).add_plugin(plugin)
+    /// A thread without plugins.
+    pub(crate) fn bare(engine: &Arc<Engine>, index: Option<u32>) -> Self {
+        Self {
+            engine: engine.clone(),
+            shared: Rc::new(RefCell::new(ThreadState::new(engine, index))),
+            vms: Vec::new(),
+            handles: Vec::new(),
+            places: Vec::new(),
+            retiring: Vec::new(),
+            gone: Usage::default(),
+        }
     }
 
-    fn bare(engine: &Arc<Engine>, index: Option<u32>) -> Self {
-        let shared = Rc::new(RefCell::new(ThreadState::new(engine, index)));
-        let (vms, downstream, upstream) = (Vec::new(), Vec::new(), Vec::new());
-        Self { engine: engine.clone(), shared, vms, downstream, upstream }
+    /// For each cluster, in which VMs its upstream plugins run now.
+    pub(crate) fn note_upstream_vms(&mut self) {
+        let engine = self.engine.clone();
+        let vm_of = |filter: &ChainFilter| match filter {
+            ChainFilter::Wasm(at) => match self.places.get(*at)? {
+                Place::Filled { handle, .. } => Some(self.handles.get(*handle)?.as_ref()?.vm),
+                Place::Missing | Place::Absent => None,
+            },
+            _ => None,
+        };
+        let chains = engine.upstream_filters().iter();
+        let vms = chains.map(|chain| chain.iter().filter_map(vm_of).collect()).collect();
+        self.shared.borrow_mut().upstream_vms = vms;
     }
 
     /// The engine this worker belongs to.
@@ -117,18 +130,18 @@ impl Worker {
         self.shared.borrow_mut().outputs.pop_front()
     }
 
-    /// Tears down root contexts: done, delete. The worker takes no more input.
+    /// Ends the root contexts, those of the last filter first: done, delete. A root that answers
+    /// "not yet" is not waited for. The worker takes no more input.
     pub fn shutdown(&mut self) {
+        self.retire();
+        for place in std::mem::take(&mut self.places).into_iter().rev() {
+            if let Place::Filled { handle, .. } = place {
+                self.release(handle);
+            }
+        }
+        // What streams still hold.
         for index in 0..self.vms.len() {
-            let Some(vm) = self.vm(index) else { continue };
-            let contexts = &vm.store.data().contexts;
-            let mut roots: Vec<u32> = contexts
-                .iter()
-                .filter(|(_, context)| matches!(context, Context::Root { .. }))
-                .map(|(id, _)| *id)
-                .collect();
-            roots.sort_unstable();
-            for root in roots {
+            for root in self.vm(index).map(|vm| vm.active_roots()).unwrap_or_default() {
                 self.end_root(index, root);
             }
         }
@@ -137,14 +150,15 @@ impl Worker {
     /// Instructions executed by all VMs of this worker; 0 unless `EngineOptions::fuel`.
     #[must_use]
     pub fn fuel_consumed(&self) -> u64 {
-        self.vms.iter().filter_map(|slot| slot.vm.as_ref()).map(Vm::fuel_consumed).sum()
+        let vms = self.vms.iter().filter_map(|slot| slot.vm.as_ref());
+        self.gone.fuel + vms.map(Vm::fuel_consumed).sum::<u64>()
     }
 
     /// Hostcalls made by all VMs of this worker so far.
     #[must_use]
     pub fn hostcall_count(&self) -> u64 {
         let vms = self.vms.iter().filter_map(|slot| slot.vm.as_ref());
-        vms.map(|vm| vm.store.data().hostcalls).sum()
+        self.gone.hostcalls + vms.map(|vm| vm.store.data().hostcalls).sum::<u64>()
     }
 
     /// Linear memory of all VMs of this worker, in bytes.
@@ -157,8 +171,13 @@ impl Worker {
     /// Why a plugin's VM on this worker has failed, if it has.
     #[must_use]
     pub fn failure(&self, plugin: &str) -> Option<&str> {
-        let slot = self.vms.iter().find(|slot| slot.serves(plugin))?;
-        slot.vm.as_ref()?.failed.as_deref()
+        let handle = self.places.iter().find_map(|place| match place {
+            Place::Filled { handle, .. } => {
+                self.handles.get(*handle)?.as_ref().filter(|found| found.plugin.name() == plugin)
+            }
+            Place::Missing | Place::Absent => None,
+        })?;
+        self.vms.get(handle.vm)?.vm.as_ref()?.failed.as_deref()
     }
 
     /// Does what hostcalls have asked for, now that no guest runs.
@@ -230,29 +249,32 @@ impl Worker {
         }
     }
 
-    /// Wakes roots whose queues have got something.
+    /// Does what other threads, or this one's last turn, have posted.
     pub(crate) fn receive_posts(&mut self) {
         loop {
             let post = self.shared.borrow().inbox.pop();
-            let Some(ready) = post else { return };
-            if let Some(vm) = self.vm(ready.vm) {
-                let _ = vm.invoke(
-                    ready.root,
-                    Callback::Other,
-                    "proxy_on_queue_ready",
-                    |store, exports| {
-                        exports
-                            .queue_ready
-                            .as_ref()
-                            .map(|f| f.call(store, (ready.root, ready.token)))
-                    },
-                );
+            match post {
+                None => return,
+                Some(Post::Queue(ready)) => self.queue_ready(ready),
+                Some(Post::Update(rollout)) => self.follow(&rollout),
+                Some(Post::Retire) => self.retire(),
             }
             self.run_deferred();
         }
     }
 
-    fn end_root(&mut self, index: usize, root: u32) {
+    /// Wakes the root that registered a queue last, if it is still there.
+    fn queue_ready(&mut self, ready: QueueReady) {
+        let (root, token) = (ready.root, ready.token);
+        let vm = self.vm(ready.vm).filter(|vm| vm.generation == ready.generation);
+        let Some(vm) = vm.filter(|vm| vm.store.data().contexts.contains_key(&root)) else { return };
+        let _ = vm.invoke(root, Callback::Other, "proxy_on_queue_ready", |store, exports| {
+            exports.queue_ready.as_ref().map(|f| f.call(store, (root, token)))
+        });
+    }
+
+    /// Asks a root to end. One that answers "not yet" waits for its `proxy_done`.
+    pub(crate) fn end_root(&mut self, index: usize, root: u32) {
         let Some(vm) = self.vm(index) else { return };
         let outcome = vm.invoke(root, Callback::Log, "proxy_on_done", |store, exports| {
             exports.done.as_ref().map(|f| f.call(store, root))
@@ -267,40 +289,61 @@ impl Worker {
         self.run_deferred();
     }
 
+    /// Deletes a root; its ticks stop, its calls are cancelled.
     fn delete_root(&mut self, index: usize, root: u32) {
         let Some(vm) = self.vm(index) else { return };
         let _ = vm.invoke(root, Callback::Log, "proxy_on_delete", |store, exports| {
             exports.delete.as_ref().map(|f| f.call(store, root))
         });
+        let generation = vm.generation;
         vm.store.data_mut().contexts.remove(&root);
-        self.drop_grpc_of(index, root);
-        self.shared.borrow_mut().set_tick(index, root, 0, 0);
+        self.shared.borrow_mut().stop_tick(index, root);
+        self.cancel_calls(index, generation, Some(root));
+        self.drop_grpc_of(index, Some(root));
+    }
+
+    /// A VM is gone: nothing of it may reach its successor.
+    pub(crate) fn forget_vm(&mut self, index: usize, generation: u64) {
+        self.shared.borrow_mut().stop_ticks(index);
+        self.cancel_calls(index, generation, None);
+        self.drop_grpc_of(index, None);
     }
 
     pub(crate) fn vm(&mut self, index: usize) -> Option<&mut Vm> {
         self.vms.get_mut(index)?.vm.as_mut()
     }
 
-    pub(crate) fn downstream_chain(&self, listener: usize) -> Rc<[Template]> {
-        self.downstream.get(listener).cloned().unwrap_or_else(|| Rc::new([]))
+    pub(crate) fn downstream_filters(&mut self, listener: usize) -> Vec<Filter> {
+        let engine = self.engine.clone();
+        self.filters_of(engine.downstream_filters().get(listener))
     }
 
-    pub(crate) fn upstream_chain(&self, cluster: usize) -> Rc<[Template]> {
-        self.upstream.get(cluster).cloned().unwrap_or_else(|| Rc::new([]))
+    pub(crate) fn upstream_filters(&mut self, cluster: usize) -> Vec<Filter> {
+        let engine = self.engine.clone();
+        self.filters_of(engine.upstream_filters().get(cluster))
     }
 
-    /// A stream's filters. A plugin that is open when failed, and has failed, is left out; one
-    /// that reloads gets its new VM here.
-    pub(crate) fn filters_of(&mut self, chain: Rc<[Template]>) -> Vec<Filter> {
+    /// A stream's filters, whose plugins it holds until [`Worker::release_filters`]. A plugin that
+    /// is open when failed, and has failed, is left out; one that reloads gets its new VM here.
+    fn filters_of(&mut self, chain: Option<&Vec<ChainFilter>>) -> Vec<Filter> {
+        let chain = chain.map(Vec::as_slice).unwrap_or_default();
         let mut filters = Vec::with_capacity(chain.len());
-        for template in chain.iter() {
-            let kind = match template {
-                Template::Wasm { plugin, vm } => {
-                    let Some(wasm) = self.wasm_of(plugin, *vm) else { continue };
+        let mut missing = false;
+        for filter in chain {
+            let kind = match filter {
+                // Envoy answers for the first one that waits to be discovered, and skips the rest.
+                ChainFilter::Wasm(at) if matches!(self.places.get(*at), Some(Place::Missing)) => {
+                    if std::mem::replace(&mut missing, true) {
+                        continue;
+                    }
+                    FilterKind::MissingConfig
+                }
+                ChainFilter::Wasm(at) => {
+                    let Some(wasm) = self.wasm_of(*at) else { continue };
                     FilterKind::Wasm(wasm)
                 }
-                Template::HeaderMutation(filter) => FilterKind::HeaderMutation(filter.clone()),
-                Template::LocalRateLimit(filter) => {
+                ChainFilter::HeaderMutation(filter) => FilterKind::HeaderMutation(filter.clone()),
+                ChainFilter::LocalRateLimit(filter) => {
                     FilterKind::LocalRateLimit(filter.clone(), None)
                 }
             };
@@ -309,34 +352,28 @@ impl Worker {
         filters
     }
 
-    fn wasm_of(&mut self, plugin: &Arc<Plugin>, index: usize) -> Option<WasmFilter> {
-        self.reload_if_due(index, plugin);
-        let slot = self.vms.get(index)?;
-        let alive = slot.vm.as_ref().is_some_and(|vm| vm.failed.is_none());
-        if !alive && plugin.is_open() {
-            return None;
+    /// A stream is gone: roots that only it has held end.
+    pub(crate) fn release_filters(&mut self, filters: &[Filter]) {
+        for filter in filters {
+            if let FilterKind::Wasm(wasm) = &filter.kind {
+                self.release(wasm.handle);
+            }
         }
-        Some(WasmFilter {
-            plugin: plugin.clone(),
-            vm: index,
-            generation: slot.vm.as_ref().map_or(0, |vm| vm.generation),
-            root: slot.root_of(plugin).unwrap_or(0),
-            context: None,
-            failure_replied: false,
-        })
+        self.run_deferred();
     }
 
-    fn chains(&self, chains: &[Vec<crate::engine::ChainFilter>]) -> Vec<Rc<[Template]>> {
-        use crate::engine::ChainFilter;
-        let template = |filter: &ChainFilter| match filter {
-            ChainFilter::Wasm(plugin) => {
-                let vm = self.vms.iter().position(|slot| slot.key() == plugin.vm_key)?;
-                Some(Template::Wasm { plugin: plugin.clone(), vm })
-            }
-            ChainFilter::HeaderMutation(filter) => Some(Template::HeaderMutation(filter.clone())),
-            ChainFilter::LocalRateLimit(filter) => Some(Template::LocalRateLimit(filter.clone())),
-        };
-        chains.iter().map(|chain| chain.iter().filter_map(template).collect()).collect()
+    fn wasm_of(&mut self, at: usize) -> Option<WasmFilter> {
+        self.reload_if_due(at);
+        let Place::Filled { handle, .. } = *self.places.get(at)? else { return None };
+        let held = self.handles.get(handle)?.as_ref()?;
+        let plugin = held.plugin.clone();
+        if plugin.is_open() && !self.is_alive(held) {
+            return None;
+        }
+        let (vm, generation, root) = (held.vm, held.generation, held.root);
+        self.hold_again(handle);
+        let (context, failure_replied) = (None, false);
+        Some(WasmFilter { plugin, handle, vm, generation, root, context, failure_replied })
     }
 
     pub(crate) fn http_stats(&self, listener: usize) -> Option<&HttpStats> {

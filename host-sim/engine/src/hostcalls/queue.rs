@@ -12,7 +12,7 @@ pub(super) fn register(guest: &mut Guest<'_>, name: u32, name_len: u32, out: u32
     let name = slice(memory, name, name_len)?;
     let token = {
         let shared = state.shared.borrow();
-        let listener = (state.index, root);
+        let listener = (state.index, state.generation, root);
         shared.engine.queues().register(state.plugin.vm_id(), name, &shared.inbox, listener)
     };
     Ok(put_u32(memory, out, token)?)

@@ -14,4 +14,5 @@ mod rig;
 mod routing;
 mod shared;
 mod statuses;
+mod update;
 mod upstream_filters;
