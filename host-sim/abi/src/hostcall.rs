@@ -39,8 +39,8 @@ impl AbiVersion {
 pub struct Hostcall {
     /// Import name in module `env`.
     pub name: &'static str,
-    /// Parameters, one letter each: `i` = i32, `I` = i64. Every hostcall returns an i32 status,
-    /// except those of 0.1.0 marked in [`Hostcall::returns_status`].
+    /// Parameters, one letter each: `i` = i32, `I` = i64. Every hostcall returns an i32 status, also
+    /// those of 0.1.0 that the specification gives none.
     pub params: &'static str,
     /// First version that has it.
     pub since: AbiVersion,
@@ -53,15 +53,6 @@ impl Hostcall {
     #[must_use]
     pub fn is_in(&self, version: AbiVersion) -> bool {
         self.since <= version && self.until.is_none_or(|last| version <= last)
-    }
-
-    /// False for the three calls of 0.1.0 that return nothing.
-    #[must_use]
-    pub fn returns_status(&self) -> bool {
-        !matches!(
-            self.name,
-            "proxy_continue_request" | "proxy_continue_response" | "proxy_clear_route_cache"
-        )
     }
 
     /// Where bytes of the guest go in: positions of the arguments that are a pointer, each followed

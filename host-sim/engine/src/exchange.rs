@@ -181,6 +181,10 @@ impl Worker {
             self.wasm_log(id, filter);
         }
         self.write_access_logs(id, listener);
+        // What on_log could read is gone by now.
+        if let Some(stream) = self.shared.borrow_mut().streams.get_mut(&id) {
+            stream.logging = false;
+        }
         for filter in 0..count {
             self.wasm_done(id, filter);
         }

@@ -164,20 +164,20 @@ fn link_extras(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// The calls that 0.2.0 replaced; they return nothing.
+/// The calls that 0.2.0 replaced. The specification gives three of them no result; Envoy links them
+/// with one, and a module that imports them otherwise does not load.
 fn link_old(linker: &mut Linker<VmState>, plugin: &Plugin) -> wasmtime::Result<()> {
-    linker.func_wrap("env", "proxy_continue_request", |mut guest: Guest<'_>| {
-        Fault::answer(stream::resume(&mut guest, 0)).map(|_| ())
-    })?;
-    linker.func_wrap("env", "proxy_continue_response", |mut guest: Guest<'_>| {
-        Fault::answer(stream::resume(&mut guest, 1)).map(|_| ())
-    })?;
-    linker.func_wrap("env", "proxy_clear_route_cache", |mut guest: Guest<'_>| {
-        foreign::clear_route_cache(&mut guest);
-    })?;
     link!(linker, plugin, {
+        "proxy_continue_request" => stream::resume_request, ();
+        "proxy_continue_response" => stream::resume_response, ();
+        "proxy_clear_route_cache" => clear_route_cache, ();
         "proxy_get_configuration" => buffer::configuration, (ptr: u32, len: u32);
     });
+    Ok(())
+}
+
+fn clear_route_cache(guest: &mut Guest<'_>) -> Reply {
+    foreign::clear_route_cache(guest);
     Ok(())
 }
 

@@ -34,6 +34,16 @@ pub(super) fn resume(guest: &mut Guest<'_>, stream_type: u32) -> Reply {
     Ok(())
 }
 
+/// `proxy_continue_request` of 0.1.0.
+pub(super) fn resume_request(guest: &mut Guest<'_>) -> Reply {
+    resume(guest, StreamType::HttpRequest.raw())
+}
+
+/// `proxy_continue_response` of 0.1.0.
+pub(super) fn resume_response(guest: &mut Guest<'_>) -> Reply {
+    resume(guest, StreamType::HttpResponse.raw())
+}
+
 /// `proxy_close_stream`: a reset, no reply.
 pub(super) fn close(guest: &mut Guest<'_>, stream_type: u32) -> Reply {
     StreamType::from_raw(stream_type).ok_or(Status::BadArgument)?;
