@@ -7,6 +7,7 @@ mod bench;
 mod cache;
 mod certs;
 mod check;
+mod conform;
 mod demo;
 mod endpoints;
 mod format;
@@ -41,6 +42,7 @@ enum Command {
     Endpoints(endpoints::EndpointsArgs),
     Load(load::LoadArgs),
     Certs(certs::CertsArgs),
+    Conform(conform::ConformArgs),
     Demo(demo::DemoArgs),
 }
 
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Endpoints(args) => endpoints::execute(args),
         Command::Load(args) => load::execute(args),
         Command::Certs(args) => certs::execute(args),
+        Command::Conform(args) => conform::execute(args),
         Command::Demo(args) => demo::execute(args),
     };
     done.unwrap_or_else(|error| {

@@ -26,7 +26,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -34,7 +34,7 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::sync::lock;
-use output::Output;
+use output::{LineSink, Output};
 
 /// Longest wait for readiness, unless set otherwise. Compiling four modules in a debug build on a
 /// busy machine takes a good part of it.
@@ -72,6 +72,7 @@ pub struct ProcessOptions {
     directory: Option<PathBuf>,
     readiness: Readiness,
     ready_timeout: Duration,
+    line_sink: Option<LineSink>,
 }
 
 impl ProcessOptions {
@@ -84,6 +85,7 @@ impl ProcessOptions {
             directory: None,
             readiness: Readiness::Listening { listeners: 1 },
             ready_timeout: DEFAULT_READY_TIMEOUT,
+            line_sink: None,
         }
     }
 
@@ -109,6 +111,11 @@ impl ProcessOptions {
     pub fn ready_when(mut self, readiness: Readiness) -> Self {
         self.readiness = readiness;
         self
+    }
+
+    /// Hands on every line as it is written, on either stream; only the last ones are kept.
+    pub fn on_line(self, sink: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { line_sink: Some(LineSink(Arc::new(sink))), ..self }
     }
 
     /// How long to wait for it.
@@ -153,7 +160,7 @@ impl ProxyProcess {
             command.current_dir(directory);
         }
         let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
-        let output = Output::of(&mut child);
+        let output = Output::of(&mut child, options.line_sink);
         Ok(Self { pid: child.id(), child: Mutex::new(child), output })
     }
 

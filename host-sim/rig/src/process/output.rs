@@ -1,6 +1,7 @@
 //! What a child process writes: kept in bounded memory, and waited for without polling.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Child;
 use std::sync::{Arc, Condvar, Mutex};
@@ -14,6 +15,16 @@ const MAX_LINES: usize = 2000;
 
 /// Longest part of a line kept, in bytes.
 const MAX_LINE_BYTES: u64 = 16 * 1024;
+
+/// Gets every line.
+#[derive(Clone)]
+pub(super) struct LineSink(pub(super) Arc<dyn Fn(&str) + Send + Sync>);
+
+impl fmt::Debug for LineSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LineSink")
+    }
+}
 
 /// Both streams of a child, line by line in the order they were read. Clones share it.
 #[derive(Clone, Debug)]
@@ -33,15 +44,15 @@ struct State {
 
 impl Output {
     /// Reads the piped streams of `child` on two threads, which end with the streams.
-    pub(super) fn of(child: &mut Child) -> Self {
+    pub(super) fn of(child: &mut Child, sink: Option<LineSink>) -> Self {
         let stdout = child.stdout.take().map(|s| Box::new(s) as Box<dyn Read + Send>);
         let stderr = child.stderr.take().map(|s| Box::new(s) as Box<dyn Read + Send>);
         let streams: Vec<_> = [stdout, stderr].into_iter().flatten().collect();
         let state = State { lines: VecDeque::new(), open_streams: streams.len() };
         let output = Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }));
         for stream in streams {
-            let output = output.clone();
-            thread::spawn(move || output.read(stream));
+            let (output, sink) = (output.clone(), sink.clone());
+            thread::spawn(move || output.read(stream, sink.as_ref()));
         }
         output
     }
@@ -79,13 +90,16 @@ impl Output {
         }
     }
 
-    fn read(&self, stream: Box<dyn Read + Send>) {
+    fn read(&self, stream: Box<dyn Read + Send>, sink: Option<&LineSink>) {
         let mut reader = BufReader::new(stream);
         let mut line = Vec::new();
         // A line longer than the bound goes on as the next.
         while let Ok(1..) = (&mut reader).take(MAX_LINE_BYTES).read_until(b'\n', &mut line) {
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
             line.clear();
+            if let Some(LineSink(sink)) = sink {
+                sink(&text);
+            }
             let mut state = lock(&self.0.state);
             if state.lines.len() >= MAX_LINES {
                 state.lines.pop_front();

@@ -1,0 +1,191 @@
+//! A case: the programs that probes run, and the exchange during which they do.
+
+use crate::{Op, Phase};
+use std::time::Duration;
+
+/// Cells that belong together: what one exchange, or the start of a root, shows.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Unique; begins the names of its cells.
+    pub name: String,
+    /// One program a plugin of the listener, by the plugin's letter.
+    pub programs: Vec<(char, Vec<Op>)>,
+    /// What the client does; none for a program of a root, which runs when the host starts.
+    pub exchanges: Vec<Exchange>,
+    /// The callback after which the case is over; the exchanges' end if none.
+    pub until: Option<Phase>,
+    /// How long that is waited for.
+    pub patience: Duration,
+}
+
+impl Case {
+    /// A case of one plugin and one exchange, over when the stream is deleted.
+    #[must_use]
+    pub fn new(name: impl Into<String>, ops: Vec<Op>, exchange: Exchange) -> Self {
+        Self {
+            name: name.into(),
+            programs: vec![('a', ops)],
+            exchanges: vec![exchange],
+            until: Some(Phase::Delete),
+            patience: Duration::from_secs(2),
+        }
+    }
+
+    /// The program of a root of plugin `letter`, which runs as the host starts.
+    #[must_use]
+    pub fn root(name: impl Into<String>, letter: char, ops: Vec<Op>) -> Self {
+        Self {
+            name: name.into(),
+            programs: vec![(letter, ops)],
+            exchanges: Vec::new(),
+            until: None,
+            patience: Duration::from_secs(2),
+        }
+    }
+
+    /// Over after this callback instead.
+    #[must_use]
+    pub fn until(self, phase: Phase) -> Self {
+        Self { until: Some(phase), ..self }
+    }
+
+    /// Over a moment after the client has its answer: no callback is sure to come.
+    #[must_use]
+    pub fn unawaited(self) -> Self {
+        Self { until: None, ..self }
+    }
+
+    /// Adds the program of another plugin in the chain.
+    #[must_use]
+    pub fn and(mut self, letter: char, ops: Vec<Op>) -> Self {
+        self.programs.push((letter, ops));
+        self
+    }
+
+    /// Adds an exchange after the others.
+    #[must_use]
+    pub fn then(mut self, exchange: Exchange) -> Self {
+        self.exchanges.push(exchange);
+        self
+    }
+
+    /// Whether it runs when the host starts.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.exchanges.is_empty()
+    }
+}
+
+/// What a client does.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// Name of the listener.
+    pub listener: &'static str,
+    /// What the client speaks.
+    pub protocol: Protocol,
+    /// `:method`
+    pub method: &'static str,
+    /// `:path`; its first segment picks the cluster, `x-shape` the answer.
+    pub path: String,
+    /// More headers.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Body,
+    /// Trailers; HTTP/2 only.
+    pub trailers: Vec<(String, String)>,
+    /// Whether the programs are named; without, probes do nothing.
+    pub probed: bool,
+    /// How long the client waits for the next byte of the answer.
+    pub patience: Duration,
+}
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1, written by hand.
+    Http1,
+    /// HTTP/2 by prior knowledge.
+    Http2,
+}
+
+/// A request's body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Body {
+    /// None.
+    #[default]
+    None,
+    /// With `content-length`, in these pieces.
+    Sized(Vec<&'static str>),
+    /// Chunked, in these pieces (HTTP/2: DATA frames without `content-length`).
+    Chunked(Vec<&'static str>),
+}
+
+impl Exchange {
+    /// `GET /echo` over HTTP/1.1.
+    #[must_use]
+    pub fn get(listener: &'static str) -> Self {
+        Self {
+            listener,
+            protocol: Protocol::Http1,
+            method: "GET",
+            path: "/echo".to_owned(),
+            headers: Vec::new(),
+            body: Body::None,
+            trailers: Vec::new(),
+            probed: true,
+            patience: Duration::from_secs(2),
+        }
+    }
+
+    /// `POST` with a body and trailers over HTTP/2, answered with a body and trailers: every
+    /// callback of a stream is called.
+    #[must_use]
+    pub fn whole(listener: &'static str) -> Self {
+        let trailers = vec![("x-trail".to_owned(), "request".to_owned())];
+        Self {
+            protocol: Protocol::Http2,
+            method: "POST",
+            path: "/echo2".to_owned(),
+            body: Body::Chunked(vec!["request body"]),
+            trailers,
+            ..Self::get(listener).shape("trailers")
+        }
+    }
+
+    /// `POST` with this body over HTTP/1.1.
+    #[must_use]
+    pub fn post(listener: &'static str, body: Body) -> Self {
+        Self { method: "POST", body, ..Self::get(listener) }
+    }
+
+    /// What the upstream answers: see `upstream.rs`.
+    #[must_use]
+    pub fn shape(self, shape: &str) -> Self {
+        self.header("x-shape", shape)
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Another path.
+    #[must_use]
+    pub fn path(self, path: &str) -> Self {
+        Self { path: path.to_owned(), ..self }
+    }
+
+    /// Gives up soon: an answer is not expected.
+    #[must_use]
+    pub fn hangs(self) -> Self {
+        Self { patience: Duration::from_millis(300), ..self }
+    }
+
+    /// Names no program.
+    #[must_use]
+    pub fn unprobed(self) -> Self {
+        Self { probed: false, ..self }
+    }
+}

@@ -1,0 +1,143 @@
+//! The two hosts, running the one file.
+
+use crate::probe::MARK;
+use anyhow::Context;
+use host_sim_bootstrap::Bootstrap;
+use host_sim_engine::{EngineOptions, LogLevel, LogRecord, LogSink};
+use host_sim_proxy::{Proxy, ProxyOptions, RunningProxy};
+use host_sim_rig::client::Client;
+use host_sim_rig::process::{ProcessOptions, ProxyProcess, Readiness};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A running host.
+pub(crate) struct Host {
+    pub(crate) listeners: Vec<(String, SocketAddr)>,
+    pub(crate) lines: Arc<Lines>,
+    _process: Process,
+}
+
+enum Process {
+    HostSim { _proxy: Box<RunningProxy> },
+    Envoy { _process: Box<ProxyProcess> },
+}
+
+impl Host {
+    /// Starts the live proxy of host-sim in this process, with one worker.
+    pub(crate) fn host_sim(text: &str) -> anyhow::Result<Self> {
+        let bootstrap =
+            Bootstrap::from_yaml(text).map_err(|problems| anyhow::anyhow!("{problems}"))?;
+        let lines = Arc::new(Lines::default());
+        let mut options = ProxyOptions { concurrency: NonZeroU32::MIN, ..ProxyOptions::default() };
+        options.engine = EngineOptions { log: lines.clone(), ..options.engine };
+        let proxy = Proxy::start(bootstrap, options)?;
+        let listeners = proxy.listeners().to_vec();
+        Ok(Self { listeners, lines, _process: Process::HostSim { _proxy: Box::new(proxy) } })
+    }
+
+    /// Starts Envoy as a child, with one worker.
+    pub(crate) async fn envoy(binary: &Path, directory: &Path, text: &str) -> anyhow::Result<Self> {
+        let file = directory.join("envoy.yaml");
+        let admin = directory.join("admin");
+        std::fs::write(&file, text)?;
+        let lines = Arc::new(Lines::default());
+        let sink = lines.clone();
+        let options = ProcessOptions::new(binary)
+            .args(["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn"])
+            .args(["--component-log-level", "main:info", "--drain-time-s", "1", "-c"])
+            .args([&file])
+            .args(["--admin-address-path"])
+            .args([&admin])
+            .on_line(move |line| sink.push(line))
+            .ready_when(Readiness::Line("starting main dispatch loop".to_owned()));
+        let process = ProxyProcess::start(options).await?;
+        let admin: SocketAddr = std::fs::read_to_string(&admin)?.trim().parse()?;
+        let page = Client::new().get(&format!("http://{admin}/listeners")).await?.text();
+        let listeners = page
+            .lines()
+            .map(|line| {
+                let (name, at) = line.split_once("::").context("a listener's line")?;
+                Ok((name.to_owned(), at.trim().parse()?))
+            })
+            .collect::<anyhow::Result<_>>()
+            .with_context(|| format!("cannot read Envoy's listeners: {page}"))?;
+        Ok(Self { listeners, lines, _process: Process::Envoy { _process: Box::new(process) } })
+    }
+
+    /// The address of a listener.
+    pub(crate) fn listener(&self, name: &str) -> anyhow::Result<SocketAddr> {
+        let found = self.listeners.iter().find(|(listener, _)| listener == name);
+        Ok(found.with_context(|| format!("no listener {name}"))?.1)
+    }
+}
+
+/// What probes have written, in order.
+#[derive(Default)]
+pub(crate) struct Lines {
+    lines: Mutex<Vec<String>>,
+    more: Condvar,
+}
+
+impl Lines {
+    /// Keeps a line of a probe, drops every other.
+    fn push(&self, line: &str) {
+        if !line.contains(MARK) {
+            return;
+        }
+        // Before it are times and places in Envoy's source.
+        let start = line.find("wasm log").unwrap_or(0);
+        self.lock().push(line[start..].to_owned());
+        self.more.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lines so far.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// The lines from that one on.
+    pub(crate) fn since(&self, start: usize) -> Vec<String> {
+        self.lock().get(start..).unwrap_or_default().to_vec()
+    }
+
+    /// Waits until the lines from `start` on are enough, at most so long.
+    pub(crate) fn wait(
+        &self,
+        start: usize,
+        patience: Duration,
+        enough: impl Fn(&[String]) -> bool,
+    ) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut lines = self.lock();
+        loop {
+            if enough(lines.get(start..).unwrap_or_default()) {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            lines = match self.more.wait_timeout(lines, left) {
+                Ok((lines, _)) => lines,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+}
+
+impl LogSink for Lines {
+    fn log(&self, record: &LogRecord<'_>) {
+        self.push(record.message);
+    }
+
+    fn level(&self) -> LogLevel {
+        LogLevel::Warn
+    }
+}

@@ -1,0 +1,116 @@
+//! Conformance: one probe module runs the same cells in real Envoy and in host-sim.
+//!
+//! A cell is a callback, a hostcall and its arguments; what it shows is the status, what the host
+//! wrote, the order of callbacks, and what client and upstream saw. host-sim claims to be Envoy to
+//! plugins. This is how the claim is checked, and how a difference is found before a plugin's
+//! author does: cells are data, so asking a new question takes a line.
+
+mod case;
+mod catalogue;
+mod client;
+mod explained;
+mod file;
+mod frames;
+mod host;
+mod observe;
+mod op;
+mod phase;
+mod probe;
+mod program;
+mod report;
+mod run;
+mod trace;
+mod upstream;
+
+pub use case::{Body, Case, Exchange, Protocol};
+pub use catalogue::catalogue;
+pub use explained::{Explained, Row};
+pub use op::{Agree, Arg, Call, Op, When, text};
+pub use phase::Phase;
+pub use report::{Difference, Report};
+
+use anyhow::Context;
+use host::Host;
+use run::Plan;
+use std::path::{Path, PathBuf};
+use upstream::Upstreams;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The Envoy binary.
+    pub envoy: PathBuf,
+    /// Only cases whose name contains this.
+    pub filter: Option<String>,
+}
+
+/// Where a run is, for a line of progress.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// `envoy` or `host-sim`.
+    pub host: &'static str,
+    /// The case that begins.
+    pub case: &'a str,
+    /// Cases before it.
+    pub done: usize,
+    /// All cases.
+    pub all: usize,
+}
+
+/// Runs the cells in both hosts and compares.
+///
+/// # Errors
+/// When a host does not start or no case has the name asked for.
+pub fn conform(
+    options: &Options,
+    mut progress: impl FnMut(Progress<'_>),
+) -> anyhow::Result<Report> {
+    let catalogue = catalogue();
+    let chosen: Vec<_> = catalogue
+        .iter()
+        .filter(|case| options.filter.as_ref().is_none_or(|part| case.name.contains(part)))
+        .collect();
+    anyhow::ensure!(!chosen.is_empty(), "no case has that name: --list prints them");
+    let plan = Plan::new(&chosen);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    runtime.block_on(async {
+        let directory = tempfile::tempdir()?;
+        let upstreams = Upstreams::start().await?;
+        let text = run::file(directory.path(), &plan, &upstreams)?;
+        let all = plan.cases.len();
+        let mut seen = Vec::new();
+        for name in ["envoy", "host-sim"] {
+            let host = start(name, options, directory.path(), &text).await;
+            let host = host.with_context(|| format!("{name} does not start"))?;
+            let mut done = 0;
+            let mut told = |case: &str| {
+                progress(Progress { host: name, case, done, all });
+                done += 1;
+            };
+            seen.push(run::run(&host, &plan, &upstreams, &mut told).await?);
+            // Stopping waits for threads of the host.
+            tokio::task::spawn_blocking(move || drop(host)).await?;
+        }
+        let host_sim = seen.pop().unwrap_or_default();
+        let envoy = seen.pop().unwrap_or_default();
+        let complete = options.filter.is_none();
+        Ok(Report::new(envoy, host_sim, &Explained::built_in(), complete))
+    })
+}
+
+async fn start(
+    name: &str,
+    options: &Options,
+    directory: &Path,
+    text: &str,
+) -> anyhow::Result<Host> {
+    if name == "envoy" {
+        return Host::envoy(&options.envoy, directory, text).await;
+    }
+    let text = text.to_owned();
+    tokio::task::spawn_blocking(move || Host::host_sim(&text)).await?
+}

@@ -1,0 +1,156 @@
+//! Runs every case in a host and collects its cells.
+
+use crate::case::Case;
+use crate::client;
+use crate::file;
+use crate::host::Host;
+use crate::observe::{self, Cells, Names};
+use crate::probe;
+use crate::trace::{Event, Line};
+use crate::upstream::Upstreams;
+use std::time::Duration;
+
+/// After a case that nothing ends for sure: time for what may still come.
+const SETTLE: Duration = Duration::from_millis(60);
+
+/// How long the roots' programs may take after the start.
+const START: Duration = Duration::from_secs(3);
+
+/// The cases with the numbers of their programs.
+pub(crate) struct Plan<'a> {
+    pub(crate) cases: Vec<(usize, &'a Case)>,
+}
+
+impl<'a> Plan<'a> {
+    /// Numbers the programs. Program 0 is empty: a plugin without another one has it.
+    pub(crate) fn new(cases: &[&'a Case]) -> Self {
+        let mut next = 1;
+        let number = |case: &&'a Case| {
+            let first = next;
+            next += case.programs.len();
+            (first, *case)
+        };
+        Self { cases: cases.iter().map(number).collect() }
+    }
+
+    /// The table of programs.
+    pub(crate) fn table(&self) -> Vec<u8> {
+        let programs = self.cases.iter().flat_map(|(_, case)| &case.programs);
+        let programs: Vec<_> =
+            std::iter::once(&[][..]).chain(programs.map(|(_, ops)| ops.as_slice())).collect();
+        crate::program::table(&programs)
+    }
+
+    /// The program that a plugin's root runs. The case's name ends in the listener's.
+    pub(crate) fn root(&self, listener: &str, letter: char) -> usize {
+        let found = self.cases.iter().find(|(_, case)| {
+            case.is_root()
+                && case.name.rsplit('/').next() == Some(listener)
+                && case.programs.iter().any(|(l, _)| *l == letter)
+        });
+        found.map_or(0, |(first, _)| *first)
+    }
+}
+
+/// Runs the cases. `progress` is told each case's name as it begins.
+pub(crate) async fn run(
+    host: &Host,
+    plan: &Plan<'_>,
+    upstreams: &Upstreams,
+    progress: &mut dyn FnMut(&str),
+) -> anyhow::Result<Vec<Cells>> {
+    let names = names(host, upstreams);
+    let mut out = Vec::new();
+    for (first, case) in &plan.cases {
+        progress(&case.name);
+        out.push(if case.is_root() {
+            root(host, *first, case, &names)
+        } else {
+            one(host, *first, case, upstreams, &names).await?
+        });
+    }
+    Ok(out)
+}
+
+fn root(host: &Host, first: usize, case: &Case, names: &Names) -> Cells {
+    // Every operation has run on the main thread and on the worker.
+    let last = case.programs.first().map_or(0, |(_, ops)| ops.len().saturating_sub(1));
+    let done = |lines: &[String]| {
+        let of_last = parsed(lines).filter(|line| {
+            line.program == first && matches!(line.event, Event::Op { index, .. } if index == last)
+        });
+        of_last.count() >= 2
+    };
+    host.lines.wait(0, START, done);
+    let lines: Vec<_> = parsed(&host.lines.since(0)).collect();
+    observe::cells(case, first, &lines, &[], &[], names)
+}
+
+async fn one(
+    host: &Host,
+    first: usize,
+    case: &Case,
+    upstreams: &Upstreams,
+    names: &Names,
+) -> anyhow::Result<Cells> {
+    let start = host.lines.len();
+    upstreams.received();
+    let mut answers = Vec::new();
+    for exchange in &case.exchanges {
+        let cells = case
+            .programs
+            .iter()
+            .enumerate()
+            .map(|(at, (letter, _))| (probe::header(*letter), format!("{:04x}", first + at)));
+        let cells: Vec<_> = if exchange.probed { cells.collect() } else { Vec::new() };
+        let address = host.listener(exchange.listener)?;
+        answers.push(client::exchange(address, exchange, &cells).await);
+    }
+    match case.until {
+        None => tokio::time::sleep(SETTLE).await,
+        Some(phase) => {
+            let programs = first..first + case.programs.len();
+            let wanted = case.programs.len() * case.exchanges.iter().filter(|e| e.probed).count();
+            let over = move |lines: &[String]| {
+                let reached = parsed(lines).filter(|line| {
+                    line.phase == phase
+                        && programs.contains(&line.program)
+                        && matches!(line.event, Event::Callback(..))
+                });
+                reached.count() >= wanted
+            };
+            let (lines, patience) = (host.lines.clone(), case.patience);
+            let waiting = move || lines.wait(start, patience, over);
+            // Operations of the last callback come after the line that begins it.
+            tokio::task::spawn_blocking(waiting).await?;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+    let lines: Vec<_> = parsed(&host.lines.since(start)).collect();
+    Ok(observe::cells(case, first, &lines, &answers, &upstreams.received(), names))
+}
+
+fn parsed(lines: &[String]) -> impl Iterator<Item = Line> {
+    lines.iter().filter_map(|line| Line::parse(line))
+}
+
+/// Ports differ between the hosts, or between runs.
+fn names(host: &Host, upstreams: &Upstreams) -> Names {
+    let listeners = host.listeners.iter().map(|(name, at)| (at.port(), format!("<{name}>")));
+    // Two clusters may have one server.
+    let clusters = upstreams
+        .clusters
+        .iter()
+        .map(|(name, at)| (at.port(), format!("<{}>", name.trim_end_matches('2'))));
+    listeners.chain(clusters).map(|(port, name)| (format!(":{port}"), format!(":{name}"))).collect()
+}
+
+/// The one file for both hosts.
+pub(crate) fn file(
+    directory: &std::path::Path,
+    plan: &Plan<'_>,
+    upstreams: &Upstreams,
+) -> anyhow::Result<String> {
+    let roots = |listener: &str, letter| plan.root(listener, letter);
+    file::bootstrap(directory, &upstreams.clusters, &plan.table(), &roots)
+}
