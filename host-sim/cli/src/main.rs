@@ -16,6 +16,7 @@ mod inspect;
 mod load;
 mod log_sink;
 mod run;
+mod schema;
 mod serve;
 mod signals;
 mod source;
@@ -37,6 +38,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
     Run(run::RunArgs),
+    Schema(schema::SchemaArgs),
     Bench(bench::BenchArgs),
     Inspect(inspect::InspectArgs),
     Endpoints(endpoints::EndpointsArgs),
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::execute(args),
         Command::Check(args) => check::execute(args),
         Command::Run(args) => run::execute(args),
+        Command::Schema(args) => Ok(schema::execute(args)),
         Command::Bench(args) => bench::execute(args),
         Command::Inspect(args) => inspect::execute(args),
         Command::Endpoints(args) => endpoints::execute(args),

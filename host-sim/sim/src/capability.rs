@@ -44,6 +44,11 @@ const OTHERS: [&str; 10] = [
     "random_get",
 ];
 
+/// Every callback.
+pub(crate) fn callbacks() -> impl Iterator<Item = &'static str> {
+    CALLBACKS.into_iter().chain(["proxy_on_delete"])
+}
+
 /// Every capability but these.
 pub(crate) fn all_but(denied: &[String]) -> Result<Vec<&'static str>, String> {
     let all = || {

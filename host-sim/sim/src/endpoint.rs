@@ -13,15 +13,32 @@ pub struct Answer {
     pub status: u16,
     /// Headers.
     pub headers: Vec<(String, String)>,
-    /// Body.
+    /// Body, or its beginning, which comes with the headers.
     pub body: Vec<u8>,
+    /// The rest of the body, if it is a slow one.
+    pub chunks: Vec<Chunk>,
     /// Trailers; none are sent if empty.
     pub trailers: Vec<(String, String)>,
 }
 
+/// A part of a body that comes later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Time since the part before.
+    pub after: Duration,
+    /// The bytes.
+    pub data: Vec<u8>,
+}
+
 impl Default for Answer {
     fn default() -> Self {
-        Self { status: 200, headers: Vec::new(), body: Vec::new(), trailers: Vec::new() }
+        Self {
+            status: 200,
+            headers: Vec::new(),
+            body: Vec::new(),
+            chunks: Vec::new(),
+            trailers: Vec::new(),
+        }
     }
 }
 
@@ -30,20 +47,37 @@ impl Default for Answer {
 pub enum Failure {
     /// The connection is refused.
     Refuse,
+    /// The connection is not made in time.
+    ConnectTimeout,
     /// The connection is reset before the response.
     Reset,
     /// The connection is reset within the body.
     ResetMidStream,
+    /// The stream is reset before the response, as HTTP/2 can; the connection lives on.
+    ResetStream,
+    /// The stream is refused, as HTTP/2 can.
+    RefuseStream,
+    /// What comes is no HTTP.
+    ProtocolError,
     /// Nothing ever happens.
     Hang,
 }
 
 impl Failure {
+    /// Whether the endpoint never gets to see the request.
+    pub(crate) const fn is_before_request(self) -> bool {
+        matches!(self, Self::Refuse | Self::ConnectTimeout)
+    }
+
     pub(crate) const fn kind(self) -> Option<(UpstreamFailureKind, &'static str)> {
         match self {
             Self::Refuse => Some((UpstreamFailureKind::ConnectFailure, "Connection refused")),
             Self::Reset => Some((UpstreamFailureKind::ResetBeforeHeaders, "")),
             Self::ResetMidStream => Some((UpstreamFailureKind::ResetMidStream, "")),
+            Self::ConnectTimeout => Some((UpstreamFailureKind::ConnectTimeout, "")),
+            Self::ResetStream => Some((UpstreamFailureKind::RemoteReset, "")),
+            Self::RefuseStream => Some((UpstreamFailureKind::RefusedStream, "")),
+            Self::ProtocolError => Some((UpstreamFailureKind::ProtocolError, "")),
             Self::Hang => None,
         }
     }

@@ -7,6 +7,7 @@ use crate::capture::Capture;
 use crate::endpoint::{Behaviour, Endpoint};
 use crate::trace::Recorder;
 use crate::{Observers, Received, Reply, Request, RequestId, Trace, VirtualClock, metric};
+use bytes::Bytes;
 use drive::{Attempt, Event, What};
 use host_sim_bootstrap::Bootstrap;
 use host_sim_engine::{
@@ -83,6 +84,9 @@ struct Sent {
     at: UnixNanos,
     reply: Option<Reply>,
     complete: bool,
+    /// Chunks of the body, each with the time since the one before.
+    parts: Vec<(Duration, Bytes)>,
+    trailers: Vec<(String, String)>,
 }
 
 impl Host {
@@ -185,20 +189,23 @@ impl Host {
         };
         let exchange = self.workers[worker].start_exchange(0, info);
         let at = self.clock.now();
-        self.requests.push(Sent { exchange, at, reply: None, complete: false });
+        let (parts, trailers) = (request.body.clone(), request.trailers.clone());
+        self.requests.push(Sent { exchange, at, reply: None, complete: false, parts, trailers });
         self.incomplete += 1;
         self.by_exchange.insert((worker, exchange), id);
-        let ends_at_head = request.body.is_empty();
+        let ends_at_head = request.body.is_empty() && request.trailers.is_empty();
         let head = request.head();
         if let Some(recorder) = &self.recorder {
-            recorder.sent(self.number(worker), id.0, &head, request.body.len());
+            let length = request.body.iter().map(|(_, chunk)| chunk.len()).sum();
+            recorder.sent(self.number(worker), id.0, &head, length);
         }
         self.workers[worker].request_headers(exchange, head, ends_at_head);
         self.drain(worker);
-        for (at, chunk) in request.body.iter().enumerate() {
-            let last = at + 1 == request.body.len();
-            self.workers[worker].request_data(exchange, chunk.clone(), last);
-            self.drain(worker);
+        match request.body.first() {
+            Some((pause, _)) if !pause.is_zero() => {
+                self.schedule(*pause, worker, What::Send(id, 0));
+            }
+            _ => self.send_from(worker, id, 0),
         }
         if let Some(patience) = request.abort_after {
             self.schedule(patience, worker, What::Abort(id));
@@ -244,6 +251,11 @@ impl Host {
         self.requests.get(id.0).is_some_and(|sent| sent.complete)
     }
 
+    /// How many requests have no complete response yet.
+    pub fn unfinished(&self) -> usize {
+        self.incomplete
+    }
+
     /// What an endpoint has received.
     pub fn received(&self, endpoint: SocketAddr) -> &[Received] {
         self.endpoints.get(&endpoint).map_or(&[], |endpoint| &endpoint.received)
@@ -272,6 +284,11 @@ impl Host {
     /// Instructions that plugins have executed, with [`HostOptions::fuel`].
     pub fn fuel_consumed(&self) -> u64 {
         self.workers.iter().map(Worker::fuel_consumed).sum()
+    }
+
+    /// Linear memory of all VMs, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.workers.iter().map(Worker::memory_bytes).sum()
     }
 
     /// Hostcalls that plugins have made.

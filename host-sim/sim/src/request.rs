@@ -12,7 +12,9 @@ pub struct Request {
     pub(crate) path: String,
     pub(crate) authority: String,
     pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<Bytes>,
+    /// Chunks, each with the time since the one before.
+    pub(crate) body: Vec<(Duration, Bytes)>,
+    pub(crate) trailers: Vec<(String, String)>,
     pub(crate) source: [u8; 4],
     pub(crate) abort_after: Option<Duration>,
 }
@@ -27,6 +29,7 @@ impl Request {
             authority: "weir.test".to_owned(),
             headers: Vec::new(),
             body: Vec::new(),
+            trailers: Vec::new(),
             source: [10, 0, 0, 1],
             abort_after: None,
         }
@@ -49,9 +52,26 @@ impl Request {
         self
     }
 
+    /// Sets the authority, `weir.test` if nobody does.
+    pub fn authority(mut self, authority: &str) -> Self {
+        authority.clone_into(&mut self.authority);
+        self
+    }
+
     /// Adds a chunk of body.
-    pub fn chunk(mut self, chunk: impl Into<Bytes>) -> Self {
-        self.body.push(chunk.into());
+    pub fn chunk(self, chunk: impl Into<Bytes>) -> Self {
+        self.chunk_after(Duration::ZERO, chunk)
+    }
+
+    /// Adds a chunk of body that comes that long after the one before.
+    pub fn chunk_after(mut self, pause: Duration, chunk: impl Into<Bytes>) -> Self {
+        self.body.push((pause, chunk.into()));
+        self
+    }
+
+    /// Adds a trailer, sent when the body has been.
+    pub fn trailer(mut self, name: &str, value: &str) -> Self {
+        self.trailers.push((name.to_ascii_lowercase(), value.to_owned()));
         self
     }
 
@@ -101,6 +121,18 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// No reply.
+    pub(crate) const fn none() -> Self {
+        Self {
+            status: 0,
+            headers: Vec::new(),
+            body: Vec::new(),
+            trailers: Vec::new(),
+            reset: false,
+            latency: Duration::ZERO,
+        }
+    }
+
     /// The first value of a header or trailer.
     pub fn header(&self, name: &str) -> Option<&str> {
         let all = self.headers.iter().chain(&self.trailers);
@@ -119,6 +151,8 @@ pub struct Received {
     pub headers: Vec<(String, String)>,
     /// The whole body.
     pub body: Vec<u8>,
+    /// Trailers in order.
+    pub trailers: Vec<(String, String)>,
 }
 
 pub(crate) fn text_pairs(headers: &Headers) -> Vec<(String, String)> {

@@ -1,7 +1,7 @@
 //! The short form of a bootstrap, for scenarios about plugins rather than about proxies.
 
 use crate::capability;
-use crate::scenario::{FilterSpec, SuiteSpec};
+use crate::scenario::suite::{FilterSpec, SuiteSpec};
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -46,13 +46,27 @@ pub(crate) fn bootstrap(
             "http_filters": filters,
         }),
     );
+    let mut clusters = vec![cluster(endpoints, &upstream, suite.override_host)];
+    for (name, spec) in &suite.clusters {
+        let mut cluster = json!({
+            "name": name,
+            "type": "STATIC",
+            "connect_timeout": "1s",
+            "load_assignment": assignment(name, &spec.endpoints()),
+        });
+        if spec.http2() {
+            let http = json!({"explicit_http_config": {"http2_protocol_options": {}}});
+            cluster["typed_extension_protocol_options"] = protocol_options(http);
+        }
+        clusters.push(cluster);
+    }
     let document = json!({"static_resources": {
         "listeners": [{
             "name": "scenario",
             "address": address(SocketAddr::from(([127, 0, 0, 1], 10_000))),
             "filter_chains": [{"filters": [manager]}],
         }],
-        "clusters": [cluster(endpoints, &upstream, suite.override_host)],
+        "clusters": clusters,
     }});
     Ok(document.to_string())
 }
@@ -71,23 +85,31 @@ fn cluster(endpoints: &[SocketAddr], upstream_filters: &[Value], override_host: 
     } else {
         fallback
     };
-    let members: Vec<_> = endpoints
-        .iter()
-        .map(|endpoint| json!({"endpoint": {"address": address(*endpoint)}}))
-        .collect();
-    let protocol = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     json!({
         "name": "backend",
         "type": "STATIC",
         "connect_timeout": "1s",
         "load_balancing_policy": balancing,
-        "load_assignment": {"cluster_name": "backend", "endpoints": [{"lb_endpoints": members}]},
-        "typed_extension_protocol_options": {protocol: {
-            "@type": format!("{TYPES}/{protocol}"),
+        "load_assignment": assignment("backend", endpoints),
+        "typed_extension_protocol_options": protocol_options(json!({
             "explicit_http_config": {"http_protocol_options": {}},
             "http_filters": upstream_filters,
-        }},
+        })),
     })
+}
+
+fn protocol_options(mut config: Value) -> Value {
+    let name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    config["@type"] = json!(format!("{TYPES}/{name}"));
+    json!({name: config})
+}
+
+fn assignment(cluster: &str, endpoints: &[SocketAddr]) -> Value {
+    let members: Vec<_> = endpoints
+        .iter()
+        .map(|endpoint| json!({"endpoint": {"address": address(*endpoint)}}))
+        .collect();
+    json!({"cluster_name": cluster, "endpoints": [{"lb_endpoints": members}]})
 }
 
 fn retry_policy(retries: u32) -> Value {
@@ -122,11 +144,17 @@ fn wasm(spec: &FilterSpec, base: &Path) -> Result<Value, String> {
         },
         "configuration": text(&configuration),
     });
-    if let Some(policy) = &spec.failure_policy {
-        config["failure_policy"] = json!(policy);
+    if let Some(policy) = spec.failure_policy {
+        config["failure_policy"] = json!(policy.as_str());
     }
     if let Some(configuration) = &spec.vm_configuration {
         config["vm_config"]["configuration"] = text(configuration);
+    }
+    if spec.allow_on_headers_stop_iteration {
+        config["allow_on_headers_stop_iteration"] = json!(true);
+    }
+    if !spec.environment.is_empty() {
+        config["vm_config"]["environment_variables"] = json!({"key_values": spec.environment});
     }
     if !spec.denied_capabilities.is_empty() {
         let allowed = capability::all_but(&spec.denied_capabilities)?;
@@ -139,7 +167,7 @@ fn wasm(spec: &FilterSpec, base: &Path) -> Result<Value, String> {
 
 /// A module named with a path is looked up beside the scenario; a bare name is one of the suite's,
 /// in `$WEIR_DIST` or in a `dist` folder above the scenario.
-fn find_module(module: &str, base: &Path) -> Result<PathBuf, String> {
+pub(crate) fn find_module(module: &str, base: &Path) -> Result<PathBuf, String> {
     if Path::new(module).extension().is_some() {
         let path = base.join(module);
         return if path.exists() { Ok(path) } else { Err(format!("no module {}", path.display())) };

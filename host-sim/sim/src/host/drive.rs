@@ -22,6 +22,8 @@ pub(super) struct Attempt {
     endpoint: SocketAddr,
     head: Headers,
     body: Vec<u8>,
+    trailers: Vec<(String, String)>,
+    connect_timeout: Duration,
     /// What the endpoint does: known when it begins to, of gRPC requests from the start.
     pub(super) behaviour: Option<Arc<Behaviour>>,
     /// When that is.
@@ -44,6 +46,10 @@ pub(super) enum What {
     Respond(AttemptId),
     /// The next message of a gRPC answer, or its status.
     SayGrpc(AttemptId, usize),
+    /// A later chunk of a response's body.
+    Chunk(AttemptId, usize),
+    /// A later part of a request: a chunk of its body, or its trailers behind the last.
+    Send(RequestId, usize),
     Abort(RequestId),
 }
 
@@ -99,6 +105,8 @@ impl Host {
                 }
                 self.say_grpc(event.worker, attempt, step);
             }
+            What::Chunk(attempt, at) => self.respond_chunk(event.worker, attempt, at),
+            What::Send(id, at) => self.send_from(event.worker, id, at),
             What::Abort(id) => {
                 let sent = &mut self.requests[id.0];
                 if !sent.complete {
@@ -122,15 +130,25 @@ impl Host {
                 recorder.output(self.number(worker), &output);
             }
             match output {
-                Output::StartAttempt { attempt, endpoint, headers, end_stream, .. } => {
-                    let started = self.new_attempt(endpoint, headers);
+                Output::StartAttempt {
+                    attempt,
+                    endpoint,
+                    headers,
+                    end_stream,
+                    connect_timeout,
+                    ..
+                } => {
+                    let started = self.new_attempt(endpoint, headers, connect_timeout);
                     self.attempts.insert((worker, attempt), started);
                     self.attempt_progress(worker, attempt, Bytes::new(), end_stream);
                 }
                 Output::AttemptData { attempt, data, end_stream } => {
                     self.attempt_progress(worker, attempt, data, end_stream);
                 }
-                Output::AttemptTrailers { attempt, .. } => {
+                Output::AttemptTrailers { attempt, trailers } => {
+                    if let Some(attempt) = self.attempts.get_mut(&(worker, attempt)) {
+                        attempt.trailers = text_pairs(&trailers);
+                    }
                     self.attempt_progress(worker, attempt, Bytes::new(), true);
                 }
                 Output::CancelAttempt { attempt } => {
@@ -160,7 +178,12 @@ impl Host {
         }
     }
 
-    fn new_attempt(&mut self, endpoint: SocketAddr, head: Headers) -> Attempt {
+    fn new_attempt(
+        &mut self,
+        endpoint: SocketAddr,
+        head: Headers,
+        connect_timeout: Duration,
+    ) -> Attempt {
         let grpc = head.get("content-type").is_some_and(|t| t.starts_with(b"application/grpc"));
         let behaviour = grpc.then(|| {
             let path = head.get_str(":path").unwrap_or("/").to_owned();
@@ -168,7 +191,8 @@ impl Host {
         });
         let answer = behaviour.as_ref().and_then(|behaviour| behaviour.grpc.as_ref());
         let begins = answer.map_or(GrpcBegin::End, |answer| answer.begins);
-        Attempt { endpoint, head, body: Vec::new(), behaviour, begins, begun: None }
+        let (body, trailers) = (Vec::new(), Vec::new());
+        Attempt { endpoint, head, body, trailers, connect_timeout, behaviour, begins, begun: None }
     }
 
     /// Collects the request, and has the endpoint act when it is whole, or as soon as it likes.
@@ -195,17 +219,22 @@ impl Host {
         let path = attempt.head.get_str(":path").unwrap_or("/").to_owned();
         let endpoint = self.endpoints.entry(attempt.endpoint).or_default();
         let behaviour = attempt.behaviour.take().unwrap_or_else(|| endpoint.next(&path));
-        let refused = behaviour.failure == Some(Failure::Refuse);
-        let noted = (!refused && self.history).then_some(endpoint.received.len());
+        let unseen = behaviour.failure.is_some_and(Failure::is_before_request);
+        let noted = (!unseen && self.history).then_some(endpoint.received.len());
         if noted.is_some() {
             endpoint.received.push(Received {
                 at: self.clock.elapsed(),
                 path,
                 headers: text_pairs(&attempt.head),
                 body: std::mem::take(&mut attempt.body),
+                trailers: std::mem::take(&mut attempt.trailers),
             });
         }
-        let after = if refused { REFUSAL_LATENCY } else { behaviour.latency };
+        let after = match behaviour.failure {
+            Some(Failure::Refuse) => REFUSAL_LATENCY,
+            Some(Failure::ConnectTimeout) => attempt.connect_timeout,
+            _ => behaviour.latency,
+        };
         let hangs = behaviour.failure == Some(Failure::Hang);
         attempt.behaviour = Some(behaviour);
         attempt.begun = Some(noted);
@@ -214,51 +243,109 @@ impl Host {
         }
     }
 
-    /// The endpoint's response, unless the attempt was cancelled meanwhile.
+    /// The endpoint's response, or its beginning, unless the attempt was cancelled meanwhile.
     fn respond(&mut self, worker: usize, id: AttemptId) {
-        let Some(behaviour) = self.attempts.get(&(worker, id)).and_then(|a| a.behaviour.clone())
-        else {
-            return;
-        };
+        let attempt = self.attempts.get(&(worker, id));
+        let Some(behaviour) = attempt.and_then(|attempt| attempt.behaviour.clone()) else { return };
         if let Some(recorder) = &self.recorder {
             recorder.answered(self.number(worker), id);
         }
-        let early = matches!(behaviour.failure, Some(Failure::Refuse | Failure::Reset));
-        if behaviour.grpc.is_some() && !early {
+        let in_body = behaviour.failure.is_none_or(|failure| failure == Failure::ResetMidStream);
+        if behaviour.grpc.is_some() && in_body {
             return self.say_grpc(worker, id, 0);
         }
-        self.attempts.remove(&(worker, id));
-        let to = &mut self.workers[worker];
-        let failed = |failure: Failure| {
-            let (kind, detail) = failure.kind()?;
-            Some(UpstreamFailure { kind, detail: detail.to_owned() })
-        };
         let mid_stream = behaviour.failure == Some(Failure::ResetMidStream);
-        if let Some(failure) = behaviour.failure.filter(|_| !mid_stream).and_then(failed) {
-            to.upstream_failed(id, failure);
+        if let Some(failure) = behaviour.failure.filter(|_| !mid_stream) {
+            self.fail_attempt(worker, id, failure);
             return;
         }
+        let to = &mut self.workers[worker];
         let answer = &behaviour.answer;
         let status = answer.status.to_string();
         let head = std::iter::once((":status", status.as_str()));
         let others = answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let has_trailers = !answer.trailers.is_empty();
-        let ends = answer.body.is_empty() && !has_trailers && !mid_stream;
+        let last = answer.trailers.is_empty() && answer.chunks.is_empty() && !mid_stream;
+        let ends = answer.body.is_empty() && last;
         to.upstream_headers(id, Headers::from_pairs(head.chain(others)), ends);
         if !answer.body.is_empty() {
-            to.upstream_data(
-                id,
-                Bytes::copy_from_slice(&answer.body),
-                !has_trailers && !mid_stream,
-            );
+            to.upstream_data(id, Bytes::copy_from_slice(&answer.body), last);
         }
-        if let Some(failure) = behaviour.failure.and_then(failed) {
-            to.upstream_failed(id, failure);
-        } else if has_trailers {
-            to.upstream_trailers(
-                id,
-                Headers::from_pairs(answer.trailers.iter().map(|(name, value)| (name, value))),
-            );
+        self.respond_further(worker, id, &behaviour, 0);
+    }
+
+    /// A later chunk of the body.
+    fn respond_chunk(&mut self, worker: usize, id: AttemptId, at: usize) {
+        let attempt = self.attempts.get(&(worker, id));
+        let Some(behaviour) = attempt.and_then(|attempt| attempt.behaviour.clone()) else { return };
+        let answer = &behaviour.answer;
+        let Some(chunk) = answer.chunks.get(at) else { return };
+        let last = at + 1 == answer.chunks.len()
+            && answer.trailers.is_empty()
+            && behaviour.failure.is_none();
+        self.workers[worker].upstream_data(id, Bytes::copy_from_slice(&chunk.data), last);
+        self.respond_further(worker, id, &behaviour, at + 1);
+    }
+
+    /// What follows the part of the body before chunk `next`: that chunk, or the end.
+    fn respond_further(
+        &mut self,
+        worker: usize,
+        id: AttemptId,
+        behaviour: &Behaviour,
+        next: usize,
+    ) {
+        let answer = &behaviour.answer;
+        if let Some(chunk) = answer.chunks.get(next) {
+            self.schedule(chunk.after, worker, What::Chunk(id, next));
+            return;
+        }
+        if let Some(failure) = behaviour.failure {
+            self.fail_attempt(worker, id, failure);
+            return;
+        }
+        self.attempts.remove(&(worker, id));
+        if !answer.trailers.is_empty() {
+            let trailers = answer.trailers.iter().map(|(name, value)| (name, value));
+            self.workers[worker].upstream_trailers(id, Headers::from_pairs(trailers));
+        }
+    }
+
+    fn fail_attempt(&mut self, worker: usize, id: AttemptId, failure: Failure) {
+        self.attempts.remove(&(worker, id));
+        if let Some((kind, detail)) = failure.kind() {
+            let failure = UpstreamFailure { kind, detail: detail.to_owned() };
+            self.workers[worker].upstream_failed(id, failure);
+        }
+    }
+
+    /// Sends parts of a request from `at` on, until one comes later.
+    pub(super) fn send_from(&mut self, worker: usize, id: RequestId, mut at: usize) {
+        loop {
+            let sent = &mut self.requests[id.0];
+            let (exchange, parts) = (sent.exchange, sent.parts.len());
+            if sent.complete || at > parts {
+                return;
+            }
+            let has_trailers = !sent.trailers.is_empty();
+            if at == parts {
+                if has_trailers {
+                    let trailers = std::mem::take(&mut sent.trailers);
+                    let trailers = Headers::from_pairs(trailers.iter().map(|(n, v)| (n, v)));
+                    self.workers[worker].request_trailers(exchange, trailers);
+                    self.drain(worker);
+                }
+                return;
+            }
+            let data = std::mem::take(&mut sent.parts[at].1);
+            let last = at + 1 == parts && !has_trailers;
+            self.workers[worker].request_data(exchange, data, last);
+            self.drain(worker);
+            at += 1;
+            let pause = self.requests[id.0].parts.get(at).map(|(after, _)| *after);
+            if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
+                self.schedule(pause, worker, What::Send(id, at));
+                return;
+            }
         }
     }
 

@@ -1,0 +1,31 @@
+//! `host-sim schema`: JSON Schemas of the files that host-sim reads.
+
+use clap::{Args, ValueEnum};
+use std::process::ExitCode;
+
+/// Print the JSON Schema of a file that host-sim reads, for editors and other tools.
+#[derive(Args)]
+#[command(
+    after_help = "Example, for the YAML language server, in the first line of a scenario:\n  \
+    # yaml-language-server: $schema=scenario.schema.json"
+)]
+pub(crate) struct SchemaArgs {
+    /// Of which file.
+    #[arg(value_enum)]
+    file: File,
+}
+
+/// A kind of file.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum File {
+    /// What `host-sim run` runs.
+    Scenario,
+}
+
+pub(crate) fn execute(args: &SchemaArgs) -> ExitCode {
+    let schema = match args.file {
+        File::Scenario => host_sim::json_schema(),
+    };
+    println!("{schema:#}");
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,71 @@
+//! What is wrong with a file, and where.
+
+use std::fmt;
+
+/// A place in a file, both from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Line.
+    pub line: usize,
+    /// Column, in characters.
+    pub column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {} column {}", self.line, self.column)
+    }
+}
+
+/// One problem of a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// Where it is.
+    pub place: Place,
+    /// What it is, and the mend.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.text)
+    }
+}
+
+/// `, did you mean 'x'?` if one of `known` is close to `given`, else nothing.
+pub(crate) fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let close = known.into_iter().filter_map(|name| {
+        let distance = distance(given, name);
+        (distance <= name.len().max(given.len()) / 3).then_some((distance, name))
+    });
+    close.min().map(|(_, name)| format!(", did you mean '{name}'?")).unwrap_or_default()
+}
+
+/// Edits between two words: insertions, deletions, replacements.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (at, letter) in a.chars().enumerate() {
+        let mut diagonal = at;
+        row[0] = at + 1;
+        for (other, own) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != *own);
+            diagonal = row[other + 1];
+            row[other + 1] = replaced.min(diagonal + 1).min(row[other] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_close_name_is_suggested_and_a_distant_one_is_not() {
+        let known = ["statuses", "received", "log"];
+        assert_eq!(did_you_mean("status", known), ", did you mean 'statuses'?");
+        assert_eq!(did_you_mean("recieved", known), ", did you mean 'received'?");
+        assert_eq!(did_you_mean("temperature", known), "");
+    }
+}

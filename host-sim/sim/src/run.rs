@@ -1,0 +1,305 @@
+//! One run of one scenario.
+
+use crate::expect::{Before, Counted, Seen, check};
+use crate::fault::Injector;
+use crate::scenario::endpoint::EndpointSpec;
+use crate::scenario::expect::Expect;
+use crate::scenario::step::{Send, Spread, Step};
+use crate::scenario::value::Content;
+use crate::watch::Watch;
+use crate::{Host, HostOptions, Observers, Request, RequestId, RunOptions, Scenario, suite};
+use bytes::Bytes;
+use host_sim_bootstrap::Bootstrap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest that a step waits for its responses, in virtual time.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(crate) struct Run {
+    host: Host,
+    base: PathBuf,
+    endpoints: Vec<SocketAddr>,
+    /// The `vm_id`s of the plugins.
+    vm_ids: Vec<String>,
+    /// How many requests had been received when it was last asked.
+    counted: Counted,
+    /// Requests that a later step may ask for.
+    named: BTreeMap<String, Vec<RequestId>>,
+    watch: Arc<Watch>,
+    faults: Arc<Injector>,
+    next_worker: usize,
+    draws: u64,
+}
+
+impl Run {
+    /// # Errors
+    /// When the plugins do not load, or a file that the scenario names cannot be used.
+    pub(crate) fn start(
+        scenario: &Scenario,
+        base: &Path,
+        workers: usize,
+        seed: u64,
+        options: &RunOptions,
+    ) -> Result<Self, String> {
+        let listed: Vec<_> = scenario.endpoints.keys().copied().collect();
+        let mut endpoints = listed.clone();
+        let (bootstrap, base_dir) = match (&scenario.bootstrap, &scenario.suite) {
+            (Some(path), _) => {
+                let path = base.join(path);
+                let read = Bootstrap::from_file(&path)
+                    .map_err(|problems| format!("{}:\n{problems}", path.display()))?;
+                (read, path.parent().map(Path::to_owned))
+            }
+            (None, Some(spec)) => {
+                let elsewhere: BTreeSet<_> =
+                    spec.clusters.values().flat_map(|cluster| cluster.endpoints()).collect();
+                endpoints.extend(elsewhere.iter().filter(|own| !listed.contains(own)));
+                let own: Vec<_> =
+                    listed.into_iter().filter(|own| !elsewhere.contains(own)).collect();
+                let text = suite::bootstrap(spec, &own, base)?;
+                (Bootstrap::from_yaml(&text).map_err(|problems| problems.to_string())?, None)
+            }
+            (None, None) => return Err("neither bootstrap nor suite".to_owned()),
+        };
+        let faults = Arc::new(Injector::default());
+        for fault in &scenario.faults {
+            faults.arm(fault.fault()?);
+        }
+        let watch = Arc::new(Watch::default());
+        let asks = Asks::of(scenario);
+        let mut observers = Observers::default();
+        if asks.faults {
+            observers = observers.and(faults.clone());
+        }
+        if asks.watch {
+            observers = observers.and(watch.clone());
+        }
+        let (module_cache, trace) = (options.module_cache.clone(), options.trace.clone());
+        let options = HostOptions {
+            workers,
+            seed,
+            base_dir,
+            fuel: asks.fuel || trace.is_some(),
+            module_cache,
+            trace,
+            ..HostOptions::default()
+        };
+        let host = Host::start_observed(bootstrap, options, observers.into_one())
+            .map_err(|error| error.to_string())?;
+        let mut run = Self {
+            host,
+            base: base.to_owned(),
+            endpoints,
+            vm_ids: vm_ids(scenario),
+            counted: Counted::default(),
+            named: BTreeMap::new(),
+            watch,
+            faults,
+            next_worker: 0,
+            draws: seed ^ 0x5745_4952,
+        };
+        run.set_endpoints(&scenario.endpoints)?;
+        Ok(run)
+    }
+
+    /// Runs all steps; stops at the first that fails, because what follows builds on it.
+    ///
+    /// # Errors
+    /// When a step cannot be done at all.
+    pub(crate) fn steps(&mut self, scenario: &Scenario) -> Result<Vec<String>, String> {
+        for (at, step) in scenario.steps.iter().enumerate() {
+            let title = step.name.as_ref().map(|name| format!(", {name}")).unwrap_or_default();
+            let failures =
+                self.step(step).map_err(|fault| format!("step {}{title}: {fault}", at + 1))?;
+            if !failures.is_empty() {
+                let when = self.host.elapsed();
+                let place = format!("step {}{title} (at {when:?})", at + 1);
+                let told = failures.into_iter().map(|failure| format!("{place}: {failure}"));
+                return Ok(told.collect());
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn step(&mut self, step: &Step) -> Result<Vec<String>, String> {
+        let before = self.before(step.expect.as_ref());
+        self.set_endpoints(&step.endpoints)?;
+        if let Some(span) = step.step_clock {
+            self.host.step_wall_clock(span.0);
+        }
+        self.write_shared_data(step)?;
+        if step.clear_faults {
+            self.faults.disarm();
+        }
+        for fault in &step.faults {
+            self.faults.arm(fault.fault()?);
+        }
+        if let Some(plugin) = step.update.keys().next() {
+            return Err(format!("update: {plugin} cannot be given another configuration"));
+        }
+        if let Some(span) = step.advance {
+            self.host.advance(span.0);
+        }
+        let sent = match &step.send {
+            Some(send) => self.send(send)?,
+            None => Vec::new(),
+        };
+        let Some(expect) = &step.expect else { return Ok(Vec::new()) };
+        let seen = Seen {
+            host: &self.host,
+            sent: &sent,
+            named: &self.named,
+            endpoints: &self.endpoints,
+            counted: &self.counted,
+            vm_ids: &self.vm_ids,
+            watch: &self.watch,
+            faults: &self.faults,
+            before: &before,
+        };
+        let failures = check(expect, &seen);
+        self.counted.note(expect, &self.host);
+        Ok(failures)
+    }
+
+    /// How things stand before a step that will ask.
+    fn before(&self, expect: Option<&Expect>) -> Before {
+        let Some(expect) = expect else { return Before::default() };
+        let shared = self.host.engine().shared_data();
+        let counts = |endpoint: &SocketAddr| (*endpoint, self.host.received(*endpoint).len());
+        let keys = |vm_id: &String| (vm_id.clone(), shared.key_count(vm_id));
+        Before {
+            mark: self.watch.mark(),
+            received: self.endpoints.iter().map(counts).collect(),
+            keys: expect.shared_data.keys().map(keys).collect(),
+            memory: expect.memory_growth.map_or(0, |_| self.host.memory_bytes()),
+            fuel: expect.fuel.map_or(0, |_| self.host.fuel_consumed()),
+        }
+    }
+
+    fn set_endpoints(
+        &mut self,
+        endpoints: &BTreeMap<SocketAddr, EndpointSpec>,
+    ) -> Result<(), String> {
+        for (address, spec) in endpoints {
+            if !self.endpoints.contains(address) {
+                self.endpoints.push(*address);
+            }
+            self.host.behave(*address, spec.answer.behaviour(&self.base)?);
+            for (path, answer) in &spec.paths {
+                self.host.behave_at(*address, path, answer.behaviour(&self.base)?);
+            }
+            let script: Result<Vec<_>, _> =
+                spec.script.iter().map(|answer| answer.behaviour(&self.base)).collect();
+            self.host.script(*address, script?);
+        }
+        Ok(())
+    }
+
+    fn write_shared_data(&self, step: &Step) -> Result<(), String> {
+        let shared = self.host.engine().shared_data();
+        let bytes = |content: &Content| content.bytes(&self.base).map(Bytes::from);
+        let weir = step.set_shared_data.iter().map(|(key, content)| ("weir", key, content));
+        let others = step.write_shared_data.iter().flat_map(|(vm_id, keys)| {
+            keys.iter().map(move |(key, content)| (vm_id.as_str(), key, content))
+        });
+        for (vm_id, key, content) in weir.chain(others) {
+            // Unconditional, so it cannot be refused.
+            let _ = shared.set(vm_id, key.as_bytes(), bytes(content)?, 0);
+        }
+        if let Some(content) = &step.corrupt_shared_data {
+            for vm_id in &self.vm_ids {
+                for key in shared.snapshot(vm_id).keys() {
+                    let _ = shared.set(vm_id, key, bytes(content)?, 0);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, send: &Send) -> Result<Vec<RequestId>, String> {
+        let mut template = Request::new(&send.method, &send.path).authority(&send.authority);
+        for (name, value) in &send.headers.0 {
+            template = template.header(name, value);
+        }
+        for content in send.body.chunks() {
+            template = template.chunk_after(content.after(), content.bytes(&self.base)?);
+        }
+        for (name, value) in &send.trailers.0 {
+            template = template.trailer(name, value);
+        }
+        if let Some(patience) = send.abort_after {
+            template = template.abort_after(patience.0);
+        }
+        if let Some(from) = send.from {
+            template = template.from_address(from.octets());
+        }
+        let mut ids = Vec::with_capacity(send.count);
+        for at in 0..send.count {
+            if let Some(pause) = send.every.filter(|_| at > 0) {
+                self.host.advance(pause.0);
+            }
+            let worker = self.worker(send.workers);
+            ids.push(self.host.send(&template.clone().on_worker(worker)));
+        }
+        if send.wait {
+            self.host.settle(PATIENCE);
+        }
+        if let Some(name) = &send.name {
+            self.named.insert(name.clone(), ids.clone());
+        }
+        Ok(ids)
+    }
+
+    fn worker(&mut self, spread: Spread) -> usize {
+        match spread {
+            Spread::First => 0,
+            Spread::Last => self.host.workers() - 1,
+            Spread::RoundRobin => {
+                self.next_worker += 1;
+                self.next_worker - 1
+            }
+            Spread::Random => {
+                // SplitMix64.
+                self.draws = self.draws.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let z = (self.draws ^ (self.draws >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                (z >> 33) as usize % self.host.workers()
+            }
+        }
+    }
+}
+
+/// What a scenario needs that costs time.
+struct Asks {
+    faults: bool,
+    watch: bool,
+    fuel: bool,
+}
+
+impl Asks {
+    fn of(scenario: &Scenario) -> Self {
+        let expects = || scenario.steps.iter().filter_map(|step| step.expect.as_ref());
+        let faults = !scenario.faults.is_empty()
+            || scenario.steps.iter().any(|step| !step.faults.is_empty());
+        let watches = |expect: &Expect| {
+            !(expect.calls.is_empty()
+                && expect.callbacks.is_empty()
+                && expect.callback_order.is_empty()
+                && expect.hostcalls.is_empty())
+                || expect.traps.is_some()
+                || expect.fuel_per_callback.is_some()
+        };
+        let burns = |expect: &Expect| expect.fuel.is_some() || expect.fuel_per_callback.is_some();
+        Self { faults, watch: expects().any(watches), fuel: expects().any(burns) }
+    }
+}
+
+/// Of a bootstrap, those that the suite's own documents use.
+fn vm_ids(scenario: &Scenario) -> Vec<String> {
+    let Some(suite) = &scenario.suite else { return vec!["weir".to_owned(), String::new()] };
+    let filters = suite.filters.iter().chain(&suite.upstream_filters);
+    filters.map(|filter| filter.vm_id.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+}
