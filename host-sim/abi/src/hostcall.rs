@@ -27,10 +27,11 @@ impl AbiVersion {
         }
     }
 
-    /// The newest version among a module's export names.
-    pub fn detect<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+    /// The version of a module, by the names of the functions it exports, in their order: of two
+    /// markers the first counts.
+    pub fn detect<'a>(functions: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let version = |name| Self::ALL.iter().copied().find(|v| v.marker() == name);
-        exports.into_iter().filter_map(version).max()
+        functions.into_iter().find_map(version)
     }
 }
 
@@ -100,7 +101,7 @@ const fn old(name: &'static str, params: &'static str) -> Hostcall {
     Hostcall { name, params, since: AbiVersion::V0_1_0, until: Some(AbiVersion::V0_1_0) }
 }
 
-/// Every hostcall of 0.1.0, 0.2.0 and 0.2.1.
+/// Every hostcall of 0.1.0, 0.2.0 and 0.2.1, and the one that Envoy adds.
 pub const HOSTCALLS: &[Hostcall] = &[
     always("proxy_log", "iii"),
     from("proxy_get_log_level", "i", AbiVersion::V0_2_1),
@@ -145,6 +146,7 @@ pub const HOSTCALLS: &[Hostcall] = &[
     old("proxy_continue_response", ""),
     old("proxy_clear_route_cache", ""),
     old("proxy_get_configuration", "ii"),
+    always("envoy_resolve_dns", "iii"),
 ];
 
 /// Why a hostcall answered so, in one sentence for a plugin's author; `None` for `Ok` and for
@@ -243,10 +245,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_marker_wins_and_dialects_are_unknown() {
+    fn the_first_marker_counts_and_dialects_are_unknown() {
         let detect = |names: &[&str]| AbiVersion::detect(names.iter().copied());
         assert_eq!(
             detect(&["malloc", "proxy_abi_version_0_1_0", "proxy_abi_version_0_2_1"]),
+            Some(AbiVersion::V0_1_0)
+        );
+        assert_eq!(
+            detect(&["proxy_abi_version_0_2_1", "proxy_abi_version_0_1_0"]),
             Some(AbiVersion::V0_2_1)
         );
         assert_eq!(detect(&["proxy_abi_version_0_2_100"]), None);

@@ -6,6 +6,7 @@
 mod buffer;
 mod clock;
 mod context;
+pub(crate) mod dns;
 mod foreign;
 mod grpc;
 mod header;
@@ -63,7 +64,7 @@ pub(crate) fn link(linker: &mut Linker<VmState>, plugin: &Plugin) -> wasmtime::R
     link_stream(linker, plugin)?;
     link_calls(linker, plugin)?;
     link_state(linker, plugin)?;
-    link_extras(linker)?;
+    link_extras(linker, plugin)?;
     if plugin.code.abi == AbiVersion::V0_1_0 {
         link_old(linker, plugin)?;
     }
@@ -157,8 +158,11 @@ fn link_state(linker: &mut Linker<VmState>, plugin: &Plugin) -> wasmtime::Result
     Ok(())
 }
 
-/// What Envoy offers beyond the ABI because toolchains ask for it.
-fn link_extras(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
+/// What Envoy offers beyond the ABI: of its own, and because toolchains ask for it.
+fn link_extras(linker: &mut Linker<VmState>, plugin: &Plugin) -> wasmtime::Result<()> {
+    link!(linker, plugin, {
+        "envoy_resolve_dns" => dns::resolve, (name: u32, name_len: u32, out: u32);
+    });
     linker.func_wrap("env", "pthread_equal", |a: u32, b: u32| -> u32 { u32::from(a == b) })?;
     linker.func_wrap("env", "emscripten_notify_memory_growth", |_: u32| {})?;
     Ok(())
@@ -219,9 +223,10 @@ fn reenter(
     let Some(exports) = state.exports.clone().filter(|exports| exports.has(name)) else {
         return Ok(());
     };
-    let (observer, current, callback) = (state.observer.clone(), state.current, state.callback);
+    let (observer, callback) = (state.observer.clone(), state.callback);
+    let (current, entered) = (state.current, state.entered);
     let outer = std::mem::replace(&mut state.grpc, view);
-    (state.current, state.callback) = (context, Callback::Other);
+    (state.current, state.entered, state.callback) = (context, context, Callback::Other);
     if let Some(observer) = &observer {
         observer.enter(guest.data().origin(), name);
     }
@@ -236,7 +241,8 @@ fn reenter(
         observer.callback(guest.data().origin(), name, end);
     }
     let state = guest.data_mut();
-    (state.current, state.callback, state.grpc) = (current, callback, outer);
+    (state.current, state.entered) = (current, entered);
+    (state.callback, state.grpc) = (callback, outer);
     result.transpose().map(|_| ()).map_err(Fault::Trap)
 }
 

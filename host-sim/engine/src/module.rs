@@ -124,7 +124,8 @@ pub(crate) fn compile(
 ) -> Result<Compiled, String> {
     let hash: CodeHash = Sha256::digest(code).into();
     let (module, source) = Compiler::shared(instrumentation)?.module(code, &hash, cache)?;
-    let abi = AbiVersion::detect(module.exports().map(|export| export.name()))
+    let functions = module.exports().filter(|export| matches!(export.ty(), ExternType::Func(_)));
+    let abi = AbiVersion::detect(functions.map(|export| export.name()))
         .ok_or("Missing or unknown Proxy-Wasm ABI version")?;
     if !module.exports().any(|e| matches!(e.ty(), ExternType::Memory(_))) {
         return Err("the module exports no memory; Envoy aborts on such a module".to_owned());

@@ -70,6 +70,13 @@ pub(crate) enum Deferred {
     StartCall {
         call: u64,
     },
+    /// A name that nobody knows.
+    DnsFailed {
+        vm: usize,
+        generation: u64,
+        root: u32,
+        token: u32,
+    },
     /// What a guest said on a gRPC call or stream.
     FlushGrpc {
         call: GrpcId,

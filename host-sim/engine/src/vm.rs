@@ -54,6 +54,8 @@ pub(crate) struct VmState {
     pub(crate) last_context: u32,
     /// The effective context; 0 is none.
     pub(crate) current: u32,
+    /// The context that the callback is for, whatever the guest has made effective.
+    pub(crate) entered: u32,
     pub(crate) callback: Callback,
     pub(crate) call_response: Option<CallResponse>,
     pub(crate) grpc: GrpcView,
@@ -65,6 +67,7 @@ pub(crate) struct VmState {
     pub(crate) last_http_call: u32,
     pub(crate) last_grpc_call: u32,
     pub(crate) last_grpc_stream: u32,
+    pub(crate) last_dns_token: u32,
     pub(crate) last_words: VecDeque<String>,
     /// Reused by hostcalls that build an answer.
     pub(crate) scratch: Vec<u8>,
@@ -239,6 +242,7 @@ impl Vm {
         }
         let state = self.store.data_mut();
         state.current = context;
+        state.entered = context;
         state.callback = callback;
         state.used = Used::default();
         allow(&mut self.store, self.fuel, self.deadline_ticks);
@@ -381,6 +385,7 @@ impl VmState {
             contexts: HashMap::new(),
             last_context: 0,
             current: 0,
+            entered: 0,
             callback: Callback::None,
             call_response: None,
             grpc: GrpcView::default(),
@@ -390,6 +395,7 @@ impl VmState {
             last_http_call: 0,
             last_grpc_call: 1,
             last_grpc_stream: 2,
+            last_dns_token: 1,
             last_words: VecDeque::new(),
             scratch: Vec::new(),
             hostcalls: 0,

@@ -202,6 +202,9 @@ impl Worker {
             Deferred::Reset { stream } => self.reset_stream(stream),
             Deferred::Reply { stream, reply } => self.local_reply(stream, reply),
             Deferred::StartCall { call } => self.start_call(call),
+            Deferred::DnsFailed { vm, generation, root, token } => {
+                self.dns_failed(vm, generation, root, token);
+            }
             Deferred::FlushGrpc { call } => self.flush_grpc(call),
             Deferred::CancelAttempt { attempt } => self.cancel_attempt(attempt),
             Deferred::GrpcClosed { call, root, code, message } => {
@@ -307,6 +310,16 @@ impl Worker {
         self.shared.borrow_mut().stop_ticks(index);
         self.cancel_calls(index, generation, None);
         self.drop_grpc_of(index, None);
+    }
+
+    fn dns_failed(&mut self, index: usize, generation: u64, root: u32, token: u32) {
+        let Some(vm) = self.vm(index).filter(|vm| vm.generation == generation) else { return };
+        let answer = crate::hostcalls::dns::encode(&[]);
+        let len = answer.len() as u32;
+        vm.store.data_mut().last_buffer = answer;
+        let _ = vm.invoke(root, Callback::Other, "envoy_on_resolve_dns", |store, exports| {
+            exports.resolve_dns.as_ref().map(|f| f.call(store, (root, token, len)))
+        });
     }
 
     pub(crate) fn vm(&mut self, index: usize) -> Option<&mut Vm> {

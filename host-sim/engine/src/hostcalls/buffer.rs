@@ -4,7 +4,7 @@ use crate::buffer::Buffer;
 use crate::fault::{Fault, Reply};
 use crate::guest_memory::{Guest, give, put_u32, slice, split};
 use crate::stream::{BodyView, Way};
-use crate::vm::{Callback, VmState};
+use crate::vm::VmState;
 use bytes::Bytes;
 use host_sim_abi::{BufferType, Status};
 
@@ -68,11 +68,12 @@ pub(super) fn set(
     if done == Some(true) { Ok(()) } else { Err(Status::BadArgument.into()) }
 }
 
-/// `proxy_get_configuration` of 0.1.0: of the VM in on_vm_start, else of the plugin.
+/// `proxy_get_configuration` of 0.1.0: the plugin's where that can be read, else the VM's.
 pub(super) fn configuration(guest: &mut Guest<'_>, ptr: u32, len: u32) -> Reply {
-    let buffer = match guest.data().callback {
-        Callback::VmStart => BufferType::VmConfiguration,
-        _ => BufferType::PluginConfiguration,
+    let buffer = if guest.data().shows_configuration() {
+        BufferType::PluginConfiguration
+    } else {
+        BufferType::VmConfiguration
     };
     let bytes = read(guest.data_mut(), buffer, 0, usize::MAX)?;
     give(guest, &bytes, ptr, len)

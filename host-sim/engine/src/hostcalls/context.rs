@@ -6,13 +6,13 @@ use crate::thread_state::Deferred;
 use crate::vm::{Context, RootState};
 use host_sim_abi::Status;
 
-/// `proxy_set_effective_context`: 0 is fine and means none.
+/// `proxy_set_effective_context`: 0 goes back to the context that the callback is for.
 pub(super) fn set_effective(guest: &mut Guest<'_>, context: u32) -> Reply {
     let state = guest.data_mut();
     if context != 0 && !state.contexts.contains_key(&context) {
         return Err(Status::BadArgument.into());
     }
-    state.current = context;
+    state.current = if context == 0 { state.entered } else { context };
     Ok(())
 }
 

@@ -111,16 +111,30 @@ pub(crate) const TRACER: &str = r#"
 
 /// A module from a body in which `{text}` stands for the pointer and length of that text.
 pub(crate) fn module(body: &str) -> Vec<u8> {
-    module_with(body, ALLOCATOR)
+    module_with(PRELUDE, body, ALLOCATOR)
+}
+
+/// A module with other ABI markers, in their order, and more imports. Without 0.2 among the markers
+/// it does not import what 0.2.0 brought.
+pub(crate) fn module_of_abi(markers: &[&str], imports: &str, body: &str) -> Vec<u8> {
+    const MARKER: &str = r#"(func (export "proxy_abi_version_0_2_1"))"#;
+    const NEW: [&str; 2] = ["proxy_continue_stream", "proxy_close_stream"];
+    let marker = |version: &&str| format!("(func (export \"proxy_abi_version_{version}\"))");
+    let markers: String = markers.iter().map(marker).collect();
+    let old = markers.contains("0_1_0");
+    let kept = |line: &&str| !(old && NEW.iter().any(|new| line.contains(new)));
+    let prelude: String = PRELUDE.lines().filter(kept).flat_map(|line| [line, "\n"]).collect();
+    let prelude = format!("{imports}\n{}", prelude.replace(MARKER, &markers));
+    module_with(&prelude, body, ALLOCATOR)
 }
 
 /// The same with an allocator of the test's own: the body of `malloc`.
 pub(crate) fn module_allocating(body: &str, allocator: &str) -> Vec<u8> {
     let malloc = "(func (export \"malloc\") (param $size i32) (result i32)";
-    module_with(body, &format!("{malloc} {allocator})"))
+    module_with(PRELUDE, body, &format!("{malloc} {allocator})"))
 }
 
-fn module_with(body: &str, allocator: &str) -> Vec<u8> {
+fn module_with(prelude: &str, body: &str, allocator: &str) -> Vec<u8> {
     let mut data = String::new();
     let mut out = String::new();
     let mut at = 8192;
@@ -135,7 +149,7 @@ fn module_with(body: &str, allocator: &str) -> Vec<u8> {
         rest = after;
     }
     out += rest;
-    let text = format!("(module {PRELUDE}\n{allocator}\n{out}\n{data})");
+    let text = format!("(module {prelude}\n{allocator}\n{out}\n{data})");
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{body}"))
 }
 

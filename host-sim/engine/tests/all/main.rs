@@ -1,5 +1,6 @@
 //! The engine from outside: hand-written modules in configured chains, inputs in, outputs out.
 
+mod abi_versions;
 mod calls;
 mod chain;
 mod failure;
