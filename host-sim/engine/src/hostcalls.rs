@@ -250,7 +250,13 @@ fn reenter(
 fn leave(guest: &Guest<'_>, name: &'static str, args: &[u64], answer: &wasmtime::Result<i32>) {
     if let Some(observer) = &guest.data().observer {
         let status = answer.as_ref().ok().and_then(|raw| Status::from_raw(*raw));
-        observer.hostcall(guest.data().origin(), &view(guest, name, args), status);
+        let view = view(guest, name, args);
+        observer.hostcall(guest.data().origin(), &view, status);
+        let stack = || {
+            let trace = wasmtime::WasmBacktrace::force_capture(guest);
+            guest.data().plugin.code.debug.frames(&trace)
+        };
+        observer.answered(guest.data().origin(), &view, status, &stack);
     }
 }
 

@@ -4,6 +4,7 @@
 //! modules. So modules are kept in memory, keyed by the SHA-256 of the code, and on disk in a
 //! [`ModuleCache`].
 
+use crate::stack::DebugInfo;
 use crate::{Limits, ModuleCache};
 use host_sim_abi::AbiVersion;
 use sha2::{Digest, Sha256};
@@ -22,6 +23,7 @@ pub(crate) struct Compiled {
     pub(crate) abi: AbiVersion,
     pub(crate) hash: CodeHash,
     pub(crate) source: Source,
+    pub(crate) debug: Arc<DebugInfo>,
 }
 
 /// Where a compiled module came from.
@@ -130,7 +132,8 @@ pub(crate) fn compile(
     if !module.exports().any(|e| matches!(e.ty(), ExternType::Memory(_))) {
         return Err("the module exports no memory; Envoy aborts on such a module".to_owned());
     }
-    Ok(Compiled { module, abi, hash, source })
+    let debug = Arc::new(DebugInfo::of(code));
+    Ok(Compiled { module, abi, hash, source, debug })
 }
 
 #[cfg(test)]

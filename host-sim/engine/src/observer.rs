@@ -4,7 +4,7 @@
 //! hostcall answers can be replaced before the host has done anything. A driver that wants to
 //! interleave workers lets [`Observer::before`] wait.
 
-use crate::ExchangeId;
+use crate::{ExchangeId, Frame, Trap};
 use host_sim_abi::Status;
 
 /// Who called, or is called.
@@ -90,9 +90,26 @@ pub trait Observer: Send + Sync {
     /// trapped.
     fn hostcall(&self, origin: Origin<'_>, call: &HostcallView<'_>, status: Option<Status>);
 
+    /// The same, right after [`Observer::hostcall`], for who wants to know where in the plugin it
+    /// was made: `stack` gives the guest's stack, innermost first, and takes its time.
+    fn answered(
+        &self,
+        origin: Origin<'_>,
+        call: &HostcallView<'_>,
+        status: Option<Status>,
+        stack: &dyn Fn() -> Vec<Frame>,
+    ) {
+        let _ = (origin, call, status, stack);
+    }
+
     /// Bytes handed to the guest in memory of its own, by the hostcall that returns next.
     fn given(&self, origin: Origin<'_>, bytes: usize) {
         let _ = (origin, bytes);
+    }
+
+    /// A callback has trapped; [`Observer::callback`] follows.
+    fn trapped(&self, origin: Origin<'_>, name: &'static str, trap: &Trap) {
+        let _ = (origin, name, trap);
     }
 
     /// A callback has returned.

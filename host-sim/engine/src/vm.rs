@@ -7,7 +7,7 @@ use crate::limits::{Passed, Used};
 use crate::plugin::Plugin;
 use crate::stats::{Counter, Gauge, Histogram};
 use crate::thread_state::{CallResponse, Shared};
-use crate::{CallbackEnd, Limits, LogLevel, Observer, Origin};
+use crate::{CallbackEnd, Limits, LogLevel, Observer, Origin, Trap, authors_place};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use std::borrow::Cow;
@@ -299,13 +299,22 @@ impl Vm {
         let state = self.store.data_mut();
         state.current = context;
         if let Some(observer) = &state.observer {
+            if let Err(error) = result {
+                let frames = state.plugin.code.debug.frames_of(error);
+                let trap = Trap { reason: state.describe(error), frames };
+                observer.trapped(state.origin(), name, &trap);
+            }
             observer.callback(state.origin(), name, end);
         }
     }
 
     fn fail(&mut self, callback: &str, error: &wasmtime::Error) {
         let what = self.store.data().describe(error);
-        let what = format!("Function: {callback} failed: {what}");
+        let mut what = format!("Function: {callback} failed: {what}");
+        let frames = self.store.data().plugin.code.debug.frames_of(error);
+        if let Some(place) = authors_place(&frames) {
+            what.push_str(&format!("\n  at {place}"));
+        }
         let state = self.store.data_mut();
         state.allocating = false;
         let shared = state.shared.borrow();

@@ -5,7 +5,7 @@
 //! put the injector first, so that the others see what it did.
 
 use host_sim_abi::Status;
-use host_sim_engine::{CallbackEnd, HostcallView, Observer, Origin, Verdict};
+use host_sim_engine::{CallbackEnd, Frame, HostcallView, Observer, Origin, Trap, Verdict};
 use std::sync::Arc;
 
 /// Observers, asked in order.
@@ -56,6 +56,20 @@ impl Observer for Observers {
 
     fn hostcall(&self, origin: Origin<'_>, call: &HostcallView<'_>, status: Option<Status>) {
         self.0.iter().for_each(|observer| observer.hostcall(origin, call, status));
+    }
+
+    fn answered(
+        &self,
+        origin: Origin<'_>,
+        call: &HostcallView<'_>,
+        status: Option<Status>,
+        stack: &dyn Fn() -> Vec<Frame>,
+    ) {
+        self.0.iter().for_each(|observer| observer.answered(origin, call, status, stack));
+    }
+
+    fn trapped(&self, origin: Origin<'_>, name: &'static str, trap: &Trap) {
+        self.0.iter().for_each(|observer| observer.trapped(origin, name, trap));
     }
 
     fn given(&self, origin: Origin<'_>, bytes: usize) {
