@@ -32,6 +32,7 @@ mod expect;
 pub mod fault;
 mod grpc_answer;
 mod host;
+pub mod lint;
 mod metric;
 mod observers;
 mod problem;
