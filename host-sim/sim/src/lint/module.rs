@@ -264,7 +264,7 @@ impl Import {
                     abi.marker()
                 ))),
                 Some(call) => {
-                    let wanted = if call.returns_status() { "i" } else { "" };
+                    let wanted = "i";
                     let fits = params == call.params && results == wanted;
                     (!fits).then(|| {
                         let own = signature(params, results);

@@ -80,9 +80,8 @@ pub(super) fn check(seen: &Seen<'_>, scene: &mut Scene<'_>, hits: &mut Vec<Hit>)
 fn note(seen: &Seen<'_>, scene: &mut Scene<'_>, last: &[u8]) {
     let few = matches!(last, b"method" | b"scheme" | b"protocol" | b"host" | b"port" | b"time");
     let value = seen.given(2);
-    if !few && value.len() >= 4 && value.iter().all(u8::is_ascii_graphic) {
-        if scene.stream.client.len() < 32 {
-            scene.stream.client.push(value.to_vec());
-        }
+    let telling = !few && value.len() >= 4 && value.iter().all(u8::is_ascii_graphic);
+    if telling && scene.stream.client.len() < 32 {
+        scene.stream.client.push(value.to_vec());
     }
 }
