@@ -1,5 +1,6 @@
 //! HTTP filters, downstream and upstream: `type_url` selects, the name is only a name.
 
+use crate::config_discovery::{CONFIG_DISCOVERY, ConfigDiscovery};
 use crate::header::HEADER_MUTATIONS;
 use crate::rate_limit::LOCAL_RATE_LIMIT;
 use crate::reader::{Message, Reader};
@@ -20,6 +21,9 @@ pub struct HttpFilter {
 pub enum HttpFilterConfig {
     /// `envoy.filters.http.wasm`.
     Wasm(Box<PluginConfig>),
+    /// `config_discovery`: an `envoy.filters.http.wasm` whose configuration comes from a file, and may
+    /// change.
+    Discovered(ConfigDiscovery),
     /// `envoy.filters.http.header_mutation`.
     HeaderMutation(HeaderMutations),
     /// `envoy.filters.http.local_ratelimit`.
@@ -95,7 +99,15 @@ fn upstream(message: &mut Reader<'_>) -> Option<HttpFilter> {
 
 fn entry(message: &mut Reader<'_>, kinds: &[Message<HttpFilterConfig>]) -> Option<HttpFilter> {
     let name = message.required_text("name");
-    let config = message.required_any("typed_config", kinds);
+    let config = if message.has("config_discovery") {
+        if message.has("typed_config") {
+            message.problem("only one of 'typed_config', 'config_discovery' may be set");
+        }
+        let discovery = message.message("config_discovery", CONFIG_DISCOVERY);
+        discovery.map(HttpFilterConfig::Discovered)
+    } else {
+        message.required_any("typed_config", kinds)
+    };
     Some(HttpFilter { name: name?, config: config? })
 }
 

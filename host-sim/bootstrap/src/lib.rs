@@ -16,6 +16,7 @@ mod address;
 mod bootstrap;
 mod circuit_breakers;
 mod cluster;
+mod config_discovery;
 mod document;
 mod endpoint;
 mod filter;
@@ -45,6 +46,7 @@ pub use address::Address;
 pub use bootstrap::{Bootstrap, Node};
 pub use circuit_breakers::{CircuitBreakers, Thresholds};
 pub use cluster::{Cluster, Discovery, DnsLookupFamily};
+pub use config_discovery::{ConfigDiscovery, Discovered, DiscoveryError, read_discovered};
 pub use endpoint::{Endpoint, HealthStatus};
 pub use filter::{HttpFilter, HttpFilterConfig};
 pub use header::{

@@ -2,6 +2,7 @@
 
 use crate::config_update::Directory;
 use crate::deadline::Ticker;
+use crate::discovery::Subscription;
 use crate::listener::Listener;
 use crate::module::{Instrumentation, Source};
 use crate::native_filter::{HeaderMutation, LocalRateLimit};
@@ -11,7 +12,7 @@ use crate::{
     AccessLogSink, Clock, Cluster, Discard, Limits, LogSink, ModuleCache, Observer, SharedData,
     Stats, SystemClock, Worker,
 };
-use host_sim_bootstrap::{Bootstrap, HttpFilter, HttpFilterConfig, PluginConfig};
+use host_sim_bootstrap::{Bootstrap, ConfigDiscovery, HttpFilter, HttpFilterConfig, PluginConfig};
 use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub struct Engine {
     plugins: Plugins,
     slots: Vec<PluginSlot>,
     directory: Directory,
+    subscriptions: Vec<Subscription>,
     clusters: Vec<Arc<Cluster>>,
     listeners: Vec<Listener>,
     downstream_filters: Vec<Vec<ChainFilter>>,
@@ -156,8 +158,13 @@ impl Engine {
             let reason = format!("listener {:?}: network filters do not run yet", l.name);
             return Err(StartError::host(reason));
         }
-        let mut loader =
-            Loader { options: &options, stats: &stats, plugins: &plugins, slots: Vec::new() };
+        let mut loader = Loader {
+            options: &options,
+            stats: &stats,
+            plugins: &plugins,
+            slots: Vec::new(),
+            subscriptions: Vec::new(),
+        };
         let downstream = bootstrap.listeners.iter().map(|l| {
             let filters = l.http().map(|manager| manager.http_filters.as_slice());
             loader.chain(filters.unwrap_or_default())
@@ -168,7 +175,7 @@ impl Engine {
         for service in &bootstrap.wasm_services {
             loader.plugin("", &service.plugin, service.singleton)?;
         }
-        let slots = loader.slots;
+        let Loader { slots, subscriptions, .. } = loader;
         let code = slots.iter().find_map(PluginSlot::current);
         let code = code.filter(|_| options.limits.deadline.is_some());
         let ticker = code.map(|plugin| Ticker::shared(plugin.code.module.engine()));
@@ -180,6 +187,7 @@ impl Engine {
             plugins,
             slots,
             directory: Directory::default(),
+            subscriptions,
             clusters,
             listeners,
             downstream_filters,
@@ -189,6 +197,7 @@ impl Engine {
         for plugin in engine.slots.iter().filter_map(PluginSlot::current) {
             run_canary(&engine, &plugin)?;
         }
+        engine.start_discovery()?;
         Ok(engine)
     }
 
@@ -277,6 +286,10 @@ impl Engine {
         &self.slots
     }
 
+    pub(crate) fn subscriptions(&self) -> &[Subscription] {
+        &self.subscriptions
+    }
+
     pub(crate) fn directory(&self) -> &Directory {
         &self.directory
     }
@@ -296,6 +309,7 @@ struct Loader<'a> {
     stats: &'a Stats,
     plugins: &'a Plugins,
     slots: Vec<PluginSlot>,
+    subscriptions: Vec<Subscription>,
 }
 
 impl Loader<'_> {
@@ -305,6 +319,9 @@ impl Loader<'_> {
             chain.push(match &filter.config {
                 HttpFilterConfig::Wasm(config) => {
                     ChainFilter::Wasm(self.plugin(&filter.name, config, false)?)
+                }
+                HttpFilterConfig::Discovered(discovery) => {
+                    ChainFilter::Wasm(self.discovered(&filter.name, discovery)?)
                 }
                 HttpFilterConfig::HeaderMutation(config) => {
                     let compiled = HeaderMutation::new(config).map_err(StartError::host)?;
@@ -333,6 +350,33 @@ impl Loader<'_> {
         let plugin = self.plugins.load(config, self.options, singleton)?;
         self.slots.push(PluginSlot::new(filter, singleton, Some(plugin)));
         Ok(self.slots.len() - 1)
+    }
+
+    /// A place whose plugin comes from a file; equal names from one file are one subscription.
+    fn discovered(
+        &mut self,
+        filter: &str,
+        discovery: &ConfigDiscovery,
+    ) -> Result<usize, StartError> {
+        let default = discovery.default.as_deref();
+        let load = |config: &PluginConfig| self.plugins.load(config, self.options, false);
+        let default = default.map(load).transpose()?;
+        let at = self.slots.len();
+        self.slots.push(PluginSlot::new(filter, false, default));
+        let path = match &self.options.base_dir {
+            Some(base) => base.join(&discovery.path),
+            None => discovery.path.clone(),
+        };
+        let same = |s: &&mut Subscription| s.filter == filter && s.path == path;
+        match self.subscriptions.iter_mut().find(same) {
+            Some(known) => known.slots.push(at),
+            None => {
+                let mut subscription = Subscription::new(filter, path, self.stats);
+                subscription.slots.push(at);
+                self.subscriptions.push(subscription);
+            }
+        }
+        Ok(at)
     }
 }
 

@@ -19,6 +19,7 @@ mod cluster;
 mod config_update;
 mod connection_manager;
 mod deadline;
+mod discovery;
 mod downstream;
 mod engine;
 mod exchange;

@@ -10,7 +10,8 @@ use host_sim_engine::{
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use tokio::sync::oneshot;
+use std::sync::Arc;
+use tokio::sync::{Notify, oneshot};
 
 /// The engine's worker of this thread and everything in flight on it.
 pub(crate) struct Driver {
@@ -22,6 +23,8 @@ pub(crate) struct Driver {
     attempts: RefCell<HashMap<AttemptId, AttemptSlot>>,
     upstreams: Upstreams,
     rearm: Rearm,
+    /// Another thread has posted something.
+    posted: Arc<Notify>,
 }
 
 /// The response of an exchange, on its way to the codec.
@@ -44,8 +47,12 @@ pub(crate) struct Exchange {
 }
 
 impl Driver {
-    pub(crate) fn new(worker: Worker, index: Option<u32>, upstreams: Upstreams) -> Rc<Self> {
+    pub(crate) fn new(mut worker: Worker, index: Option<u32>, upstreams: Upstreams) -> Rc<Self> {
+        let posted = Arc::new(Notify::new());
+        let waker = posted.clone();
+        worker.set_waker(move || waker.notify_one());
         Rc::new(Self {
+            posted,
             options: worker.engine().options().clone(),
             worker: RefCell::new(worker),
             index,
@@ -102,6 +109,11 @@ impl Driver {
     /// Tells the timer of earlier deadlines.
     pub(crate) fn rearm(&self) -> &Rearm {
         &self.rearm
+    }
+
+    /// Waits until another thread has posted something for the worker.
+    pub(crate) async fn posted(&self) {
+        self.posted.notified().await;
     }
 
     /// Connections to endpoints.

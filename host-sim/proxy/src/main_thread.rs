@@ -10,9 +10,21 @@ use host_sim_engine::Engine;
 use socket2::Socket;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
+
+/// How often files of discovered configurations are looked at.
+const CONFIG_POLL: Duration = Duration::from_millis(100);
+
+/// Applies configurations that were moved to their paths; threads are woken by what is posted.
+async fn watch_config_files(engine: Arc<Engine>) {
+    loop {
+        tokio::time::sleep(CONFIG_POLL).await;
+        engine.poll_discovery();
+    }
+}
 
 /// What the main thread is made of.
 pub(crate) struct MainThread {
@@ -53,6 +65,9 @@ impl MainThread {
         let worker = self.engine.main_thread()?;
         let driver = Driver::new(worker, None, Upstreams::new(self.transports));
         spawn_timers(&driver);
+        if self.engine.has_discovery() {
+            tokio::task::spawn_local(watch_config_files(self.engine.clone()));
+        }
         if let Some((admin, socket)) = self.admin {
             let address = admin.address();
             let socket = listen::activate(socket)

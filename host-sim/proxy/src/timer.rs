@@ -1,4 +1,4 @@
-//! Runs the engine's deadlines with tokio's timers.
+//! Runs the engine's deadlines with tokio's timers, and what other threads post.
 
 use crate::driver::Driver;
 use host_sim_engine::{UnixNanos, Worker};
@@ -33,7 +33,10 @@ pub(crate) async fn run(driver: Rc<Driver>) {
         let deadline = driver.next_deadline();
         rearm.armed.set(deadline);
         let Some(deadline) = deadline else {
-            rearm.earlier.notified().await;
+            tokio::select! {
+                () = rearm.earlier.notified() => {}
+                () = driver.posted() => {}
+            }
             continue;
         };
         let wait = deadline.since(driver.now());
@@ -41,6 +44,7 @@ pub(crate) async fn run(driver: Rc<Driver>) {
             tokio::select! {
                 () = sleep(wait) => {}
                 () = rearm.earlier.notified() => continue,
+                () = driver.posted() => continue,
             }
         }
         driver.input(Worker::on_deadline);

@@ -2,6 +2,7 @@
 
 mod drive;
 mod grpc;
+mod update;
 
 use crate::capture::Capture;
 use crate::endpoint::{Behaviour, Endpoint};
