@@ -98,7 +98,7 @@ fn healthy() -> Behaviour {
         ("content-type".to_owned(), "application/json".to_owned()),
         ("content-length".to_owned(), body.len().to_string()),
     ];
-    let answer = Answer { status: 200, headers, body, trailers: Vec::new() };
+    let answer = Answer { status: 200, headers, body, ..Answer::default() };
     Behaviour { latency: Duration::from_millis(2), answer, failure: None, grpc: None }
 }
 
