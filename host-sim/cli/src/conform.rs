@@ -27,6 +27,9 @@ pub(crate) struct ConformArgs {
     /// Print the cases, and run nothing.
     #[arg(long)]
     list: bool,
+    /// Print the cells that are equal, too.
+    #[arg(long)]
+    all: bool,
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -55,7 +58,15 @@ pub(crate) fn execute(args: &ConformArgs) -> anyhow::Result<ExitCode> {
     }
     let mut out = std::io::stdout().lock();
     match args.format {
-        Format::Text => writeln!(out, "{report}")?,
+        Format::Text => {
+            if args.all {
+                for cell in &report.same {
+                    let seen = cell.envoy.as_deref().unwrap_or_default();
+                    writeln!(out, "{}\n  both:     {}", cell.cell, seen.replace('\n', "\n    "))?;
+                }
+            }
+            writeln!(out, "{report}")?;
+        }
         Format::Json => {
             serde_json::to_writer_pretty(&mut out, &report)?;
             writeln!(out)?;

@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 pub(crate) struct Host {
     pub(crate) listeners: Vec<(String, SocketAddr)>,
     pub(crate) lines: Arc<Lines>,
-    _process: Process,
+    process: Process,
 }
 
 enum Process {
     HostSim { _proxy: Box<RunningProxy> },
-    Envoy { _process: Box<ProxyProcess> },
+    Envoy { process: Box<ProxyProcess> },
 }
 
 impl Host {
@@ -35,7 +35,7 @@ impl Host {
         options.engine = EngineOptions { log: lines.clone(), ..options.engine };
         let proxy = Proxy::start(bootstrap, options)?;
         let listeners = proxy.listeners().to_vec();
-        Ok(Self { listeners, lines, _process: Process::HostSim { _proxy: Box::new(proxy) } })
+        Ok(Self { listeners, lines, process: Process::HostSim { _proxy: Box::new(proxy) } })
     }
 
     /// Starts Envoy as a child, with one worker.
@@ -64,7 +64,17 @@ impl Host {
             })
             .collect::<anyhow::Result<_>>()
             .with_context(|| format!("cannot read Envoy's listeners: {page}"))?;
-        Ok(Self { listeners, lines, _process: Process::Envoy { _process: Box::new(process) } })
+        Ok(Self { listeners, lines, process: Process::Envoy { process: Box::new(process) } })
+    }
+
+    /// An error if it has ended, with its last words: Envoy aborts on some hostcalls.
+    pub(crate) fn check_alive(&self, case: &str) -> anyhow::Result<()> {
+        let Process::Envoy { process } = &self.process else { return Ok(()) };
+        let Some(status) = process.exited() else { return Ok(()) };
+        let log = process.log();
+        let words: Vec<_> = log.lines().filter(|line| !line.contains(MARK)).collect();
+        let last = words.get(words.len().saturating_sub(20)..).unwrap_or_default().join("\n");
+        anyhow::bail!("Envoy ended ({status}) during case {case}:\n{last}")
     }
 
     /// The address of a listener.

@@ -190,7 +190,14 @@ fn field(line: &str, names: &Names) -> String {
     for (text, name) in names {
         line = line.replace(text, name);
     }
-    for name in ["date", "x-request-id", "x-envoy-upstream-service-time"] {
+    for name in [
+        "date",
+        "x-request-id",
+        "x-envoy-upstream-service-time",
+        "x-cell-a",
+        "x-cell-b",
+        "x-cell-c",
+    ] {
         if let Some(rest) = line.strip_prefix(name)
             && rest.starts_with(": ")
         {

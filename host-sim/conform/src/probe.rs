@@ -314,8 +314,8 @@ fn fixed(version: AbiVersion, table: usize) -> String {
   (call $flush)
   (block $end (loop $more
     (br_if $end (i32.eq (local.get $i) (local.get $n)))
-    (if (i32.and (i32.eq (i32.load8_u (local.get $op)) (local.get $phase))
-                 (call $due (local.get $op) (local.get $b)))
+    (if (if (result i32) (i32.eq (i32.load8_u (local.get $op)) (local.get $phase))
+          (then (call $due (local.get $op) (local.get $b))) (else (i32.const 0)))
       (then
         (global.set $ctx (local.get $ctx))
         (call $operate (local.get $op) (local.get $prog) (local.get $ctx) (local.get $phase) (local.get $i))))

@@ -17,6 +17,9 @@ pub struct Report {
     pub explained: Vec<Difference>,
     /// Differences that are not.
     pub different: Vec<Difference>,
+    /// Cells in which both showed the same.
+    #[serde(skip)]
+    pub same: Vec<Difference>,
     /// Explanations of nothing: their patterns match no difference.
     pub stale: Vec<String>,
 }
@@ -57,6 +60,7 @@ impl Report {
                 report.total += 1;
                 if envoy == host_sim {
                     report.equal += 1;
+                    report.same.push(Difference { cell, envoy, host_sim, reason: None });
                     continue;
                 }
                 let row = explained.find(&cell);

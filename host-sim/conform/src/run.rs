@@ -68,6 +68,7 @@ pub(crate) async fn run(
         } else {
             one(host, *first, case, upstreams, &names).await?
         });
+        host.check_alive(&case.name)?;
     }
     Ok(out)
 }

@@ -107,7 +107,6 @@ fn twice() -> Vec<Case> {
         (Phase::RequestHeaders, Phase::RequestHeaders),
         (Phase::RequestHeaders, Phase::ResponseHeaders),
         (Phase::RequestBody, Phase::ResponseBody),
-        (Phase::ResponseHeaders, Phase::ResponseHeaders),
         (Phase::ResponseHeaders, Phase::ResponseBody),
     ] {
         let ops =

@@ -18,11 +18,7 @@ pub(super) fn bytes(
     len: u32,
 ) -> Reply {
     let buffer = BufferType::from_raw(buffer).ok_or(Status::BadArgument)?;
-    let bytes = if start.checked_add(max).is_some() {
-        read(guest.data_mut(), buffer, start as usize, max as usize)?
-    } else {
-        Bytes::new()
-    };
+    let bytes = read(guest.data_mut(), buffer, start as usize, max as usize)?;
     give(guest, &bytes, ptr, len)
 }
 
@@ -53,7 +49,11 @@ pub(super) fn set(
     }
     let (memory, state) = split(guest)?;
     let value = Bytes::copy_from_slice(slice(memory, ptr, len)?);
-    let way = body_way(buffer).ok_or(Status::BadArgument)?;
+    let Some(way) = body_way(buffer) else {
+        // What is not there is not found; what is there cannot be written.
+        read(state, buffer, 0, 0)?;
+        return Err(Status::BadArgument.into());
+    };
     let done = with_body(state, way, |body| {
         if start == 0 {
             body.drain(size as usize);

@@ -143,9 +143,9 @@ fn open(guest: &mut Guest<'_>, asked: &Asked) -> Reply {
     let metadata = Headers::from_pairs(pairs::decode(bytes(asked.metadata)?).unwrap_or_default());
     let message = asked.message.map(bytes).transpose()?.map(Bytes::copy_from_slice);
     let service = bytes(asked.service)?.to_vec();
-    put_u32(memory, asked.out, 0)?;
     let root = state.root_id().ok_or(Status::BadArgument)?;
     let service = service_of(state, &service)?;
+    put_u32(memory, asked.out, 0)?;
     let (kind, token) = match message {
         Some(_) => (Kind::Call, &mut state.last_grpc_call),
         None => (Kind::Stream, &mut state.last_grpc_stream),

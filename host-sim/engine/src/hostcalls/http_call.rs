@@ -26,14 +26,16 @@ pub(super) fn dispatch(
     out: u32,
 ) -> Reply {
     let (memory, state) = split(guest)?;
-    let cluster = std::str::from_utf8(slice(memory, cluster, cluster_len)?);
+    let cluster = String::from_utf8(slice(memory, cluster, cluster_len)?.to_vec());
     let headers = header_map(slice(memory, headers, headers_len)?);
     let body = Bytes::copy_from_slice(slice(memory, body, body_len)?);
     let trailers = header_map(slice(memory, trailers, trailers_len)?);
+    // Refused or not, the id is written; that of what is refused is 0.
+    put_u32(memory, out, 0)?;
     let timeout_ms = u64::try_from(timeout_ms).map_err(|_| Status::BadArgument)?;
     let cluster = cluster.map_err(|_| Status::BadArgument)?;
     let engine = state.shared.borrow().engine.clone();
-    let cluster = engine.cluster(cluster).ok_or(Status::BadArgument)?;
+    let cluster = engine.cluster(&cluster).ok_or(Status::BadArgument)?;
     if [":method", ":path", ":authority"].iter().any(|name| !headers.contains(name)) {
         return Err(Status::BadArgument.into());
     }
@@ -54,7 +56,6 @@ pub(super) fn dispatch(
         timeout: (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms)),
     };
     let Some(call) = begin(&mut shared, cluster, request) else {
-        put_u32(memory, out, 0)?;
         return Err(Status::InternalFailure.into());
     };
     shared.deferred.push(Deferred::StartCall { call });
