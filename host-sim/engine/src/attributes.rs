@@ -33,6 +33,8 @@ struct Scene<'a> {
 
 /// Appends the value of `path` (segments joined by NUL) to `out`.
 pub(crate) fn read(state: &VmState, path: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
+    // A separator at the end separates nothing.
+    let path = path.strip_suffix(b"\0").unwrap_or(path);
     let mut segments = path.split(|byte| *byte == 0);
     let first = segments.next().filter(|s| !s.is_empty()).ok_or(Status::SerializationFailure)?;
     let rest: Segments<'_> = Segments(segments.collect());
@@ -44,12 +46,16 @@ pub(crate) fn read(state: &VmState, path: &[u8], out: &mut Vec<u8>) -> Result<()
             _ => None,
         };
         if let Some(text) = text {
-            return put_text(out, text);
+            return if rest.0.is_empty() { put_text(out, text) } else { Err(Status::NotFound) };
         }
     }
     let shared = state.shared.borrow();
-    if first == b"xds" && rest.0.first() == Some(&b"node".as_slice()) {
-        return xds::node(&shared.engine, &rest.after_first(), out);
+    if first == b"xds" {
+        match rest.0.first().copied() {
+            None => return Err(Status::SerializationFailure),
+            Some(b"node") => return xds::node(&shared.engine, &rest.after_first(), out),
+            Some(_) => {}
+        }
     }
     let (id, filter) = state.current_stream().ok_or(Status::NotFound)?;
     let stream = shared.streams.get(&id).ok_or(Status::NotFound)?;
@@ -70,6 +76,12 @@ impl<'a> Segments<'a> {
     /// The only segment left; a map of attributes itself has no encoding.
     fn leaf(&self) -> Result<&'a [u8], Status> {
         self.0.first().copied().ok_or(Status::SerializationFailure)
+    }
+
+    /// The only segment left, of what has no parts.
+    fn only(&self) -> Result<&'a [u8], Status> {
+        let leaf = self.leaf()?;
+        if self.0.len() == 1 { Ok(leaf) } else { Err(Status::NotFound) }
     }
 
     fn second(&self) -> Option<&'a [u8]> {
@@ -115,14 +127,16 @@ impl<'a> Scene<'a> {
         match first {
             b"request" => self.request(rest, out),
             b"response" => self.response(rest, out),
-            b"connection" => self.connection(rest.leaf()?, out),
+            b"connection" => self.connection(rest.only()?, out),
             b"connection_id" => self.connection(b"id", out),
-            b"source" => self.source(rest.leaf()?, out),
-            b"destination" => self.destination(rest.leaf()?, out),
-            b"upstream" => self.upstream(rest.leaf()?, out),
-            b"xds" => self.xds(rest.leaf()?, out),
-            // Dynamic metadata: an empty message, nothing here can set any.
-            b"metadata" => Ok(()),
+            b"source" => self.source(rest.only()?, out),
+            b"destination" => self.destination(rest.only()?, out),
+            b"upstream" => self.upstream(rest.only()?, out),
+            b"xds" => self.xds(rest.only()?, out),
+            b"metadata" => metadata(rest, out),
+            b"upstream_filter_state" if self.stream.info.endpoint.is_none() => {
+                Err(Status::NotFound)
+            }
             b"filter_state" | b"upstream_filter_state" => {
                 put(out, self.stream.filter_state(rest.leaf()?).ok_or(Status::NotFound)?)
             }
@@ -133,6 +147,21 @@ impl<'a> Scene<'a> {
             _ => Err(Status::NotFound),
         }
     }
+}
+
+/// Dynamic metadata: an empty message of two empty maps, nothing here can set any.
+fn metadata(path: &Segments<'_>, out: &mut Vec<u8>) -> Result<(), Status> {
+    match path.0.as_slice() {
+        [] => Ok(()),
+        [b"filter_metadata" | b"typed_filter_metadata"] => put_no_map(out),
+        _ => Err(Status::NotFound),
+    }
+}
+
+/// A map that is empty, or not there: the encoding of no pairs.
+fn put_no_map(out: &mut Vec<u8>) -> Result<(), Status> {
+    out.extend_from_slice(&0_u32.to_le_bytes());
+    Ok(())
 }
 
 fn put(out: &mut Vec<u8>, value: &Bytes) -> Result<(), Status> {
@@ -164,8 +193,15 @@ fn put_header(out: &mut Vec<u8>, headers: &Headers, name: &str) -> Result<(), St
 }
 
 /// A header map as an attribute: one entry a name, several values joined with commas; or the
-/// value of one name.
-fn put_map(out: &mut Vec<u8>, headers: &Headers, name: Option<&[u8]>) -> Result<(), Status> {
+/// value of one name. Where the headers cannot be seen, the map is empty.
+fn put_map(
+    out: &mut Vec<u8>,
+    headers: Option<&Headers>,
+    name: Option<&[u8]>,
+) -> Result<(), Status> {
+    let Some(headers) = headers else {
+        return if name.is_none() { put_no_map(out) } else { Err(Status::NotFound) };
+    };
     let mut joined: Vec<(&[u8], Vec<u8>)> = Vec::with_capacity(headers.len());
     for (name, value) in headers.iter() {
         match joined.iter_mut().find(|(seen, _)| *seen == name) {
@@ -178,7 +214,8 @@ fn put_map(out: &mut Vec<u8>, headers: &Headers, name: Option<&[u8]>) -> Result<
     }
     match name {
         Some(name) => {
-            let found = joined.iter().find(|(seen, _)| *seen == name).ok_or(Status::NotFound)?;
+            let found = joined.iter().find(|(seen, _)| seen.eq_ignore_ascii_case(name));
+            let found = found.ok_or(Status::NotFound)?;
             out.extend_from_slice(&found.1);
         }
         None => pairs::encode(joined.iter().map(|(n, v)| (*n, v.as_slice())), out),

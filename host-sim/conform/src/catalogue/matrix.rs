@@ -38,7 +38,7 @@ pub(super) fn cases() -> Vec<Case> {
     let bare = [
         Case::new("bare/values", stream(values), Exchange::get("main")),
         Case::new("bare/pairs", stream(pairs), Exchange::get("main")),
-        Case::new("bare/buffers", stream(buffers), post()),
+        Case::new("bare/buffers", stream(buffers), chunked()),
         Case::new("bare/properties", stream(properties::ops), Exchange::get("main")),
         Case::new("bare/properties_post", stream(properties::ops), post()),
     ];
@@ -54,6 +54,12 @@ pub(super) fn cases() -> Vec<Case> {
 
 fn post() -> Exchange {
     Exchange::post("main", Body::Sized(vec!["sized body"])).path("/echo/path?query=1&x")
+}
+
+/// A body whose length may change: what goes beyond a kept `content-length` would be read as the
+/// next request on that connection.
+fn chunked() -> Exchange {
+    Exchange::post("main", Body::Chunked(vec!["chunked body"])).shape("chunked")
 }
 
 /// Every group as a stream context is created: the request cannot name the program then, so the
@@ -87,7 +93,7 @@ pub(super) fn roots() -> Vec<Case> {
 /// What threads that start at once do not agree on.
 fn steady(op: Op) -> Op {
     let shared = ["set_shared_data", "get_shared_data", "get_metric", "dequeue_shared_queue"];
-    if shared.iter().any(|call| op.label.starts_with(call)) { op.agree(Agree::Status) } else { op }
+    if shared.iter().any(|call| op.label.contains(call)) { op.agree(Agree::Status) } else { op }
 }
 
 fn old_configuration(phase: Phase) -> Vec<Op> {

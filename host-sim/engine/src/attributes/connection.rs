@@ -14,7 +14,7 @@ impl Scene<'_> {
             b"mtls" => put_bool(out, false),
             b"requested_server_name" => {
                 let sni = tls.and_then(|tls| tls.sni.as_deref());
-                put_text(out, sni.ok_or(Status::NotFound)?)
+                put_text(out, sni.unwrap_or_default())
             }
             b"tls_version" => put_text(out, &tls.ok_or(Status::NotFound)?.version),
             _ => Err(Status::NotFound),

@@ -8,6 +8,11 @@ impl Scene<'_> {
     pub(super) fn response(&self, path: &Segments<'_>, out: &mut Vec<u8>) -> Result<(), Status> {
         let info = &self.stream.info;
         match path.leaf()? {
+            b"headers" => return put_map(out, self.response_headers, path.second()),
+            b"trailers" => return put_map(out, self.response_trailers, path.second()),
+            _ => {}
+        }
+        match path.only()? {
             b"code" => put_int(out, info.code.ok_or(Status::NotFound)?.into()),
             b"code_details" => put_text(out, info.details.as_deref().ok_or(Status::NotFound)?),
             b"flags" => put_int(out, info.flags.bits()),
@@ -16,12 +21,6 @@ impl Scene<'_> {
                 let maps = [self.response_headers, self.response_trailers];
                 let maps: usize = maps.into_iter().flatten().map(Headers::byte_size).sum();
                 put_int(out, info.response_bytes + maps as u64)
-            }
-            b"headers" => {
-                put_map(out, self.response_headers.ok_or(Status::NotFound)?, path.second())
-            }
-            b"trailers" => {
-                put_map(out, self.response_trailers.ok_or(Status::NotFound)?, path.second())
             }
             b"grpc_status" => put_int(out, self.grpc_status().ok_or(Status::NotFound)?),
             b"backend_latency" => {

@@ -14,8 +14,12 @@ impl Scene<'_> {
             }
             b"port" => put_int(out, info.endpoint.ok_or(Status::NotFound)?.port().into()),
             b"transport_failure_reason" => {
-                put_text(out, info.transport_failure.as_deref().ok_or(Status::NotFound)?)
+                // Empty as long as there is none to tell.
+                let none = info.endpoint.map(|_| "").ok_or(Status::NotFound);
+                put_text(out, info.transport_failure.as_deref().map_or(none, Ok)?)
             }
+            // A message, empty: the bootstrap subset has no localities.
+            b"locality" => info.endpoint.map(|_| ()).ok_or(Status::NotFound),
             b"request_attempt_count" => put_int(out, self.attempts().into()),
             b"num_endpoints" => {
                 let cluster = info.cluster.as_ref().ok_or(Status::NotFound)?;

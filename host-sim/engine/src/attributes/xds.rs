@@ -4,7 +4,7 @@ use super::{Scene, Segments, put_int, put_text};
 use crate::Engine;
 use crate::protobuf::put_string;
 use crate::stream::Role;
-use host_sim_abi::Status;
+use host_sim_abi::{Status, pairs};
 use host_sim_bootstrap::{RouteConfig, VirtualHost};
 
 impl Scene<'_> {
@@ -25,7 +25,10 @@ impl Scene<'_> {
             b"route_metadata" | b"virtual_host_metadata" => {
                 self.route().map(|_| ()).ok_or(Status::NotFound)
             }
-            b"upstream_host_metadata" => info.endpoint.map(|_| ()).ok_or(Status::NotFound),
+            // Null where an endpoint has none, and null has no encoding.
+            b"upstream_host_metadata" | b"upstream_host_locality_metadata" => {
+                Err(info.endpoint.map_or(Status::NotFound, |_| Status::SerializationFailure))
+            }
             _ => Err(Status::NotFound),
         }
     }
@@ -51,19 +54,35 @@ pub(super) fn node(engine: &Engine, path: &Segments<'_>, out: &mut Vec<u8>) -> R
         }
         [b"id"] => put_text(out, &node.id),
         [b"cluster"] => put_text(out, &node.cluster),
+        [b"metadata"] => {
+            let mut encoded = Vec::new();
+            for (name, value) in &node.metadata {
+                let mut bytes = Vec::new();
+                // What has no encoding is there by name.
+                let _ = put_value(&mut bytes, value);
+                encoded.push((name.as_bytes(), bytes));
+            }
+            pairs::encode(encoded.iter().map(|(name, value)| (*name, value.as_slice())), out);
+            Ok(())
+        }
         [b"metadata", key] => {
             let key = std::str::from_utf8(key).map_err(|_| Status::NotFound)?;
-            match node.metadata.get(key).ok_or(Status::NotFound)? {
-                serde_json::Value::String(text) => put_text(out, text),
-                serde_json::Value::Bool(value) => super::put_bool(out, *value),
-                // A protobuf Value holds every number as a double.
-                serde_json::Value::Number(number) => {
-                    out.extend_from_slice(&number.as_f64().unwrap_or_default().to_le_bytes());
-                    Ok(())
-                }
-                _ => Err(Status::SerializationFailure),
-            }
+            put_value(out, node.metadata.get(key).ok_or(Status::NotFound)?)
         }
         _ => Err(Status::NotFound),
+    }
+}
+
+/// A value of a `Struct`.
+fn put_value(out: &mut Vec<u8>, value: &serde_json::Value) -> Result<(), Status> {
+    match value {
+        serde_json::Value::String(text) => put_text(out, text),
+        serde_json::Value::Bool(value) => super::put_bool(out, *value),
+        // A protobuf Value holds every number as a double.
+        serde_json::Value::Number(number) => {
+            out.extend_from_slice(&number.as_f64().unwrap_or_default().to_le_bytes());
+            Ok(())
+        }
+        _ => Err(Status::SerializationFailure),
     }
 }
