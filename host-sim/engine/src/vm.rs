@@ -256,7 +256,7 @@ impl Vm {
             self.observe_end(context, name, before, result);
         }
         let state = self.store.data_mut();
-        (state.current, state.called) = (0, 0);
+        state.current = 0;
         state.callback = Callback::None;
         match result {
             None => Outcome::Absent,
