@@ -24,7 +24,7 @@ endif
 # By the shell and not by make's wildcard, which remembers what was there before setup-envoy ran.
 FIND_ENVOY := $${ENVOY_BIN:-$$(compgen -G '$(VENV)/lib/python3*/site-packages/envoy/_bin/envoy' || true)}
 
-.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check e2e bench dist ci clean
+.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check e2e sweep bench dist ci clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ lint: setup-target ## formatting and lints, native and wasm
 
 check: wasm host-sim setup-envoy ## load every example configuration, in host-sim and in Envoy
 	@./tests/check-examples.sh $(HOST_SIM) "$(FIND_ENVOY)"
+
+sweep: setup wasm ## every hostcall of each module once answered wrongly
+	@WEIR_SWEEP=0 ./tests/run.sh --workspace --test sweep -- --nocapture
 
 bench: wasm host-sim ## instructions, hostcalls and time a request costs in the whole chain
 	@$(HOST_SIM) bench -c envoy-config/demo.yaml

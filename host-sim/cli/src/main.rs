@@ -20,6 +20,7 @@ mod schema;
 mod serve;
 mod signals;
 mod source;
+mod sweep;
 mod timestamp;
 
 use clap::{Parser, Subcommand};
@@ -39,6 +40,7 @@ enum Command {
     Check(check::CheckArgs),
     Run(run::RunArgs),
     Schema(schema::SchemaArgs),
+    Sweep(sweep::SweepArgs),
     Bench(bench::BenchArgs),
     Inspect(inspect::InspectArgs),
     Endpoints(endpoints::EndpointsArgs),
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::execute(args),
         Command::Run(args) => run::execute(args),
         Command::Schema(args) => Ok(schema::execute(args)),
+        Command::Sweep(args) => sweep::execute(args),
         Command::Bench(args) => bench::execute(args),
         Command::Inspect(args) => inspect::execute(args),
         Command::Endpoints(args) => endpoints::execute(args),

@@ -2,6 +2,7 @@
 
 mod drive;
 mod grpc;
+mod open;
 mod update;
 
 use crate::capture::Capture;

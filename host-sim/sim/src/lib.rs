@@ -43,6 +43,7 @@ mod runner;
 mod scenario;
 mod schema;
 mod suite;
+pub mod sweep;
 mod trace;
 mod watch;
 mod yaml;

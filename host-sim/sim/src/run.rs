@@ -7,7 +7,7 @@ use crate::scenario::expect::Expect;
 use crate::scenario::step::{Send, Spread, Step};
 use crate::scenario::value::Content;
 use crate::watch::Watch;
-use crate::{Host, HostOptions, Observers, Request, RequestId, RunOptions, Scenario, suite};
+use crate::{Host, HostOptions, Request, RequestId, RunOptions, Scenario, suite};
 use bytes::Bytes;
 use host_sim_bootstrap::Bootstrap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,7 +71,7 @@ impl Run {
         }
         let watch = Arc::new(Watch::default());
         let asks = Asks::of(scenario);
-        let mut observers = Observers::default();
+        let mut observers = options.observers.clone();
         if asks.faults {
             observers = observers.and(faults.clone());
         }
@@ -104,6 +104,18 @@ impl Run {
         };
         run.set_endpoints(&scenario.endpoints)?;
         Ok(run)
+    }
+
+    /// Does what a scenario says, expects nothing, and waits for what is under way.
+    ///
+    /// # Errors
+    /// When a step cannot be done at all.
+    pub(crate) fn play(mut self, scenario: &Scenario) -> Result<Host, String> {
+        for step in &scenario.steps {
+            self.step(&Step { expect: None, ..step.clone() })?;
+        }
+        self.host.settle(PATIENCE);
+        Ok(self.host)
     }
 
     /// Runs all steps; stops at the first that fails, because what follows builds on it.

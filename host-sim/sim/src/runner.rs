@@ -2,7 +2,7 @@
 
 use crate::report::{Outcome, Report};
 use crate::run::Run;
-use crate::{ModuleCache, Scenario, Trace};
+use crate::{ModuleCache, Observers, Scenario, Trace};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -18,6 +18,8 @@ pub struct RunOptions {
     pub workers: Option<usize>,
     /// Where everything that happens is written. Counts instructions, too.
     pub trace: Option<Trace>,
+    /// Who else sees what happens, or interferes: before the scenario's own faults do.
+    pub observers: Observers,
 }
 
 /// Runs every scenario in `paths`, which are files, or folders searched for `.yaml` files. Calls

@@ -219,7 +219,7 @@ fn names_that_need_no_server_are_resolved_within_the_hostcall_and_others_fail_la
         (call $say_value))"#;
     let mut rig = Setup::of([plugin(&["0_2_1"], DNS, body)]).start();
     rig.get("/");
-    let answer = "\u{1}\0\0\0\0\0\0\0127.0.0.1:0\0";
+    let answer = "\u{1}\0\0\0\0\0\0\u{0}127.0.0.1:0\0";
     let expected =
         ["1", "2", "20", answer, "0", "2", "0", "3", "6", "6", "1", "3", "4", "\0\0\0\0"];
     assert_eq!(log(&rig), expected);
