@@ -6,6 +6,7 @@
 //! exist only once the stream has ended.
 
 mod connection;
+mod network;
 mod request;
 mod response;
 mod upstream;
@@ -116,7 +117,7 @@ impl<'a> Scene<'a> {
             request_headers: owner.and_then(|o| o.request.headers.as_ref()).filter(|_| request),
             response_headers: stream.response.headers.as_ref().filter(|_| response),
             response_trailers: stream.response.trailers.as_ref().filter(|_| trailers),
-            exchange: owner.filter(|owner| matches!(owner.role, Role::Exchange(_))),
+            exchange: owner.filter(|owner| !matches!(owner.role, Role::Attempt(_))),
             ended: state.callback == Callback::Log,
             stream,
             engine,
@@ -124,6 +125,11 @@ impl<'a> Scene<'a> {
     }
 
     fn read(&self, first: &[u8], rest: &Segments<'_>, out: &mut Vec<u8>) -> Result<(), Status> {
+        if let Role::Connection(connection) = &self.stream.role
+            && let Some(read) = self.network(connection, first, rest, out)
+        {
+            return read;
+        }
         match first {
             b"request" => self.request(rest, out),
             b"response" => self.response(rest, out),

@@ -31,6 +31,7 @@ pub struct Engine {
     listeners: Vec<Listener>,
     downstream_filters: Vec<Vec<ChainFilter>>,
     upstream_filters: Vec<Vec<ChainFilter>>,
+    network_filters: Vec<Vec<ChainFilter>>,
     /// Moves the epoch on while this engine lives, if its callbacks have a deadline.
     _ticker: Option<Arc<Ticker>>,
 }
@@ -154,10 +155,6 @@ impl Engine {
         let clusters = clusters.map(|(at, c)| Arc::new(Cluster::new(c, at, &stats))).collect();
         let listeners = bootstrap.listeners.iter().map(|config| Listener::new(config, &stats));
         let listeners = listeners.collect::<Result<_, _>>().map_err(StartError::host)?;
-        if let Some(l) = bootstrap.listeners.iter().find(|l| !l.network_filters.is_empty()) {
-            let reason = format!("listener {:?}: network filters do not run yet", l.name);
-            return Err(StartError::host(reason));
-        }
         let mut loader = Loader {
             options: &options,
             stats: &stats,
@@ -165,11 +162,14 @@ impl Engine {
             slots: Vec::new(),
             subscriptions: Vec::new(),
         };
-        let downstream = bootstrap.listeners.iter().map(|l| {
-            let filters = l.http().map(|manager| manager.http_filters.as_slice());
-            loader.chain(filters.unwrap_or_default())
-        });
-        let downstream_filters = downstream.collect::<Result<_, _>>()?;
+        let (mut network_filters, mut downstream_filters) = (Vec::new(), Vec::new());
+        for listener in &bootstrap.listeners {
+            let plugins = listener.network_filters.iter();
+            let chain = plugins.map(|c| loader.plugin("", c, false).map(ChainFilter::Wasm));
+            network_filters.push(chain.collect::<Result<_, _>>()?);
+            let filters = listener.http().map(|manager| manager.http_filters.as_slice());
+            downstream_filters.push(loader.chain(filters.unwrap_or_default())?);
+        }
         let upstream = bootstrap.clusters.iter().map(|c| loader.chain(&c.http.http_filters));
         let upstream_filters = upstream.collect::<Result<_, _>>()?;
         for service in &bootstrap.wasm_services {
@@ -192,6 +192,7 @@ impl Engine {
             listeners,
             downstream_filters,
             upstream_filters,
+            network_filters,
             _ticker: ticker,
         });
         for plugin in engine.slots.iter().filter_map(PluginSlot::current) {
@@ -296,6 +297,10 @@ impl Engine {
 
     pub(crate) fn downstream_filters(&self) -> &[Vec<ChainFilter>] {
         &self.downstream_filters
+    }
+
+    pub(crate) fn network_filters(&self) -> &[Vec<ChainFilter>] {
+        &self.network_filters
     }
 
     pub(crate) fn upstream_filters(&self) -> &[Vec<ChainFilter>] {

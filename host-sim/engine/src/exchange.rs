@@ -17,6 +17,7 @@ impl Worker {
     pub fn start_exchange(&mut self, listener: usize, info: Downstream) -> ExchangeId {
         self.receive_posts();
         let filters = self.downstream_filters(listener);
+        let filter_state = self.connection_state(listener, info.connection_id);
         let mut shared = self.shared.borrow_mut();
         let (id, now) = (shared.fresh_id(), shared.now());
         let exchange = Exchange {
@@ -38,7 +39,7 @@ impl Worker {
             request: Half::default(),
             response: Half::default(),
             info: StreamInfo { start: now, ..StreamInfo::default() },
-            filter_state: Vec::new(),
+            filter_state,
             logging: false,
         };
         shared.streams.insert(id, stream);

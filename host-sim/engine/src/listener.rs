@@ -13,7 +13,6 @@ pub(crate) struct Listener {
     /// Of a connection manager.
     pub(crate) http: Option<HttpStats>,
     /// Of a TCP proxy.
-    #[expect(dead_code, reason = "the TCP proxy does not run yet")]
     pub(crate) tcp: Option<TcpStats>,
     table: CompiledTransforms,
     hosts: Vec<(CompiledTransforms, Vec<CompiledTransforms>)>,
@@ -37,7 +36,6 @@ pub(crate) struct HttpStats {
 }
 
 /// `tcp.<stat_prefix>.*`
-#[expect(dead_code, reason = "the TCP proxy does not run yet")]
 pub(crate) struct TcpStats {
     pub(crate) cx_total: Counter,
     pub(crate) cx_no_route: Counter,

@@ -14,7 +14,12 @@ pub struct ExchangeId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttemptId(pub u64);
 
-/// An instruction to the driver. Outputs of one attempt or exchange come in wire order.
+/// One downstream connection of a listener with network filters, or with a TCP proxy. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+/// An instruction to the driver. Outputs of one attempt, exchange or
+/// connection come in wire order.
 #[derive(Debug)]
 pub enum Output {
     /// Get a connection to `endpoint` and send the request's headers.
@@ -83,5 +88,54 @@ pub enum Output {
     ResetExchange {
         /// Which exchange.
         exchange: ExchangeId,
+    },
+    /// Connect to `endpoint` for a downstream connection, TLS handshake included.
+    ConnectUpstream {
+        /// Which connection.
+        connection: ConnectionId,
+        /// TLS settings are in `cluster.config()`.
+        cluster: Arc<Cluster>,
+        /// The chosen endpoint.
+        endpoint: SocketAddr,
+        /// Report `UpstreamFailureKind::ConnectTimeout` after this long without a connection.
+        connect_timeout: Duration,
+    },
+    /// Have an HTTP codec serve the connection: what follows as [`Output::UpstreamBytes`] is what
+    /// it reads, what it writes goes in as `connection_upstream_data`.
+    ServeHttp {
+        /// Which connection.
+        connection: ConnectionId,
+    },
+    /// Bytes from the client, for the upstream or the codec.
+    UpstreamBytes {
+        /// Which connection.
+        connection: ConnectionId,
+        /// May be empty when `end_stream` is set.
+        data: Bytes,
+        /// The client has closed its half.
+        end_stream: bool,
+    },
+    /// Bytes for the client.
+    DownstreamBytes {
+        /// Which connection.
+        connection: ConnectionId,
+        /// May be empty when `end_stream` is set.
+        data: Bytes,
+        /// Close our half behind them.
+        end_stream: bool,
+    },
+    /// Close the upstream connection, or give up connecting, or end the codec.
+    CloseUpstream {
+        /// Which connection.
+        connection: ConnectionId,
+        /// With a reset, at once; else behind what was sent before.
+        reset: bool,
+    },
+    /// Close the client's connection. It is over: no input for it is needed any more.
+    CloseDownstream {
+        /// Which connection.
+        connection: ConnectionId,
+        /// With a reset, at once; else behind what was sent before.
+        reset: bool,
     },
 }

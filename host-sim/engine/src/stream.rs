@@ -2,10 +2,12 @@
 //!
 //! Two roles share it, as in Envoy: an *exchange* (the downstream chain, ending in the router) and
 //! an *attempt* (a cluster's upstream chain, ending in the codec). The rules of iteration, pausing
-//! and buffering are the same for both; see `iteration.rs`.
+//! and buffering are the same for both; see `iteration.rs`. A third, a *connection*, has contexts,
+//! attributes and logs like them but rules of its own; see `connection.rs`.
 
 use crate::buffer::Buffer;
 use crate::cluster::{Cluster, LiveHost};
+use crate::connection::Connection;
 use crate::flags::ResponseFlags;
 use crate::grpc::GrpcId;
 use crate::local_ratelimit::Quota;
@@ -41,6 +43,8 @@ pub(crate) struct Stream {
 pub(crate) enum Role {
     Exchange(Box<Exchange>),
     Attempt(Box<Attempt>),
+    /// Bytes: `request` is what comes from the client, `response` what comes from the upstream.
+    Connection(Box<Connection>),
 }
 
 /// What a downstream stream has of its own.
@@ -218,14 +222,21 @@ impl Stream {
     pub(crate) fn exchange(&mut self) -> Option<&mut Exchange> {
         match &mut self.role {
             Role::Exchange(exchange) => Some(exchange),
-            Role::Attempt(_) => None,
+            _ => None,
+        }
+    }
+
+    pub(crate) fn connection(&mut self) -> Option<&mut Connection> {
+        match &mut self.role {
+            Role::Connection(connection) => Some(connection),
+            _ => None,
         }
     }
 
     pub(crate) fn attempt(&mut self) -> Option<&mut Attempt> {
         match &mut self.role {
             Role::Attempt(attempt) => Some(attempt),
-            Role::Exchange(_) => None,
+            _ => None,
         }
     }
 }

@@ -223,6 +223,7 @@ impl ThreadState {
                 Owner::Exchange(exchange) => Some(ExchangeId(exchange)),
                 Owner::Call(_) | Owner::Grpc(_) => None,
             },
+            Role::Connection(_) => None,
         }
     }
 

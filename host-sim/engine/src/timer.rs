@@ -25,6 +25,10 @@ pub(crate) enum Timer {
     RequestTimeout { exchange: u64 },
     /// An exchange lives for too long.
     MaxStreamDuration { exchange: u64 },
+    /// Nothing has moved on a connection for too long, unless something has since it was set.
+    ConnectionIdle { connection: u64 },
+    /// A connection lives for too long.
+    ConnectionLongest { connection: u64 },
     /// The timeout of a plugin's HTTP call.
     CallTimeout { call: u64 },
     /// The timeout of a plugin's gRPC call.

@@ -3,7 +3,7 @@
 use crate::access_log::{Field, HeadersOf, Value, Values};
 use crate::host_selection::millis;
 use crate::stream::{Exchange, Role, Stream};
-use crate::{Engine, UnixNanos};
+use crate::{Downstream, Engine, ResponseFlags, UnixNanos};
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
@@ -21,12 +21,32 @@ impl<'a> StreamValues<'a> {
     fn exchange(&self) -> Option<&Exchange> {
         match &self.stream.role {
             Role::Exchange(exchange) => Some(exchange),
+            _ => None,
+        }
+    }
+
+    fn connection(&self) -> Option<&Downstream> {
+        match &self.stream.role {
+            Role::Exchange(exchange) => Some(&exchange.downstream),
+            Role::Connection(connection) => Some(&connection.downstream),
             Role::Attempt(_) => None,
         }
     }
 
     fn since_start(&self, at: Option<UnixNanos>) -> Option<Value> {
         Some(Value::Number(millis(self.stream.info.start, at?)))
+    }
+
+    /// In the order in which they were set: of a connection, the failure comes before the end of
+    /// the attempts.
+    fn flags(&self) -> Option<Value> {
+        let flags = self.stream.info.flags;
+        let failed = ResponseFlags::UPSTREAM_CONNECTION_FAILURE;
+        let is_connection = matches!(self.stream.role, Role::Connection(_));
+        if is_connection && flags.contains(failed) {
+            return Some(text(&"UF,URX"));
+        }
+        (!flags.is_empty()).then(|| text(&flags))
     }
 
     fn upstream(&self, field: Field) -> Option<Value> {
@@ -47,9 +67,10 @@ impl<'a> StreamValues<'a> {
     }
 
     fn downstream(&self, field: Field) -> Option<Value> {
-        let downstream = &self.exchange()?.downstream;
+        let downstream = self.connection()?;
         let ip = |address: SocketAddr| Some(text(&address.ip()));
         match field {
+            Field::Protocol if self.exchange().is_none() => None,
             Field::Protocol => Some(text(&downstream.protocol.as_str())),
             Field::DownstreamRemoteAddress | Field::DownstreamDirectRemoteAddress => {
                 Some(text(&downstream.remote))
@@ -92,7 +113,7 @@ impl Values for StreamValues<'_> {
             Field::ResponseCodeDetails => {
                 info.details.as_ref().filter(|details| !details.is_empty()).map(text)
             }
-            Field::ResponseFlags => (!info.flags.is_empty()).then(|| text(&info.flags)),
+            Field::ResponseFlags => self.flags(),
             Field::BytesReceived => Some(Value::Number(info.request_bytes)),
             Field::BytesSent => Some(Value::Number(info.response_bytes)),
             Field::Duration => self.since_start(info.end),

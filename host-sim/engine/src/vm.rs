@@ -452,6 +452,13 @@ impl VmState {
         self.root_id().filter(|root| *root == self.grpc.root).map(|_| &self.grpc)
     }
 
+    /// Whether the effective context is one of a network filter.
+    pub(crate) fn is_connection(&self) -> bool {
+        let Some((stream, _)) = self.current_stream() else { return false };
+        let mut shared = self.shared.borrow_mut();
+        shared.streams.get_mut(&stream).is_some_and(|stream| stream.connection().is_some())
+    }
+
     /// Whether the plugin's configuration can be read as buffer 7.
     pub(crate) fn shows_configuration(&self) -> bool {
         matches!(self.callback, Callback::Configure | Callback::RootCreate)

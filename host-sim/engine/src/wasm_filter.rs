@@ -8,7 +8,7 @@ use crate::worker::Worker;
 use wasmtime::Store;
 
 /// A filter's VM and context, if there is something to call.
-enum Guest {
+pub(crate) enum Guest {
     Call {
         vm: usize,
         context: u32,
@@ -162,7 +162,7 @@ impl Worker {
     }
 
     /// The context to call; made on the way of a request when `create` says so.
-    fn guest(&mut self, id: u64, filter: usize, create: bool) -> Guest {
+    pub(crate) fn guest(&mut self, id: u64, filter: usize, create: bool) -> Guest {
         let (index, root, context, plugin) = {
             let shared = self.shared.borrow();
             let filter = shared.streams.get(&id).and_then(|stream| stream.filters.get(filter));
@@ -206,7 +206,7 @@ impl Worker {
 
     /// Calls a stream callback and does what it asked for. `None`: the VM has failed, and the
     /// plugin is closed when failed. The flag: a local reply was sent.
-    fn call_stream(
+    pub(crate) fn call_stream(
         &mut self,
         index: usize,
         context: u32,
@@ -291,7 +291,7 @@ impl Worker {
         allowed == Some(true)
     }
 
-    fn with_side(
+    pub(crate) fn with_side(
         &self,
         id: u64,
         filter: usize,

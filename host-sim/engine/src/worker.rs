@@ -14,6 +14,7 @@ use crate::values::StreamValues;
 use crate::vm::{Callback, Context, Outcome, RootState, Vm};
 use crate::vm_slot::{Place, PluginHandle, VmSlot};
 use crate::{Engine, LogLevel, Output, StartError, UnixNanos};
+use host_sim_abi::PeerType;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -117,6 +118,8 @@ impl Worker {
                 Timer::StreamIdle { exchange } => self.on_stream_idle(exchange),
                 Timer::RequestTimeout { exchange } => self.on_request_timeout(exchange),
                 Timer::MaxStreamDuration { exchange } => self.on_max_stream_duration(exchange),
+                Timer::ConnectionIdle { connection } => self.on_connection_idle(connection),
+                Timer::ConnectionLongest { connection } => self.on_connection_longest(connection),
                 Timer::CallTimeout { call } => self.on_call_timeout(call),
                 Timer::GrpcTimeout { call } => self.on_grpc_timeout(call),
             }
@@ -130,12 +133,19 @@ impl Worker {
         self.shared.borrow_mut().outputs.pop_front()
     }
 
-    /// Ends the root contexts, those of the last filter first: done, delete. A root that answers
+    /// Closes connections with network filters, then ends the root contexts, those of the last filter first: done, delete. A root that answers
     /// "not yet" is not waited for. The worker takes no more input.
     pub fn shutdown(&mut self) {
+        self.close_all_connections();
         self.retire();
-        for place in std::mem::take(&mut self.places).into_iter().rev() {
+        let engine = self.engine.clone();
+        let places = std::mem::take(&mut self.places);
+        for (place, slot) in places.into_iter().zip(engine.slots()).rev() {
             if let Place::Filled { handle, .. } = place {
+                if slot.singleton {
+                    // Envoy drops a singleton service without a word to its root.
+                    self.forget_root(handle);
+                }
                 self.release(handle);
             }
         }
@@ -195,6 +205,9 @@ impl Worker {
 
     fn perform(&mut self, deferred: Deferred) {
         match deferred {
+            Deferred::Continue { stream, filter, .. } if self.is_connection(stream) => {
+                self.resume_connection(stream, filter);
+            }
             Deferred::Continue { stream, filter, way } => {
                 self.forget_body(stream, way, filter);
                 self.resume(stream, way, filter);
@@ -215,6 +228,9 @@ impl Worker {
     }
 
     fn reset_stream(&mut self, id: u64) {
+        if self.is_connection(id) {
+            return self.close_connection(id, PeerType::Local, false);
+        }
         let attempt = {
             let mut shared = self.shared.borrow_mut();
             let Some(stream) = shared.streams.get_mut(&id) else { return };
@@ -334,6 +350,11 @@ impl Worker {
     pub(crate) fn upstream_filters(&mut self, cluster: usize) -> Vec<Filter> {
         let engine = self.engine.clone();
         self.filters_of(engine.upstream_filters().get(cluster))
+    }
+
+    pub(crate) fn network_filters(&mut self, listener: usize) -> Vec<Filter> {
+        let engine = self.engine.clone();
+        self.filters_of(engine.network_filters().get(listener))
     }
 
     /// A stream's filters, whose plugins it holds until [`Worker::release_filters`]. A plugin that

@@ -1,11 +1,12 @@
 //! One thread's engine worker, and the carrying out of what it asks.
 
 use crate::body_queue::BodyQueue;
+use crate::tcp::{ServeHttp, Sides};
 use crate::upstream::{Attempt, AttemptSlot, Upstreams};
 use crate::{header_map, timer::Rearm};
 use host_sim_engine::{
-    AttemptId, Downstream, EngineOptions, ExchangeId, Headers, LogLevel, LogRecord, Output,
-    UnixNanos, Worker,
+    AttemptId, ConnectionId, Downstream, EngineOptions, ExchangeId, Headers, LogLevel, LogRecord,
+    Output, UnixNanos, Worker,
 };
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ pub(crate) struct Driver {
     options: EngineOptions,
     exchanges: RefCell<HashMap<ExchangeId, ExchangeSlot>>,
     attempts: RefCell<HashMap<AttemptId, AttemptSlot>>,
+    connections: RefCell<HashMap<ConnectionId, Sides>>,
     upstreams: Upstreams,
     rearm: Rearm,
     /// Another thread has posted something.
@@ -58,6 +60,7 @@ impl Driver {
             index,
             exchanges: RefCell::default(),
             attempts: RefCell::default(),
+            connections: RefCell::default(),
             upstreams,
             rearm: Rearm::default(),
         })
@@ -81,6 +84,43 @@ impl Driver {
             worker.request_headers(id, headers, end_stream);
         });
         Exchange { id, head, body }
+    }
+
+    /// Begins a connection that network filters see. `http` serves it when they let it through, if
+    /// it ends in HTTP.
+    pub(crate) fn open_connection(
+        self: &Rc<Self>,
+        listener: usize,
+        info: Downstream,
+        http: Option<ServeHttp>,
+    ) -> (ConnectionId, Sides) {
+        let sides = Sides::serving(http);
+        let mut id = ConnectionId(0);
+        self.feed(|worker| {
+            id = worker.open_connection(listener, info);
+            self.connections.borrow_mut().insert(id, sides.clone());
+        });
+        (id, sides)
+    }
+
+    /// Nothing more is sent for this connection.
+    pub(crate) fn forget_connection(&self, id: ConnectionId) {
+        self.connections.borrow_mut().remove(&id);
+    }
+
+    /// Whether a connection's bytes would reach its filters now.
+    pub(crate) fn reads_downstream(&self, id: ConnectionId) -> bool {
+        self.worker.borrow().reads_downstream(id)
+    }
+
+    /// Whether an upstream's bytes would reach the filters now.
+    pub(crate) fn reads_upstream(&self, id: ConnectionId) -> bool {
+        self.worker.borrow().reads_upstream(id)
+    }
+
+    /// As [`Driver::input`], for what no queue of a body can come of.
+    pub(crate) fn feed(self: &Rc<Self>, feed: impl FnOnce(&mut Worker)) {
+        self.input(feed);
     }
 
     /// Feeds the worker and carries out what follows. Returns a queue that grew too long, for the
@@ -197,6 +237,49 @@ impl Driver {
                 self.exchanges.borrow_mut().remove(&exchange)?.body.abort();
                 None
             }
+            other => {
+                self.carry_out_bytes(other);
+                None
+            }
+        }
+    }
+
+    /// What concerns a connection with network filters.
+    fn carry_out_bytes(self: &Rc<Self>, output: Output) {
+        let sides = |id: ConnectionId| self.connections.borrow().get(&id).cloned();
+        match output {
+            Output::ConnectUpstream { connection, cluster, endpoint, connect_timeout } => {
+                if let Some(sides) = sides(connection) {
+                    sides.connect(self, connection, cluster, endpoint, connect_timeout);
+                }
+            }
+            Output::ServeHttp { connection } => {
+                if let Some(sides) = sides(connection) {
+                    sides.serve_http(self, connection);
+                }
+            }
+            Output::UpstreamBytes { connection, data, end_stream } => {
+                if let Some(sides) = sides(connection) {
+                    sides.to_upstream(data, end_stream);
+                }
+            }
+            Output::DownstreamBytes { connection, data, end_stream } => {
+                if let Some(sides) = sides(connection) {
+                    sides.to_client(data, end_stream);
+                }
+            }
+            Output::CloseUpstream { connection, reset } => {
+                if let Some(sides) = sides(connection) {
+                    sides.close_upstream(reset);
+                }
+            }
+            Output::CloseDownstream { connection, reset } => {
+                if let Some(sides) = sides(connection) {
+                    sides.close_client(reset);
+                }
+            }
+            // Of exchanges and attempts: carried out above.
+            _ => {}
         }
     }
 

@@ -47,6 +47,7 @@ mod listen;
 mod main_thread;
 mod options;
 mod proxy;
+mod tcp;
 mod timer;
 mod tls;
 mod upstream;

@@ -10,4 +10,5 @@ mod pools;
 mod stats;
 
 pub(crate) use attempt::{Attempt, AttemptSlot};
+pub(crate) use connect::ByteTransport;
 pub(crate) use pools::{ClusterTransports, Upstreams};

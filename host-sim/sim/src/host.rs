@@ -3,6 +3,7 @@
 mod drive;
 mod grpc;
 mod open;
+mod tcp;
 mod update;
 
 use crate::capture::Capture;
@@ -79,6 +80,9 @@ pub struct Host {
     recorder: Option<Arc<Recorder>>,
     by_exchange: BTreeMap<(usize, ExchangeId), RequestId>,
     attempts: BTreeMap<(usize, AttemptId), Attempt>,
+    tcp: tcp::Tcp,
+    /// Number of the first listener that ends in HTTP: requests go there.
+    http_listener: usize,
 }
 
 struct Sent {
@@ -105,6 +109,9 @@ impl Host {
         options: HostOptions,
         observer: Option<Arc<dyn Observer>>,
     ) -> Result<Self, StartError> {
+        refuse_http_behind_network_filters(&bootstrap)?;
+        let http_listener = bootstrap.listeners.iter().position(|l| l.http().is_some());
+        let http_listener = http_listener.unwrap_or(0);
         let clock = Arc::new(VirtualClock::default());
         let logs = Arc::new(Capture::default());
         let recorder = options.trace.map(|trace| Arc::new(Recorder::new(trace, clock.clone())));
@@ -151,6 +158,8 @@ impl Host {
             recorder,
             by_exchange: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            tcp: tcp::Tcp::default(),
+            http_listener,
         })
     }
 
@@ -189,7 +198,7 @@ impl Host {
             protocol: Protocol::Http11,
             connection_id: id.0 as u64,
         };
-        let exchange = self.workers[worker].start_exchange(0, info);
+        let exchange = self.workers[worker].start_exchange(self.http_listener, info);
         let at = self.clock.now();
         let (parts, trailers) = (request.body.clone(), request.trailers.clone());
         self.requests.push(Sent { exchange, at, reply: None, complete: false, parts, trailers });
@@ -297,4 +306,17 @@ impl Host {
     pub fn hostcall_count(&self) -> u64 {
         self.workers.iter().map(Worker::hostcall_count).sum()
     }
+}
+
+/// A simulated request has no bytes that network filters could see.
+fn refuse_http_behind_network_filters(bootstrap: &Bootstrap) -> Result<(), StartError> {
+    let listeners = bootstrap.listeners.iter();
+    let mut both = listeners.filter(|l| l.http().is_some() && !l.network_filters.is_empty());
+    let Some(listener) = both.next() else { return Ok(()) };
+    let reason = format!(
+        "listener {:?}: network filters before the HTTP connection manager run in the live proxy \
+         only; the simulator runs those before the TCP proxy",
+        listener.name
+    );
+    Err(StartError { plugin: String::new(), reason, log: Vec::new() })
 }

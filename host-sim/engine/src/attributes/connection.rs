@@ -32,6 +32,7 @@ impl Scene<'_> {
     fn downstream(&self) -> Result<&Downstream, Status> {
         match self.exchange.map(|stream| &stream.role) {
             Some(Role::Exchange(exchange)) => Ok(&exchange.downstream),
+            Some(Role::Connection(connection)) => Ok(&connection.downstream),
             _ => Err(Status::NotFound),
         }
     }

@@ -32,7 +32,7 @@ impl Scene<'_> {
     fn attempts(&self) -> u32 {
         match &self.stream.role {
             Role::Attempt(attempt) => attempt.number,
-            Role::Exchange(_) => self.stream.info.attempts,
+            _ => self.stream.info.attempts,
         }
     }
 }

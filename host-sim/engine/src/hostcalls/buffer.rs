@@ -26,7 +26,7 @@ pub(super) fn bytes(
 pub(super) fn status(guest: &mut Guest<'_>, buffer: u32, len: u32, flags: u32) -> Reply {
     let buffer = BufferType::from_raw(buffer).ok_or(Status::BadArgument)?;
     let length = match body_way(buffer) {
-        Some(way) => with_body(guest.data_mut(), way, |body| body.len()).unwrap_or(0),
+        Some(_) => with_body(guest.data_mut(), buffer, |body| body.len()).unwrap_or(0),
         None => read(guest.data_mut(), buffer, 0, usize::MAX)?.len(),
     };
     let (memory, _) = split(guest)?;
@@ -49,12 +49,12 @@ pub(super) fn set(
     }
     let (memory, state) = split(guest)?;
     let value = Bytes::copy_from_slice(slice(memory, ptr, len)?);
-    let Some(way) = body_way(buffer) else {
+    if body_way(buffer).is_none() {
         // What is not there is not found; what is there cannot be written.
         read(state, buffer, 0, 0)?;
         return Err(Status::BadArgument.into());
-    };
-    let done = with_body(state, way, |body| {
+    }
+    let done = with_body(state, buffer, |body| {
         if start == 0 {
             body.drain(size as usize);
             body.prepend(value);
@@ -86,11 +86,13 @@ fn read(
     max: usize,
 ) -> Result<Bytes, Status> {
     let whole = match buffer {
-        BufferType::HttpRequestBody | BufferType::HttpResponseBody => {
-            let way = body_way(buffer).ok_or(Status::BadArgument)?;
-            return Ok(with_body(state, way, |body| body.read(start, max)).unwrap_or_default());
+        BufferType::HttpRequestBody
+        | BufferType::HttpResponseBody
+        | BufferType::DownstreamData
+        | BufferType::UpstreamData => {
+            let read = with_body(state, buffer, |body| body.read(start, max));
+            return Ok(read.unwrap_or_default());
         }
-        BufferType::DownstreamData | BufferType::UpstreamData => return Ok(Bytes::new()),
         BufferType::GrpcCallMessage => {
             let message = state.shown_grpc().and_then(|grpc| grpc.message.clone());
             return Ok(Buffer::from(message.unwrap_or_default()).read(start, max));
@@ -116,19 +118,30 @@ fn read(
     Ok(Buffer::from(whole).read(start, max))
 }
 
-fn body_way(buffer: BufferType) -> Option<Way> {
+/// The way a body goes, and whether it is a connection's.
+fn body_way(buffer: BufferType) -> Option<(Way, bool)> {
     match buffer {
-        BufferType::HttpRequestBody => Some(Way::Request),
-        BufferType::HttpResponseBody => Some(Way::Response),
+        BufferType::HttpRequestBody => Some((Way::Request, false)),
+        BufferType::HttpResponseBody => Some((Way::Response, false)),
+        BufferType::DownstreamData => Some((Way::Request, true)),
+        BufferType::UpstreamData => Some((Way::Response, true)),
         _ => None,
     }
 }
 
 /// The body the effective context may touch now.
-fn with_body<R>(state: &mut VmState, way: Way, run: impl FnOnce(&mut Buffer) -> R) -> Option<R> {
+fn with_body<R>(
+    state: &mut VmState,
+    buffer: BufferType,
+    run: impl FnOnce(&mut Buffer) -> R,
+) -> Option<R> {
+    let (way, of_connection) = body_way(buffer)?;
     let (stream, filter) = state.current_stream()?;
     let mut shared = state.shared.borrow_mut();
     let stream = shared.streams.get_mut(&stream)?;
+    if stream.connection().is_some() != of_connection {
+        return None;
+    }
     match stream.side(filter, way)?.body {
         BodyView::None => None,
         BodyView::InFlight => Some(run(&mut stream.half(way).in_flight)),

@@ -21,6 +21,9 @@ pub(super) fn send(
     headers_len: u32,
     grpc_status: i32,
 ) -> Reply {
+    if guest.data().is_connection() {
+        return Ok(());
+    }
     if guest.data().callback == Callback::Log {
         return Err(Fault::trap(
             "proxy_send_local_response in on_log, on_done or on_delete: Envoy aborts here",

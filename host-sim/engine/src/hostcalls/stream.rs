@@ -7,25 +7,30 @@ use crate::thread_state::Deferred;
 use crate::vm::Callback;
 use host_sim_abi::{Status, StreamType};
 
-/// `proxy_continue_stream`: fine from a root too, where it does nothing.
+/// `proxy_continue_stream`: fine from a root too, where it does nothing. The two HTTP types do
+/// nothing to a connection, nor does `Downstream` to an HTTP stream.
 pub(super) fn resume(guest: &mut Guest<'_>, stream_type: u32) -> Reply {
-    let way = match StreamType::from_raw(stream_type).ok_or(Status::BadArgument)? {
-        StreamType::HttpRequest => Way::Request,
-        StreamType::HttpResponse => Way::Response,
-        StreamType::Downstream => return Ok(()),
+    let stream_type = StreamType::from_raw(stream_type).ok_or(Status::BadArgument)?;
+    let (way, downstream) = match stream_type {
+        StreamType::HttpRequest => (Way::Request, false),
+        StreamType::HttpResponse => (Way::Response, false),
+        StreamType::Downstream => (Way::Request, true),
         StreamType::Upstream => return Err(Status::Unimplemented.into()),
     };
     let state = guest.data();
     let Some((stream, filter)) = state.current_stream() else { return Ok(()) };
     let shared = &mut *state.shared.borrow_mut();
     let Some(found) = shared.streams.get_mut(&stream) else { return Ok(()) };
+    if found.connection().is_some() != downstream {
+        return Ok(());
+    }
     if way == Way::Response && found.response.headers.is_none() {
         return Err(Fault::trap(
             "proxy_continue_stream(response) before there is a response: Envoy aborts here",
         ));
     }
     // Envoy hides the request from the rest of the callback, whichever way was resumed.
-    if let Some(side) = found.side(filter, Way::Request) {
+    if !downstream && let Some(side) = found.side(filter, Way::Request) {
         side.headers_visible = false;
         side.trailers_visible = false;
         side.body = BodyView::None;
@@ -44,14 +49,18 @@ pub(super) fn resume_response(guest: &mut Guest<'_>) -> Reply {
     resume(guest, StreamType::HttpResponse.raw())
 }
 
-/// `proxy_close_stream`: a reset, no reply.
+/// `proxy_close_stream`: a reset, no reply; of a connection, a close behind what was written.
 pub(super) fn close(guest: &mut Guest<'_>, stream_type: u32) -> Reply {
-    StreamType::from_raw(stream_type).ok_or(Status::BadArgument)?;
+    let stream_type = StreamType::from_raw(stream_type).ok_or(Status::BadArgument)?;
+    let of_connection = matches!(stream_type, StreamType::Downstream | StreamType::Upstream);
     let state = guest.data();
-    if state.callback == Callback::Log {
+    let connection = state.is_connection();
+    if state.callback == Callback::Log && !connection {
         return Err(Fault::trap("proxy_close_stream in on_log: Envoy aborts here"));
     }
-    if let Some((stream, _)) = state.current_stream() {
+    if connection == of_connection
+        && let Some((stream, _)) = state.current_stream()
+    {
         state.shared.borrow_mut().deferred.push(Deferred::Reset { stream });
     }
     Ok(())

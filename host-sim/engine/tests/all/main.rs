@@ -15,5 +15,6 @@ mod rig;
 mod routing;
 mod shared;
 mod statuses;
+mod tcp;
 mod update;
 mod upstream_filters;

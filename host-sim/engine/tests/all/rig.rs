@@ -79,7 +79,7 @@ impl Plugin {
         self
     }
 
-    fn filter(&self) -> String {
+    pub(crate) fn filter(&self) -> String {
         let code = base64::engine::general_purpose::STANDARD.encode(&self.code);
         let string = |text: &str| {
             format!(
@@ -119,6 +119,8 @@ pub(crate) struct Setup {
     pub(crate) cluster: &'static str,
     /// Fields of the connection manager.
     pub(crate) manager: &'static str,
+    /// Network filters instead of the connection manager, as flow-style YAML.
+    pub(crate) chain: Option<String>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) limits: Limits,
 }
@@ -134,6 +136,7 @@ impl Default for Setup {
             virtual_hosts: None,
             cluster: "",
             manager: "",
+            chain: None,
             observer: None,
             limits: Limits::default(),
         }
@@ -175,14 +178,9 @@ impl Setup {
           - {{name: codec, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec}}}}"#
             )
         };
-        format!(
+        let manager = self.manager;
+        let http = format!(
             r#"
-static_resources:
-  listeners:
-  - name: main
-    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-    filter_chains:
-    - filters:
       - name: hcm
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
@@ -192,7 +190,17 @@ static_resources:
             virtual_hosts:
             {hosts}
           http_filters:{filters}
-          - {{name: router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}
+          - {{name: router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}"#
+        );
+        let chain = self.chain.as_ref().map_or(http, |chain| format!(" [{chain}]"));
+        format!(
+            r#"
+static_resources:
+  listeners:
+  - name: main
+    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
+    filter_chains:
+    - filters:{chain}
   clusters:
   - name: backend
     connect_timeout: 1s
@@ -203,7 +211,6 @@ static_resources:
   - name: empty
     load_assignment: {{cluster_name: empty}}
 "#,
-            manager = self.manager,
             cluster = self.cluster,
         )
     }

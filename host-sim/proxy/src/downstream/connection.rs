@@ -4,6 +4,7 @@ use super::exchange;
 use super::listener::WorkerListener;
 use crate::driver::Driver;
 use crate::lifecycle::Connections;
+use crate::tcp::{self, ServeHttp, Socket};
 use host_sim_engine::{LogLevel, TlsInfo};
 use hyper::rt::{Read, Write};
 use hyper::service::service_fn;
@@ -64,13 +65,13 @@ impl Connection {
     }
 
     /// Serves until either side closes.
-    pub(super) async fn serve(mut self, stream: TcpStream, connections: &Connections) {
+    pub(super) async fn serve(mut self, stream: TcpStream, connections: &Rc<Connections>) {
         // Responses are written whole: waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
         let listener = self.listener.clone();
         let _active = listener.stats.opened(listener.tls.is_some());
         let Some(acceptor) = &listener.tls else {
-            return self.run(TokioIo::new(stream), None, connections).await;
+            return self.start(stream, None, connections).await;
         };
         let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
         let handshake = tokio::select! {
@@ -84,7 +85,28 @@ impl Connection {
         listener.stats.handshake(true);
         let protocol = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
         self.tls = Some(tls_info(&stream));
-        self.run(TokioIo::new(stream), protocol.as_deref(), connections).await;
+        self.start(stream, protocol, connections).await;
+    }
+
+    /// Serves HTTP at once, or lets network filters see the bytes first.
+    async fn start<S>(self, stream: S, protocol: Option<Vec<u8>>, connections: &Rc<Connections>)
+    where
+        S: Socket + 'static,
+    {
+        if !self.listener.network {
+            return self.run(TokioIo::new(stream), protocol.as_deref(), connections).await;
+        }
+        let (driver, listener) = (self.driver.clone(), self.listener.clone());
+        let info = exchange::downstream(&self, http::Version::HTTP_11);
+        let connections = connections.clone();
+        let http = listener.is_http().then(|| -> ServeHttp {
+            Box::new(move |pipe| {
+                tokio::task::spawn_local(async move {
+                    self.run(TokioIo::new(pipe), protocol.as_deref(), &connections).await;
+                });
+            })
+        });
+        tcp::serve(&driver, listener.index, info, stream, http).await;
     }
 
     async fn run<I>(self, io: I, protocol: Option<&[u8]>, connections: &Connections)

@@ -126,7 +126,7 @@ fn broken_off(driver: &Rc<Driver>, id: ExchangeId, response: &BodyQueue) {
     }
 }
 
-fn downstream(connection: &Connection, version: Version) -> Downstream {
+pub(super) fn downstream(connection: &Connection, version: Version) -> Downstream {
     Downstream {
         remote: connection.remote,
         local: connection.listener.local,

@@ -33,8 +33,11 @@ pub(crate) struct ListenerSettings {
     /// Its number in the file, by which the engine knows it.
     index: usize,
     name: Arc<str>,
+    /// Connections pass network filters, or carry bytes.
+    network: bool,
     tls: Option<Arc<ServerConfig>>,
-    codec: CodecType,
+    /// Absent where connections carry bytes.
+    codec: Option<CodecType>,
     common: CommonHttpOptions,
     http2: Http2Options,
     stats: DownstreamStats,
@@ -43,11 +46,12 @@ pub(crate) struct ListenerSettings {
 /// A listener as one worker runs it.
 pub(crate) struct WorkerListener {
     pub(super) index: usize,
+    pub(super) network: bool,
     pub(super) local: SocketAddr,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) common: CommonHttpOptions,
     pub(super) stats: DownstreamStats,
-    codec: CodecType,
+    codec: Option<CodecType>,
     builder: Codec,
     next_connection: Cell<u64>,
 }
@@ -61,19 +65,20 @@ impl ListenerSettings {
         engine: &Engine,
         base: Option<&Path>,
     ) -> Result<Self, ProxyError> {
-        let Some(http) = listener.http() else {
-            let reason = "the TCP proxy does not run here yet".to_owned();
-            let place = format!("listener {:?}", listener.name);
-            return Err(ProxyError::Unsupported { place, reason });
-        };
+        let http = listener.http();
         Ok(Self {
             index,
+            network: http.is_none() || !listener.network_filters.is_empty(),
             name: Arc::from(listener.name.as_str()),
             tls: server_config(listener, base)?,
-            codec: http.codec,
-            common: http.common,
-            http2: http.http2,
-            stats: DownstreamStats::new(engine.stats(), address, &http.stat_prefix),
+            codec: http.map(|http| http.codec),
+            common: http.map(|http| http.common).unwrap_or_default(),
+            http2: http.map(|http| http.http2).unwrap_or_default(),
+            stats: DownstreamStats::new(
+                engine.stats(),
+                address,
+                http.map(|http| http.stat_prefix.as_str()),
+            ),
         })
     }
 
@@ -86,6 +91,7 @@ impl ListenerSettings {
     pub(crate) fn on_worker(&self, worker: u32, local: SocketAddr) -> WorkerListener {
         WorkerListener {
             index: self.index,
+            network: self.network,
             local,
             tls: self.tls.clone().map(TlsAcceptor::from),
             common: self.common,
@@ -104,10 +110,15 @@ impl WorkerListener {
         self.next_connection.replace(self.next_connection.get() + 1)
     }
 
+    /// Whether connections end in HTTP.
+    pub(super) fn is_http(&self) -> bool {
+        self.codec.is_some()
+    }
+
     /// The codec for a connection on which ALPN agreed on `protocol`.
     pub(super) fn codec(&self, protocol: Option<&[u8]>) -> Codec {
         let builder = self.builder.clone();
-        match (self.codec, protocol) {
+        match (self.codec.unwrap_or_default(), protocol) {
             (CodecType::Http1, _) | (CodecType::Auto, Some(b"http/1.1")) => builder.http1_only(),
             (CodecType::Http2, _) | (CodecType::Auto, Some(b"h2")) => builder.http2_only(),
             // The connection's first bytes tell.

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 /// Handles of one listener and its connection manager.
 #[derive(Clone)]
 pub(crate) struct DownstreamStats {
-    total: [Counter; 2],
-    destroyed: [Counter; 2],
-    active: [Gauge; 2],
+    total: Vec<Counter>,
+    destroyed: Vec<Counter>,
+    active: Vec<Gauge>,
     tls: Counter,
     tls_active: Gauge,
     handshakes: Counter,
@@ -25,22 +25,27 @@ pub(super) struct ActiveConnection {
 
 impl DownstreamStats {
     /// Makes the stats, so that they show from the start.
-    pub(super) fn new(stats: &Stats, address: SocketAddr, prefix: &str) -> Self {
+    pub(super) fn new(stats: &Stats, address: SocketAddr, prefix: Option<&str>) -> Self {
         let address = address.to_string().replace(':', "_");
-        let both =
-            |name: &str| [format!("listener.{address}.{name}"), format!("http.{prefix}.{name}")];
-        let http = |name: &str| format!("http.{prefix}.{name}");
-        let counters = |name| both(name).map(|name| stats.counter(&name));
+        // A listener that carries bytes has no connection manager to count for.
+        let http = |name: &str| prefix.map(|prefix| format!("http.{prefix}.{name}"));
+        let both = |name: &str| {
+            let listener = format!("listener.{address}.{name}");
+            std::iter::once(listener).chain(http(name))
+        };
+        let counters = |name| both(name).map(|name| stats.counter(&name)).collect();
+        let counter = |name| http(name).map_or_else(Counter::default, |name| stats.counter(&name));
+        let gauge = |name| http(name).map_or_else(Gauge::default, |name| stats.gauge(&name));
         Self {
             total: counters("downstream_cx_total"),
             destroyed: counters("downstream_cx_destroy"),
-            active: both("downstream_cx_active").map(|name| stats.gauge(&name)),
-            tls: stats.counter(&http("downstream_cx_ssl_total")),
-            tls_active: stats.gauge(&http("downstream_cx_ssl_active")),
+            active: both("downstream_cx_active").map(|name| stats.gauge(&name)).collect(),
+            tls: counter("downstream_cx_ssl_total"),
+            tls_active: gauge("downstream_cx_ssl_active"),
             handshakes: stats.counter(&format!("listener.{address}.ssl.handshake")),
             handshake_errors: stats.counter(&format!("listener.{address}.ssl.connection_error")),
-            http1: stats.counter(&http("downstream_cx_http1_total")),
-            http2: stats.counter(&http("downstream_cx_http2_total")),
+            http1: counter("downstream_cx_http1_total"),
+            http2: counter("downstream_cx_http2_total"),
         }
     }
 

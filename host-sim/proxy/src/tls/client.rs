@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub(crate) struct ClientTls {
     /// The configuration.
     pub(crate) config: Arc<ClientConfig>,
+    /// The same for connections that carry bytes: they offer no protocol of their own accord.
+    pub(crate) bytes_config: Arc<ClientConfig>,
     /// `sni`; without one none is sent.
     name: Option<ServerName<'static>>,
 }
@@ -67,7 +69,9 @@ fn build(
                 .map_err(|_| format!("sni {sni:?} is no host name"))?,
         ),
     };
-    Ok(ClientTls { config: Arc::new(config), name })
+    let mut bytes_config = config.clone();
+    bytes_config.alpn_protocols = super::alpn(&tls.alpn_protocols);
+    Ok(ClientTls { config: Arc::new(config), bytes_config: Arc::new(bytes_config), name })
 }
 
 /// What Envoy's connection pools offer when the file is silent.

@@ -76,6 +76,12 @@ impl Upstreams {
         Some(pool)
     }
 
+    /// How to reach an endpoint without a pool: for connections that carry bytes.
+    pub(crate) fn dialer(&self, cluster: &Cluster, endpoint: SocketAddr) -> Option<Dialer> {
+        let transport = self.transports.get(cluster.name())?.clone();
+        Some(Dialer { endpoint, tls: transport.tls, stats: transport.stats })
+    }
+
     /// Closes idle connections in time, and forgets endpoints that are no longer used.
     pub(crate) async fn sweep(&self) {
         loop {

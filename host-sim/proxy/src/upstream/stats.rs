@@ -33,6 +33,13 @@ impl UpstreamStats {
         }
     }
 
+    /// Counts a connection that carries bytes and is about to be made.
+    pub(super) fn opened_bytes(&self) -> ActiveConnection {
+        self.total.inc();
+        self.active.add(1);
+        ActiveConnection(self.clone())
+    }
+
     /// Counts a connection that is about to be made.
     pub(super) fn opened(&self, http2: bool) -> ActiveConnection {
         self.total.inc();

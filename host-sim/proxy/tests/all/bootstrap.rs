@@ -21,6 +21,10 @@ pub(crate) struct File {
     pub(crate) filters: Vec<String>,
     /// More fields of the cluster, a line each.
     pub(crate) cluster: Vec<String>,
+    /// Network filters before the connection manager or the TCP proxy, as flow mappings.
+    pub(crate) network: Vec<String>,
+    /// A TCP proxy instead of the connection manager: its fields, as flow-mapping text.
+    pub(crate) tcp: Option<String>,
     /// More fields of the connection manager, a line each.
     pub(crate) manager: Vec<String>,
 }
@@ -41,7 +45,23 @@ impl File {
         let mut text = String::from(
             "admin: {address: {socket_address: &any {address: 127.0.0.1, port_value: 0}}}\n",
         );
-        text.push_str("static_resources:\n  listeners:\n  - name: main\n    address: {socket_address: *any}\n    filter_chains:\n    - filters:\n      - name: http\n        typed_config:\n");
+        text.push_str("static_resources:\n  listeners:\n  - name: main\n    address: {socket_address: *any}\n    filter_chains:\n    - filters:\n");
+        for filter in &self.network {
+            writeln!(text, "      - {filter}").unwrap();
+        }
+        match &self.tcp {
+            Some(fields) => writeln!(text, "      - {{name: tcp, typed_config: {{\"@type\": {ANY}/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: main, {fields}}}}}").unwrap(),
+            None => self.write_manager(&mut text),
+        }
+        if let Some(tls) = &self.downstream_tls {
+            writeln!(text, "      transport_socket: {{name: tls, typed_config: {{\"@type\": {ANY}/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, {tls}}}}}").unwrap();
+        }
+        self.write_cluster(&mut text);
+        text
+    }
+
+    fn write_manager(&self, text: &mut String) {
+        text.push_str("      - name: http\n        typed_config:\n");
         writeln!(text, "          \"@type\": {ANY}/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager").unwrap();
         text.push_str("          stat_prefix: main\n");
         for line in &self.manager {
@@ -53,11 +73,6 @@ impl File {
             writeln!(text, "          - {filter}").unwrap();
         }
         writeln!(text, "          - {{name: router, typed_config: {{\"@type\": {ANY}/envoy.extensions.filters.http.router.v3.Router}}}}").unwrap();
-        if let Some(tls) = &self.downstream_tls {
-            writeln!(text, "      transport_socket: {{name: tls, typed_config: {{\"@type\": {ANY}/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, {tls}}}}}").unwrap();
-        }
-        self.write_cluster(&mut text);
-        text
     }
 
     fn write_cluster(&self, text: &mut String) {

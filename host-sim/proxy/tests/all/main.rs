@@ -9,5 +9,6 @@ mod failure;
 mod forward;
 mod origin;
 mod running;
+mod tcp;
 mod tls;
 mod wasm;

@@ -9,7 +9,7 @@ use host_sim_rig::connect::Protocol;
 use host_sim_rig::endpoint::{Endpoint, EndpointOptions};
 use http::Version;
 
-fn context(certificates: &Certificates) -> String {
+pub(crate) fn context(certificates: &Certificates) -> String {
     format!(
         "common_tls_context: {{alpn_protocols: [h2, http/1.1], tls_certificates: \
          [{{certificate_chain: {{filename: '{}'}}, private_key: {{filename: '{}'}}}}]}}",

@@ -7,7 +7,7 @@ use crate::request::text_pairs;
 use crate::{Received, Reply, RequestId};
 use bytes::Bytes;
 use host_sim_engine::{
-    AttemptId, Clock, ExchangeId, Headers, Output, UnixNanos, UpstreamFailure, Worker,
+    AttemptId, Clock, ConnectionId, ExchangeId, Headers, Output, UnixNanos, UpstreamFailure, Worker,
 };
 use std::cmp::Reverse;
 use std::net::SocketAddr;
@@ -51,6 +51,11 @@ pub(super) enum What {
     /// A later part of a request: a chunk of its body, or its trailers behind the last.
     Send(RequestId, usize),
     Abort(RequestId),
+    TcpConnected(ConnectionId),
+    TcpRefused(ConnectionId),
+    TcpTimedOut(ConnectionId),
+    TcpSends(ConnectionId, Vec<u8>, bool),
+    TcpResets(ConnectionId),
 }
 
 impl Host {
@@ -107,6 +112,11 @@ impl Host {
             }
             What::Chunk(attempt, at) => self.respond_chunk(event.worker, attempt, at),
             What::Send(id, at) => self.send_from(event.worker, id, at),
+            What::TcpConnected(id) => self.tcp_connected(event.worker, id),
+            What::TcpRefused(id) => self.tcp_failed(event.worker, id, true),
+            What::TcpTimedOut(id) => self.tcp_failed(event.worker, id, false),
+            What::TcpSends(id, bytes, end) => self.upstream_sends(event.worker, id, bytes, end),
+            What::TcpResets(id) => self.upstream_resets(event.worker, id),
             What::Abort(id) => {
                 let sent = &mut self.requests[id.0];
                 if !sent.complete {
@@ -174,6 +184,7 @@ impl Host {
                     self.response_progress(worker, exchange, true);
                 }
                 Output::ResetExchange { exchange } => self.response_reset(worker, exchange),
+                other => self.carry_out_tcp(worker, other),
             }
         }
     }

@@ -4,7 +4,9 @@ use super::Trace;
 use super::line::{Fingerprint, Line};
 use crate::VirtualClock;
 use host_sim_abi::{Hostcall, Status};
-use host_sim_engine::{AttemptId, CallbackEnd, Headers, HostcallView, Observer, Origin, Output};
+use host_sim_engine::{
+    AttemptId, CallbackEnd, ConnectionId, Headers, HostcallView, Observer, Origin, Output,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -180,5 +182,42 @@ fn describe(line: &mut Line, output: &Output) {
             line.name("what", "reset");
             line.number("exchange", exchange.0);
         }
+        other => describe_bytes(line, other),
+    }
+}
+
+/// What concerns a connection with network filters.
+fn describe_bytes(line: &mut Line, output: &Output) {
+    let mut about = |what: &'static str, connection: &ConnectionId| {
+        line.name("what", what);
+        line.number("connection", connection.0);
+    };
+    match output {
+        Output::ConnectUpstream { connection, cluster, endpoint, .. } => {
+            about("connect", connection);
+            line.text("cluster", cluster.name().as_bytes());
+            line.name("endpoint", &endpoint.to_string());
+        }
+        Output::ServeHttp { connection } => about("serve_http", connection),
+        Output::UpstreamBytes { connection, data, end_stream } => {
+            about("upstream_bytes", connection);
+            line.hex("digest", digest_of_bytes(data));
+            line.number("end", (*end_stream).into());
+        }
+        Output::DownstreamBytes { connection, data, end_stream } => {
+            about("downstream_bytes", connection);
+            line.hex("digest", digest_of_bytes(data));
+            line.number("end", (*end_stream).into());
+        }
+        Output::CloseUpstream { connection, reset } => {
+            about("close_upstream", connection);
+            line.number("reset", (*reset).into());
+        }
+        Output::CloseDownstream { connection, reset } => {
+            about("close_downstream", connection);
+            line.number("reset", (*reset).into());
+        }
+        // Of exchanges and attempts: described above.
+        _ => {}
     }
 }
