@@ -10,6 +10,7 @@ mod check;
 mod conform;
 mod demo;
 mod endpoints;
+mod explore;
 mod format;
 mod header;
 mod inspect;
@@ -41,6 +42,7 @@ enum Command {
     Run(run::RunArgs),
     Schema(schema::SchemaArgs),
     Sweep(sweep::SweepArgs),
+    Explore(explore::ExploreArgs),
     Bench(bench::BenchArgs),
     Inspect(inspect::InspectArgs),
     Endpoints(endpoints::EndpointsArgs),
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::execute(args),
         Command::Schema(args) => Ok(schema::execute(args)),
         Command::Sweep(args) => sweep::execute(args),
+        Command::Explore(args) => explore::execute(args),
         Command::Bench(args) => bench::execute(args),
         Command::Inspect(args) => inspect::execute(args),
         Command::Endpoints(args) => endpoints::execute(args),

@@ -1,17 +1,21 @@
 //! A simulated proxy: what a test does with it and sees of it.
 
+mod crew;
 mod drive;
+mod endpoints;
 mod grpc;
 mod open;
 mod tcp;
 mod update;
 
 use crate::capture::Capture;
-use crate::endpoint::{Behaviour, Endpoint};
+use crate::endpoint::Behaviour;
 use crate::trace::Recorder;
 use crate::{Observers, Received, Reply, Request, RequestId, Trace, VirtualClock, metric};
 use bytes::Bytes;
+use crew::Crew;
 use drive::{Attempt, Event, What};
+use endpoints::Endpoints;
 use host_sim_bootstrap::Bootstrap;
 use host_sim_engine::{
     AttemptId, Clock, Downstream, Engine, EngineOptions, ExchangeId, Limits, ModuleCache, Observer,
@@ -70,7 +74,7 @@ pub struct Host {
     engine: Arc<Engine>,
     /// The workers, and the main thread last.
     workers: Vec<Worker>,
-    endpoints: BTreeMap<SocketAddr, Endpoint>,
+    endpoints: Endpoints,
     events: BinaryHeap<Reverse<Event>>,
     sequence: u64,
     requests: Vec<Sent>,
@@ -83,9 +87,13 @@ pub struct Host {
     tcp: tcp::Tcp,
     /// Number of the first listener that ends in HTTP: requests go there.
     http_listener: usize,
+    /// Threads that run the workers; then `workers` is empty.
+    crew: Option<Crew>,
 }
 
 struct Sent {
+    /// As whoever sent it names it; on a thread of a crew not its position.
+    id: RequestId,
     exchange: ExchangeId,
     at: UnixNanos,
     reply: Option<Reply>,
@@ -93,6 +101,8 @@ struct Sent {
     /// Chunks of the body, each with the time since the one before.
     parts: Vec<(Duration, Bytes)>,
     trailers: Vec<(String, String)>,
+    /// A crew's thread has told that it is complete.
+    told: bool,
 }
 
 impl Host {
@@ -110,8 +120,6 @@ impl Host {
         observer: Option<Arc<dyn Observer>>,
     ) -> Result<Self, StartError> {
         refuse_http_behind_network_filters(&bootstrap)?;
-        let http_listener = bootstrap.listeners.iter().position(|l| l.http().is_some());
-        let http_listener = http_listener.unwrap_or(0);
         let clock = Arc::new(VirtualClock::default());
         let logs = Arc::new(Capture::default());
         let recorder = options.trace.map(|trace| Arc::new(Recorder::new(trace, clock.clone())));
@@ -144,51 +152,75 @@ impl Host {
             .map(|index| engine.worker(u32::try_from(index).unwrap_or(u32::MAX)))
             .collect::<Result<Vec<_>, _>>()?;
         workers.push(main);
-        Ok(Self {
+        let host = Self::bare(clock, logs, engine, options.history);
+        Ok(Self { workers, recorder, ..host })
+    }
+
+    /// Without workers.
+    fn bare(
+        clock: Arc<VirtualClock>,
+        logs: Arc<Capture>,
+        engine: Arc<Engine>,
+        history: bool,
+    ) -> Self {
+        let mut listeners = engine.bootstrap().listeners.iter();
+        let http_listener = listeners.position(|listener| listener.http().is_some()).unwrap_or(0);
+        Self {
             clock,
             logs,
             engine,
-            workers,
-            endpoints: BTreeMap::new(),
+            workers: Vec::new(),
+            endpoints: Endpoints::default(),
             events: BinaryHeap::new(),
             sequence: 0,
             requests: Vec::new(),
             incomplete: 0,
-            history: options.history,
-            recorder,
+            history,
+            recorder: None,
             by_exchange: BTreeMap::new(),
             attempts: BTreeMap::new(),
             tcp: tcp::Tcp::default(),
             http_listener,
-        })
+            crew: None,
+        }
     }
 
     /// Number of workers, the main thread not counted.
     pub fn workers(&self) -> usize {
-        self.workers.len() - 1
+        self.staged_workers().unwrap_or_else(|| self.workers.len().saturating_sub(1))
     }
 
     /// What an endpoint does from now on, for all paths without an exception.
     pub fn behave(&mut self, endpoint: SocketAddr, behaviour: Behaviour) {
-        self.endpoints.entry(endpoint).or_default().usual = Arc::new(behaviour);
+        self.endpoints.with(|all| all.entry(endpoint).or_default().usual = Arc::new(behaviour));
     }
 
     /// What an endpoint does for one path.
     pub fn behave_at(&mut self, endpoint: SocketAddr, path: &str, behaviour: Behaviour) {
-        let by_path = &mut self.endpoints.entry(endpoint).or_default().by_path;
-        by_path.retain(|(own, _)| own != path);
-        by_path.push((path.to_owned(), Arc::new(behaviour)));
+        self.endpoints.with(|all| {
+            let by_path = &mut all.entry(endpoint).or_default().by_path;
+            by_path.retain(|(own, _)| own != path);
+            by_path.push((path.to_owned(), Arc::new(behaviour)));
+        });
     }
 
     /// What an endpoint does with its next requests, before its usual behaviour again.
     pub fn script(&mut self, endpoint: SocketAddr, next: impl IntoIterator<Item = Behaviour>) {
-        let script = &mut self.endpoints.entry(endpoint).or_default().script;
-        script.extend(next.into_iter().map(Arc::new));
+        let next = next.into_iter().map(Arc::new);
+        self.endpoints.with(|all| all.entry(endpoint).or_default().script.extend(next));
     }
 
     /// Sends a request now. Whatever needs no time has happened when this returns.
     pub fn send(&mut self, request: &Request) -> RequestId {
+        if self.crew.is_some() {
+            return self.send_on_stage(request);
+        }
         let worker = request.worker.unwrap_or(0) % self.workers();
+        self.begin(worker, RequestId(self.requests.len()), request)
+    }
+
+    /// Sends a request on a worker; whoever sent it names it `named`.
+    fn begin(&mut self, worker: usize, named: RequestId, request: &Request) -> RequestId {
         let id = RequestId(self.requests.len());
         let [a, b, c, d] = request.source;
         let info = Downstream {
@@ -196,12 +228,20 @@ impl Host {
             local: SocketAddr::from(([127, 0, 0, 1], 10_000)),
             tls: None,
             protocol: Protocol::Http11,
-            connection_id: id.0 as u64,
+            connection_id: named.0 as u64,
         };
         let exchange = self.workers[worker].start_exchange(self.http_listener, info);
         let at = self.clock.now();
-        let (parts, trailers) = (request.body.clone(), request.trailers.clone());
-        self.requests.push(Sent { exchange, at, reply: None, complete: false, parts, trailers });
+        self.requests.push(Sent {
+            id: named,
+            exchange,
+            at,
+            reply: None,
+            complete: false,
+            parts: request.body.clone(),
+            trailers: request.trailers.clone(),
+            told: false,
+        });
         self.incomplete += 1;
         self.by_exchange.insert((worker, exchange), id);
         let ends_at_head = request.body.is_empty() && request.trailers.is_empty();
@@ -233,6 +273,9 @@ impl Host {
     /// whether all have.
     pub fn settle(&mut self, most: Duration) -> bool {
         let end = self.clock.now() + most;
+        if self.crew.is_some() && self.incomplete > 0 {
+            return self.run_on_stage(end, true);
+        }
         while self.incomplete > 0 {
             match self.next_time() {
                 Some(time) if time <= end => self.step(time),
@@ -255,6 +298,11 @@ impl Host {
     /// The response, once its headers are there.
     pub fn reply(&self, id: RequestId) -> Option<&Reply> {
         self.requests.get(id.0)?.reply.as_ref()
+    }
+
+    /// Every request's response, in the order they were sent.
+    pub(crate) fn replies(&self) -> impl Iterator<Item = Option<&Reply>> {
+        self.requests.iter().map(|sent| sent.reply.as_ref())
     }
 
     /// True when the response has ended or was reset.

@@ -29,6 +29,7 @@ mod clock;
 mod difference;
 mod endpoint;
 mod expect;
+mod explore;
 pub mod fault;
 mod grpc_answer;
 mod host;
@@ -51,6 +52,9 @@ mod yaml;
 
 pub use clock::VirtualClock;
 pub use endpoint::{Answer, Behaviour, Chunk, Failure};
+pub use explore::{
+    Access, Case, Decision, ExploreOptions, Explored, Finding, Schedule, explore, replay_schedule,
+};
 pub use grpc_answer::{GrpcAnswer, GrpcBegin};
 pub use host::{Host, HostOptions, StartError};
 pub use host_sim_engine::{Limits, ModuleCache};
@@ -58,7 +62,7 @@ pub use observers::Observers;
 pub use problem::{Place, Problem};
 pub use report::{Format, Outcome, Report};
 pub use request::{Received, Reply, Request, RequestId};
-pub use runner::{RunOptions, run};
+pub use runner::{RunOptions, run, scenario_files};
 pub use scenario::{Scenario, ScenarioError, json_schema};
 pub use tcp::{Connect, TcpBehaviour, TcpConnection, TcpId, TcpReaction, TcpReceived};
 pub use trace::{Difference, Repeated, Replayed, Trace, TraceSummary, repeat, replay};

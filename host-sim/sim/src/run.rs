@@ -1,15 +1,17 @@
 //! One run of one scenario.
 
 use crate::expect::{Before, Counted, Seen, check};
+use crate::explore::Stage;
 use crate::fault::Injector;
 use crate::scenario::endpoint::EndpointSpec;
 use crate::scenario::expect::Expect;
 use crate::scenario::step::{Send, Spread, Step};
 use crate::scenario::value::Content;
 use crate::watch::Watch;
-use crate::{Host, HostOptions, Request, RequestId, RunOptions, Scenario, suite};
+use crate::{Host, HostOptions, Observers, Request, RequestId, RunOptions, Scenario, suite};
 use bytes::Bytes;
 use host_sim_bootstrap::Bootstrap;
+use host_sim_engine::Engine;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,11 +22,11 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct Run {
-    host: Host,
+    pub(crate) host: Host,
     base: PathBuf,
     endpoints: Vec<SocketAddr>,
     /// The `vm_id`s of the plugins.
-    vm_ids: Vec<String>,
+    pub(crate) vm_ids: Vec<String>,
     /// How many requests had been received when it was last asked.
     counted: Counted,
     /// Requests that a later step may ask for.
@@ -45,60 +47,58 @@ impl Run {
         seed: u64,
         options: &RunOptions,
     ) -> Result<Self, String> {
-        let listed: Vec<_> = scenario.endpoints.keys().copied().collect();
-        let mut endpoints = listed.clone();
-        let (bootstrap, base_dir) = match (&scenario.bootstrap, &scenario.suite) {
-            (Some(path), _) => {
-                let path = base.join(path);
-                let read = Bootstrap::from_file(&path)
-                    .map_err(|problems| format!("{}:\n{problems}", path.display()))?;
-                (read, path.parent().map(Path::to_owned))
-            }
-            (None, Some(spec)) => {
-                let elsewhere: BTreeSet<_> =
-                    spec.clusters.values().flat_map(|cluster| cluster.endpoints()).collect();
-                endpoints.extend(elsewhere.iter().filter(|own| !listed.contains(own)));
-                let own: Vec<_> =
-                    listed.into_iter().filter(|own| !elsewhere.contains(own)).collect();
-                let text = suite::bootstrap(spec, &own, base)?;
-                (Bootstrap::from_yaml(&text).map_err(|problems| problems.to_string())?, None)
-            }
-            (None, None) => return Err("neither bootstrap nor suite".to_owned()),
-        };
-        let faults = Arc::new(Injector::default());
-        for fault in &scenario.faults {
-            faults.arm(fault.fault()?);
-        }
-        let watch = Arc::new(Watch::default());
-        let asks = Asks::of(scenario);
-        let mut observers = options.observers.clone();
-        if asks.faults {
-            observers = observers.and(faults.clone());
-        }
-        if asks.watch {
-            observers = observers.and(watch.clone());
-        }
+        let (bootstrap, base_dir) = bootstrap(scenario, base)?;
+        let eyes = Eyes::of(scenario, options.observers.clone())?;
         let (module_cache, trace) = (options.module_cache.clone(), options.trace.clone());
         let options = HostOptions {
             workers,
             seed,
             base_dir,
-            fuel: asks.fuel || trace.is_some(),
+            fuel: eyes.fuel || trace.is_some(),
             module_cache,
             trace,
             ..HostOptions::default()
         };
-        let host = Host::start_observed(bootstrap, options, observers.into_one())
-            .map_err(|error| error.to_string())?;
+        let host = Host::start_observed(bootstrap, options, eyes.observers.clone().into_one());
+        Self::on(host.map_err(|error| error.to_string())?, scenario, base, seed, eyes)
+    }
+
+    /// The same on a stage, with the modules of `template`.
+    ///
+    /// # Errors
+    /// As [`Run::start`].
+    pub(crate) fn on_stage(
+        scenario: &Scenario,
+        base: &Path,
+        workers: usize,
+        seed: u64,
+        (template, stage): (&Engine, &Arc<Stage>),
+    ) -> Result<Self, String> {
+        let eyes = Eyes::of(scenario, Observers::default())?;
+        let options = HostOptions { workers, seed, ..HostOptions::default() };
+        let host = Host::on_stage(template, &options, stage, eyes.observers.clone());
+        Self::on(host.map_err(|error| error.to_string())?, scenario, base, seed, eyes)
+    }
+
+    fn on(
+        host: Host,
+        scenario: &Scenario,
+        base: &Path,
+        seed: u64,
+        eyes: Eyes,
+    ) -> Result<Self, String> {
+        let elsewhere = elsewhere(scenario);
+        let listed: Vec<_> = scenario.endpoints.keys().copied().collect();
+        let more = elsewhere.into_iter().filter(|own| !listed.contains(own));
         let mut run = Self {
             host,
             base: base.to_owned(),
-            endpoints,
+            endpoints: listed.iter().copied().chain(more).collect(),
             vm_ids: vm_ids(scenario),
             counted: Counted::default(),
             named: BTreeMap::new(),
-            watch,
-            faults,
+            watch: eyes.watch,
+            faults: eyes.faults,
             next_worker: 0,
             draws: seed ^ 0x5745_4952,
         };
@@ -156,10 +156,16 @@ impl Run {
         if let Some(span) = step.advance {
             self.host.advance(span.0);
         }
-        let sent = match &step.send {
+        let mut sent = match &step.send {
             Some(send) => self.send(send)?,
             None => Vec::new(),
         };
+        for send in &step.together {
+            sent.extend(self.begin(send)?);
+        }
+        if !step.together.is_empty() {
+            self.host.settle(PATIENCE);
+        }
         let Some(expect) = &step.expect else { return Ok(Vec::new()) };
         let seen = Seen {
             host: &self.host,
@@ -233,6 +239,14 @@ impl Run {
     }
 
     fn send(&mut self, send: &Send) -> Result<Vec<RequestId>, String> {
+        let ids = self.begin(send)?;
+        if send.wait {
+            self.host.settle(PATIENCE);
+        }
+        Ok(ids)
+    }
+
+    fn begin(&mut self, send: &Send) -> Result<Vec<RequestId>, String> {
         let mut template = Request::new(&send.method, &send.path).authority(&send.authority);
         for (name, value) in &send.headers.0 {
             template = template.header(name, value);
@@ -256,9 +270,6 @@ impl Run {
             }
             let worker = self.worker(send.workers);
             ids.push(self.host.send(&template.clone().on_worker(worker)));
-        }
-        if send.wait {
-            self.host.settle(PATIENCE);
         }
         if let Some(name) = &send.name {
             self.named.insert(name.clone(), ids.clone());
@@ -284,18 +295,57 @@ impl Run {
     }
 }
 
-/// What a scenario needs that costs time.
-struct Asks {
-    faults: bool,
-    watch: bool,
-    fuel: bool,
+/// The bootstrap of a scenario, and the base of its modules' paths.
+pub(crate) fn bootstrap(
+    scenario: &Scenario,
+    base: &Path,
+) -> Result<(Bootstrap, Option<PathBuf>), String> {
+    match (&scenario.bootstrap, &scenario.suite) {
+        (Some(path), _) => {
+            let path = base.join(path);
+            let read = Bootstrap::from_file(&path)
+                .map_err(|problems| format!("{}:\n{problems}", path.display()))?;
+            Ok((read, path.parent().map(Path::to_owned)))
+        }
+        (None, Some(spec)) => {
+            let elsewhere = elsewhere(scenario);
+            let listed = scenario.endpoints.keys().copied();
+            let own: Vec<_> = listed.filter(|own| !elsewhere.contains(own)).collect();
+            let text = suite::bootstrap(spec, &own, base)?;
+            Ok((Bootstrap::from_yaml(&text).map_err(|problems| problems.to_string())?, None))
+        }
+        (None, None) => Err("neither bootstrap nor suite".to_owned()),
+    }
 }
 
-impl Asks {
-    fn of(scenario: &Scenario) -> Self {
+/// Endpoints of clusters that the scenario names itself.
+fn elsewhere(scenario: &Scenario) -> BTreeSet<SocketAddr> {
+    let clusters = scenario.suite.iter().flat_map(|spec| spec.clusters.values());
+    clusters.flat_map(|cluster| cluster.endpoints()).collect()
+}
+
+/// What watches and interferes, as far as the scenario needs it: it costs time.
+pub(crate) struct Eyes {
+    observers: Observers,
+    faults: Arc<Injector>,
+    watch: Arc<Watch>,
+    /// Instructions must be counted.
+    pub(crate) fuel: bool,
+}
+
+impl Eyes {
+    /// Behind `observers`, which may interfere first.
+    pub(crate) fn of(scenario: &Scenario, mut observers: Observers) -> Result<Self, String> {
+        let faults = Arc::new(Injector::default());
+        for fault in &scenario.faults {
+            faults.arm(fault.fault()?);
+        }
+        let watch = Arc::new(Watch::default());
         let expects = || scenario.steps.iter().filter_map(|step| step.expect.as_ref());
-        let faults = !scenario.faults.is_empty()
-            || scenario.steps.iter().any(|step| !step.faults.is_empty());
+        if !scenario.faults.is_empty() || scenario.steps.iter().any(|step| !step.faults.is_empty())
+        {
+            observers = observers.and(faults.clone());
+        }
         let watches = |expect: &Expect| {
             !(expect.calls.is_empty()
                 && expect.callbacks.is_empty()
@@ -304,8 +354,11 @@ impl Asks {
                 || expect.traps.is_some()
                 || expect.fuel_per_callback.is_some()
         };
+        if expects().any(watches) {
+            observers = observers.and(watch.clone());
+        }
         let burns = |expect: &Expect| expect.fuel.is_some() || expect.fuel_per_callback.is_some();
-        Self { faults, watch: expects().any(watches), fuel: expects().any(burns) }
+        Ok(Self { observers, faults, watch, fuel: expects().any(burns) })
     }
 }
 

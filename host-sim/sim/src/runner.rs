@@ -32,10 +32,7 @@ pub fn run(
     options: &RunOptions,
     mut progress: impl FnMut(&Outcome),
 ) -> io::Result<Report> {
-    let mut files = Vec::new();
-    for path in paths {
-        collect(path, &mut files)?;
-    }
+    let files = scenario_files(paths)?;
     let mut report = Report::default();
     for file in files {
         for outcome in run_file(&file, options) {
@@ -44,6 +41,16 @@ pub fn run(
         }
     }
     Ok(report)
+}
+
+/// The scenarios among `paths`, which are files, or folders searched for `.yaml` files.
+///
+/// # Errors
+/// When a path cannot be read.
+pub fn scenario_files(paths: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    paths.iter().try_for_each(|path| collect(path, &mut files))?;
+    Ok(files)
 }
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {

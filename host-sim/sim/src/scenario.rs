@@ -23,6 +23,7 @@
 mod checks;
 pub(crate) mod endpoint;
 pub(crate) mod expect;
+pub(crate) mod explore;
 pub(crate) mod fault;
 pub(crate) mod step;
 pub(crate) mod suite;
@@ -65,6 +66,9 @@ pub struct Scenario {
     /// Faults that are armed when the host has started.
     #[serde(default)]
     pub faults: Vec<fault::FaultSpec>,
+    /// What must not depend on the order in which workers run, besides the expectations.
+    #[serde(default)]
+    pub explore: explore::ExploreSpec,
     /// What happens, in order.
     pub steps: Vec<Step>,
 }

@@ -60,6 +60,10 @@ pub(super) enum What {
 
 impl Host {
     pub(super) fn run_until(&mut self, end: UnixNanos) {
+        if self.crew.is_some() {
+            self.run_on_stage(end, false);
+            return;
+        }
         while let Some(time) = self.next_time().filter(|time| *time <= end) {
             self.step(time);
         }
@@ -101,7 +105,7 @@ impl Host {
         self.events.push(Reverse(event));
     }
 
-    fn happen(&mut self, event: Event) {
+    pub(super) fn happen(&mut self, event: Event) {
         match event.what {
             What::Respond(attempt) => self.respond(event.worker, attempt),
             What::SayGrpc(attempt, step) => {
@@ -198,7 +202,7 @@ impl Host {
         let grpc = head.get("content-type").is_some_and(|t| t.starts_with(b"application/grpc"));
         let behaviour = grpc.then(|| {
             let path = head.get_str(":path").unwrap_or("/").to_owned();
-            self.endpoints.entry(endpoint).or_default().next(&path)
+            self.endpoints.with(|all| all.entry(endpoint).or_default().next(&path))
         });
         let answer = behaviour.as_ref().and_then(|behaviour| behaviour.grpc.as_ref());
         let begins = answer.map_or(GrpcBegin::End, |answer| answer.begins);
@@ -210,11 +214,13 @@ impl Host {
     fn attempt_progress(&mut self, worker: usize, id: AttemptId, data: Bytes, end_stream: bool) {
         let Some(attempt) = self.attempts.get_mut(&(worker, id)) else { return };
         if let Some(noted) = attempt.begun {
-            let endpoint = self.endpoints.get_mut(&attempt.endpoint);
-            let received = endpoint.zip(noted).and_then(|(e, at)| e.received.get_mut(at));
-            if let Some(received) = received {
-                received.body.extend_from_slice(&data);
-            }
+            self.endpoints.with(|all| {
+                let endpoint = all.get_mut(&attempt.endpoint);
+                let received = endpoint.zip(noted).and_then(|(e, at)| e.received.get_mut(at));
+                if let Some(received) = received {
+                    received.body.extend_from_slice(&data);
+                }
+            });
             return;
         }
         attempt.body.extend_from_slice(&data);
@@ -228,19 +234,24 @@ impl Host {
             return;
         }
         let path = attempt.head.get_str(":path").unwrap_or("/").to_owned();
-        let endpoint = self.endpoints.entry(attempt.endpoint).or_default();
-        let behaviour = attempt.behaviour.take().unwrap_or_else(|| endpoint.next(&path));
-        let unseen = behaviour.failure.is_some_and(Failure::is_before_request);
-        let noted = (!unseen && self.history).then_some(endpoint.received.len());
-        if noted.is_some() {
-            endpoint.received.push(Received {
-                at: self.clock.elapsed(),
-                path,
-                headers: text_pairs(&attempt.head),
-                body: std::mem::take(&mut attempt.body),
-                trailers: std::mem::take(&mut attempt.trailers),
-            });
-        }
+        let history = self.history;
+        let at = self.clock.elapsed();
+        let (behaviour, noted) = self.endpoints.with(|all| {
+            let endpoint = all.entry(attempt.endpoint).or_default();
+            let behaviour = attempt.behaviour.take().unwrap_or_else(|| endpoint.next(&path));
+            let unseen = behaviour.failure.is_some_and(Failure::is_before_request);
+            let noted = (!unseen && history).then_some(endpoint.received.len());
+            if noted.is_some() {
+                endpoint.received.push(Received {
+                    at,
+                    path,
+                    headers: text_pairs(&attempt.head),
+                    body: std::mem::take(&mut attempt.body),
+                    trailers: std::mem::take(&mut attempt.trailers),
+                });
+            }
+            (behaviour, noted)
+        });
         let after = match behaviour.failure {
             Some(Failure::Refuse) => REFUSAL_LATENCY,
             Some(Failure::ConnectTimeout) => attempt.connect_timeout,

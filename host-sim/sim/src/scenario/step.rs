@@ -40,6 +40,8 @@ pub struct Step {
     pub advance: Option<Span>,
     /// Send requests and wait for their responses.
     pub send: Option<Send>,
+    /// Send all of these at one moment, then wait: what `explore` interleaves.
+    pub together: Vec<Send>,
     /// What must hold now.
     pub expect: Option<Expect>,
 }
