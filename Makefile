@@ -24,7 +24,7 @@ endif
 # By the shell and not by make's wildcard, which remembers what was there before setup-envoy ran.
 FIND_ENVOY := $${ENVOY_BIN:-$$(compgen -G '$(VENV)/lib/python3*/site-packages/envoy/_bin/envoy' || true)}
 
-.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check e2e sweep bench dist ci clean
+.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check e2e third-party sweep bench dist ci clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,7 +54,7 @@ host-sim: ## build the host-sim command, target/release/host-sim
 demo: wasm host-sim $(if $(filter envoy,$(HOST)),setup-envoy) ## watch traffic move away from a slow endpoint (HOST=envoy: in real Envoy)
 	@envoy="$(FIND_ENVOY)"; $(HOST_SIM) demo --host $(HOST) $${envoy:+--envoy "$$envoy"}
 
-test: setup wasm ## all tests: cores, scenarios on the shipped modules, live proxy, real Envoy
+test: setup wasm third-party ## all tests: cores, scenarios on the shipped modules, live proxy, real Envoy
 	@./tests/run.sh
 
 e2e: setup wasm ## the tests in real Envoy alone
@@ -67,6 +67,9 @@ lint: setup-target ## formatting and lints, native and wasm
 
 check: wasm host-sim setup-envoy ## load every example configuration, in host-sim and in Envoy
 	@./tests/check-examples.sh $(HOST_SIM) "$(FIND_ENVOY)"
+
+third-party: setup-target ## build plugins with SDKs of others, old ones and AssemblyScript's
+	@./tests/third-party/build.sh target/third-party
 
 sweep: setup wasm ## every hostcall of each module once answered wrongly
 	@WEIR_SWEEP=0 ./tests/run.sh --workspace --test sweep -- --nocapture

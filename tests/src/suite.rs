@@ -3,7 +3,7 @@
 use host_sim_rig::certificates::Certificates;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Extension points and their types, as `typed_config` names them.
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
@@ -71,6 +71,12 @@ impl Suite {
     /// Adds a module with configuration bytes as they are.
     pub fn raw_filter(mut self, name: &str, configuration: &str, vm_id: &str) -> Self {
         self.filters.push(wasm(name, name, configuration, vm_id, None));
+        self
+    }
+
+    /// Adds a module that is not of the suite, with a VM of its own.
+    pub fn foreign_filter(mut self, file: &Path, name: &str, configuration: &str) -> Self {
+        self.filters.push(filter(name, file, configuration, name, None));
         self
     }
 
@@ -248,12 +254,23 @@ fn wasm(
     vm_id: &str,
     vm_configuration: Option<&str>,
 ) -> Value {
+    let file = module(&plugin.replace('-', "_"));
+    filter(name, &file, configuration, vm_id, vm_configuration)
+}
+
+fn filter(
+    name: &str,
+    file: &Path,
+    configuration: &str,
+    vm_id: &str,
+    vm_configuration: Option<&str>,
+) -> Value {
     let mut config = json!({
         "name": name,
         "vm_config": {
             "vm_id": vm_id,
             "runtime": "envoy.wasm.runtime.v8",
-            "code": {"local": {"filename": module(&plugin.replace('-', "_"))}},
+            "code": {"local": {"filename": file}},
         },
         "configuration": {"@type": STRING, "value": configuration},
     });

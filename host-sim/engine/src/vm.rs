@@ -245,6 +245,7 @@ impl Vm {
         state.entered = context;
         state.callback = callback;
         state.used = Used::default();
+        state.stop_iteration = false;
         allow(&mut self.store, self.fuel, self.deadline_ticks);
         let before = self.observe_start(name);
         let result = match self.interruption(name) {

@@ -57,6 +57,30 @@ fn an_answer_arrives_on_the_root_and_the_request_goes_on() {
     assert_eq!(rig.answer(id).status(), 200);
 }
 
+/// What stops a callback's iteration is over with that callback: the reply's own response headers
+/// once stopped, too, and the client waited for ever.
+#[test]
+fn a_reply_from_the_answers_callback_passes_the_senders_own_response_callbacks() {
+    let headers = encoded(&[(":method", "GET"), (":path", "/check"), (":authority", "auth")]);
+    let body = r#"
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+    (drop (call $http_call {backend} {HEADERS} {} {} (i32.const 0) (i32.const 4104)))
+    (i32.const 1))
+  (func (export "proxy_on_http_call_response") (param i32 i32 i32 i32 i32)
+    (drop (call $effective (i32.const 2)))
+    (drop (call $send_reply (i32.const 403) {} {no} {} (i32.const -1))))
+  (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+    (drop (call $add_header (i32.const 2) {x-seen} {yes})) (i32.const 0))"#;
+    let body = body.replace("HEADERS", &headers);
+    let mut rig = Setup::of([Plugin::new("judge", &body)]).start();
+    let id = rig.get("/");
+    let call = rig.attempt();
+    rig.respond(call.id, "200", "");
+    let answer = rig.answer(id);
+    assert_eq!((answer.status(), answer.body.as_str(), answer.ended), (403, "no", true));
+    assert_eq!(answer.headers.get_str("x-seen"), Some("yes"));
+}
+
 #[test]
 fn an_unknown_cluster_is_a_bad_argument() {
     let mut rig = Setup::of([caller("nowhere", 0)]).start();
