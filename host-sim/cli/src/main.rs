@@ -69,7 +69,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::execute(args),
         Command::Check(args) => check::execute(args),
         Command::Run(args) => run::execute(args),
-        Command::Schema(args) => Ok(schema::execute(args)),
+        Command::Schema(args) => schema::execute(args),
         Command::Sweep(args) => sweep::execute(args),
         Command::Explore(args) => explore::execute(args),
         Command::Bench(args) => bench::execute(args),

@@ -3,7 +3,7 @@
 use crate::Unusable;
 use crate::cache::CacheArgs;
 use clap::{Args, ValueEnum};
-use host_sim::{Format, RunOptions, Trace};
+use host_sim::{Format, Progress, RunOptions, Trace};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,12 +17,14 @@ use std::process::ExitCode;
     host-sim run tests/scenarios\n  \
     host-sim run tests/scenarios/circuit_breaker --format junit > report.xml\n  \
     host-sim run slow-start.yaml --seed 7\n  \
+    host-sim run tests.textpb --plugin target/wasm32-wasip1/release/my_plugin.wasm\n  \
     host-sim run slow-start.yaml --trace run.jsonl && host-sim run --replay run.jsonl\n  \
     host-sim run slow-start.yaml --repeat 1000 --jobs 2\n\n\
     Exit codes: 0 all held, 1 an expectation failed or two runs differed, 2 a scenario could not \
     be run, or there was none.")]
 pub(crate) struct RunArgs {
-    /// Scenario files, or folders searched for .yaml files.
+    /// Scenario files, test suites of the service extensions' format (.textpb), or folders searched
+    /// for either.
     #[arg(required_unless_present = "replay", value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// How to report; all but text go to stdout when everything has run, and text to stderr
@@ -32,6 +34,12 @@ pub(crate) struct RunArgs {
     /// Seed of every random choice, instead of the files' own.
     #[arg(long)]
     seed: Option<u64>,
+    /// Module of .textpb suites, instead of their `wasm_path`.
+    #[arg(long, value_name = "FILE")]
+    plugin: Option<PathBuf>,
+    /// Plugin configuration of .textpb suites, instead of their `config_path`.
+    #[arg(long, value_name = "FILE")]
+    plugin_config: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheArgs,
     /// Write everything that happens to a file, a line of JSON each: callbacks, hostcalls with
@@ -79,21 +87,21 @@ pub(crate) fn execute(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     let unusable = |error: std::io::Error| Unusable(error.to_string());
     let module_cache = args.cache.modules();
-    let mut options = RunOptions { seed: args.seed, module_cache, ..RunOptions::default() };
+    let mut options = RunOptions {
+        seed: args.seed,
+        module_cache,
+        plugin: args.plugin.clone(),
+        plugin_config: args.plugin_config.clone(),
+        ..RunOptions::default()
+    };
     if let Some(times) = args.repeat {
         return repeat(args, &options, usize::try_from(times)?);
     }
     if let Some(file) = &args.trace {
         options.trace = Some(Trace::to_file(file).map_err(|e| named(file, &e))?);
     }
-    let report = host_sim::run(&args.paths, &options, |outcome| {
-        // A long run is watched; the other formats are one document at the end.
-        match args.format {
-            Report::Text => print!("{}", outcome.text()),
-            _ => eprint!("{}", outcome.text()),
-        }
-    })
-    .map_err(unusable)?;
+    let report = host_sim::run_watched(&args.paths, &options, watcher(args.format));
+    let report = report.map_err(unusable)?;
     if let Some(trace) = &options.trace {
         let summary = trace.finish()?;
         eprintln!("trace: {} lines, sha256 {}", summary.lines, summary.digest);
@@ -103,6 +111,32 @@ pub(crate) fn execute(args: &RunArgs) -> anyhow::Result<ExitCode> {
         format => print!("{}", report.render(format.into())),
     }
     Ok(ExitCode::from(report.exit_code()))
+}
+
+/// Shows outcomes as they come, and on a terminal what is being run. The other formats are one
+/// document at the end, a long run is watched all the same.
+fn watcher(format: Report) -> impl FnMut(Progress<'_>) {
+    let (stdout, stderr) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
+    move |event| {
+        if stderr {
+            // The line of what is being run goes before what was run comes.
+            eprint!("\r\x1b[K");
+        }
+        match event {
+            Progress::Begins { file, number, of } if stderr && of > 1 => {
+                eprint!("[{number}/{of}] {}", file.display());
+            }
+            Progress::Begins { .. } => {}
+            Progress::Ended(outcome) => {
+                let coloured = if format == Report::Text { stdout } else { stderr };
+                let text = if coloured { outcome.coloured() } else { outcome.text() };
+                match format {
+                    Report::Text => print!("{text}"),
+                    _ => eprint!("{text}"),
+                }
+            }
+        }
+    }
 }
 
 /// Runs what a trace records.

@@ -1,6 +1,7 @@
 //! `host-sim schema`: JSON Schemas of the files that host-sim reads.
 
 use clap::{Args, ValueEnum};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Print the JSON Schema of a file that host-sim reads, for editors and other tools.
@@ -22,10 +23,11 @@ enum File {
     Scenario,
 }
 
-pub(crate) fn execute(args: &SchemaArgs) -> ExitCode {
+pub(crate) fn execute(args: &SchemaArgs) -> anyhow::Result<ExitCode> {
     let schema = match args.file {
         File::Scenario => host_sim::json_schema(),
     };
-    println!("{schema:#}");
-    ExitCode::SUCCESS
+    // Not println!, which panics when a reader such as `head` has gone.
+    std::io::stdout().write_all(format!("{schema:#}\n").as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -5,9 +5,8 @@ use crate::connection_manager;
 use crate::flags::ResponseFlags;
 use crate::iteration::{DataStatus, HeadersStatus, TrailersStatus};
 use crate::native_filter::Native;
-use crate::router::{Router, reply};
+use crate::router::reply;
 use crate::stream::{Exchange, Half, Role, Stream, StreamInfo, Way};
-use crate::stream_limits::Limits;
 use crate::worker::Worker;
 use crate::{Downstream, ExchangeId, Headers, Output};
 use bytes::Bytes;
@@ -20,19 +19,7 @@ impl Worker {
         let filter_state = self.connection_state(listener, info.connection_id);
         let mut shared = self.shared.borrow_mut();
         let (id, now) = (shared.fresh_id(), shared.now());
-        let exchange = Exchange {
-            listener,
-            downstream: info,
-            router: Router::default(),
-            cached_route: None,
-            pending_reply: None,
-            response_started: false,
-            response_ended: false,
-            replied: false,
-            is_head: false,
-            is_grpc: false,
-            limits: Limits::default(),
-        };
+        let exchange = Exchange::new(listener, info);
         let stream = Stream {
             role: Role::Exchange(Box::new(exchange)),
             filters,

@@ -12,6 +12,7 @@
 pub mod access_log;
 mod attempt;
 mod attributes;
+mod bare;
 mod base;
 mod buffer;
 mod clock;
@@ -71,6 +72,7 @@ mod vm_slot;
 mod wasm_filter;
 mod worker;
 
+pub use bare::{BareOutcome, BareReply, Direction};
 pub use clock::{Clock, SystemClock, UnixNanos};
 pub use cluster::Cluster;
 pub use downstream::{Downstream, Protocol, TlsInfo, UpstreamFailure, UpstreamFailureKind};

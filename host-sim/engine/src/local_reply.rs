@@ -23,6 +23,9 @@ enum Path {
 impl Worker {
     /// Answers an exchange, or the exchange or call behind an attempt. The first reply wins.
     pub(crate) fn local_reply(&mut self, id: u64, reply: LocalReply) {
+        if self.keep_bare_reply(id, &reply) {
+            return;
+        }
         let path = {
             let mut shared = self.shared.borrow_mut();
             let Some(stream) = shared.streams.get_mut(&id) else { return };

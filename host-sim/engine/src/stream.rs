@@ -5,6 +5,7 @@
 //! and buffering are the same for both; see `iteration.rs`. A third, a *connection*, has contexts,
 //! attributes and logs like them but rules of its own; see `connection.rs`.
 
+use crate::bare::Bare;
 use crate::buffer::Buffer;
 use crate::cluster::{Cluster, LiveHost};
 use crate::connection::Connection;
@@ -65,6 +66,8 @@ pub(crate) struct Exchange {
     pub(crate) is_head: bool,
     pub(crate) is_grpc: bool,
     pub(crate) limits: Limits,
+    /// Present if there is neither connection manager nor router.
+    pub(crate) bare: Option<Bare>,
 }
 
 /// One try at one endpoint.
@@ -237,6 +240,25 @@ impl Stream {
         match &mut self.role {
             Role::Attempt(attempt) => Some(attempt),
             _ => None,
+        }
+    }
+}
+
+impl Exchange {
+    pub(crate) fn new(listener: usize, downstream: Downstream) -> Self {
+        Self {
+            listener,
+            downstream,
+            router: Router::default(),
+            cached_route: None,
+            pending_reply: None,
+            response_started: false,
+            response_ended: false,
+            replied: false,
+            is_head: false,
+            is_grpc: false,
+            limits: Limits::default(),
+            bare: None,
         }
     }
 }

@@ -134,6 +134,11 @@ impl Worker {
         TrailersStatus::Continue
     }
 
+    /// Makes the context of one filter before its first callback.
+    pub(crate) fn wasm_create(&mut self, id: u64, filter: usize) {
+        let _ = self.guest(id, filter, true);
+    }
+
     /// Runs `on_log` of one filter; creates its context first if the request never got here.
     pub(crate) fn wasm_log(&mut self, id: u64, filter: usize) {
         if let Guest::Call { vm, context } = self.guest(id, filter, true)

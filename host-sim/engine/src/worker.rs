@@ -205,6 +205,8 @@ impl Worker {
 
     fn perform(&mut self, deferred: Deferred) {
         match deferred {
+            Deferred::Continue { stream, .. } | Deferred::Reset { stream }
+                if self.is_bare(stream) => {}
             Deferred::Continue { stream, filter, .. } if self.is_connection(stream) => {
                 self.resume_connection(stream, filter);
             }

@@ -41,20 +41,23 @@ pub(crate) fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a 
     close.min().map(|(_, name)| format!(", did you mean '{name}'?")).unwrap_or_default()
 }
 
-/// Edits between two words: insertions, deletions, replacements.
+/// Edits between two words: insertions, deletions, replacements, and neighbours that changed places.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (at, letter) in a.chars().enumerate() {
-        let mut diagonal = at;
-        row[0] = at + 1;
-        for (other, own) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *own);
-            diagonal = row[other + 1];
-            row[other + 1] = replaced.min(diagonal + 1).min(row[other] + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -67,5 +70,6 @@ mod tests {
         assert_eq!(did_you_mean("status", known), ", did you mean 'statuses'?");
         assert_eq!(did_you_mean("recieved", known), ", did you mean 'received'?");
         assert_eq!(did_you_mean("temperature", known), "");
+        assert_eq!(did_you_mean("frist", ["first"]), ", did you mean 'first'?");
     }
 }

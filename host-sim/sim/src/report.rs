@@ -21,6 +21,8 @@ pub struct Outcome {
     pub failures: Vec<String>,
     /// Why it could not be run at all.
     pub unusable: Option<String>,
+    /// What was measured.
+    pub notes: Vec<String>,
     /// Real time it took.
     pub took: Duration,
 }
@@ -34,6 +36,7 @@ impl Outcome {
             seed: 0,
             failures: Vec::new(),
             unusable: Some(reason),
+            notes: Vec::new(),
             took: Duration::ZERO,
         }
     }
@@ -57,17 +60,48 @@ impl Outcome {
 
     /// One line, and a line for each reason if it did not pass.
     pub fn text(&self) -> String {
-        let mark = if self.passed() { "ok  " } else { "FAIL" };
-        let mut text = format!("{mark} {} [{} ms]\n", self.title(), self.took.as_millis());
+        self.lines(&Style::PLAIN)
+    }
+
+    /// The same for a terminal: green, red, and grey for what matters least.
+    pub fn coloured(&self) -> String {
+        self.lines(&Style::COLOURED)
+    }
+
+    fn lines(&self, style: &Style) -> String {
+        let Style { good, bad, faint, end } = style;
+        let mark =
+            if self.passed() { format!("{good}ok{end}  ") } else { format!("{bad}FAIL{end}") };
+        let took = self.took.as_millis();
+        let mut text = format!("{mark} {} {faint}[{took} ms]{end}\n", self.title());
         for reason in self.reasons() {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "       {}", reason.replace('\n', "\n       "));
         }
+        for note in &self.notes {
+            let _ = writeln!(text, "       {faint}{note}{end}");
+        }
         if !self.passed() {
-            let _ = writeln!(text, "       in {}, seed {}", self.file.display(), self.seed);
+            let seed =
+                if self.workers == 0 { String::new() } else { format!(", seed {}", self.seed) };
+            let _ = writeln!(text, "       {faint}in {}{seed}{end}", self.file.display());
         }
         text
     }
+}
+
+/// How parts of a text are shown.
+struct Style {
+    good: &'static str,
+    bad: &'static str,
+    faint: &'static str,
+    end: &'static str,
+}
+
+impl Style {
+    const PLAIN: Self = Self { good: "", bad: "", faint: "", end: "" };
+    const COLOURED: Self =
+        Self { good: "\x1b[32m", bad: "\x1b[1;31m", faint: "\x1b[2m", end: "\x1b[0m" };
 }
 
 /// Formats of a report.
@@ -116,10 +150,25 @@ impl Report {
         }
     }
 
-    /// The closing line of the text format.
+    /// The closing lines of the text format: what failed, if it is one of several, and the counts.
     pub fn summary(&self) -> String {
-        let passed = self.outcomes.iter().filter(|outcome| outcome.passed()).count();
-        format!("{passed} passed, {} failed\n", self.outcomes.len() - passed)
+        let failed: Vec<_> = self.outcomes.iter().filter(|outcome| !outcome.passed()).collect();
+        let mut text = String::new();
+        if !failed.is_empty() && self.outcomes.len() > 5 {
+            text += "failed:\n";
+            for outcome in &failed {
+                let _ = writeln!(text, "  {} ({})", outcome.title(), outcome.file.display());
+            }
+        }
+        let took: Duration = self.outcomes.iter().map(|outcome| outcome.took).sum();
+        let passed = self.outcomes.len() - failed.len();
+        let _ = writeln!(
+            text,
+            "{passed} passed, {} failed in {:.1} s",
+            failed.len(),
+            took.as_secs_f64()
+        );
+        text
     }
 
     fn json(&self) -> String {
@@ -135,6 +184,7 @@ impl Report {
                     "passed": outcome.passed(),
                     "failures": outcome.failures,
                     "unusable": outcome.unusable,
+                    "notes": outcome.notes,
                     "milliseconds": outcome.took.as_millis() as u64,
                 })
             })
@@ -157,6 +207,9 @@ impl Report {
                 status
             };
             let mut case = TestCase::new(outcome.title(), status);
+            if !outcome.notes.is_empty() {
+                case.set_system_out(outcome.notes.join("\n"));
+            }
             case.set_classname(outcome.file.display().to_string()).set_time(outcome.took);
             suite.add_test_case(case);
         }
@@ -170,7 +223,8 @@ impl Report {
         for (at, outcome) in self.outcomes.iter().enumerate() {
             let mark = if outcome.passed() { "ok" } else { "not ok" };
             let _ = writeln!(text, "{mark} {} - {}", at + 1, outcome.title().replace('#', ""));
-            for line in outcome.reasons().flat_map(str::lines) {
+            let notes = outcome.notes.iter().map(String::as_str);
+            for line in outcome.reasons().chain(notes).flat_map(str::lines) {
                 let _ = writeln!(text, "# {line}");
             }
         }
@@ -190,6 +244,7 @@ mod tests {
             seed: 7,
             failures: failures.iter().map(|failure| (*failure).to_owned()).collect(),
             unusable: unusable.map(str::to_owned),
+            notes: vec!["fuel: 7".to_owned()],
             took: Duration::from_millis(5),
         }
     }
@@ -213,6 +268,23 @@ mod tests {
             let text = report.render(format);
             assert!(text.contains("statuses: expected 10"), "{format:?}: {text}");
             assert!(text.contains("it holds"), "{format:?}: {text}");
+            assert!(text.contains("fuel: 7"), "{format:?}: {text}");
         }
+    }
+
+    #[test]
+    fn a_terminal_gets_colours_and_a_file_does_not() {
+        let outcome = outcome(&["x"], None);
+        assert!(outcome.coloured().starts_with("\x1b[1;31mFAIL\x1b[0m it holds"));
+        assert!(!outcome.text().contains('\x1b'));
+    }
+
+    #[test]
+    fn what_failed_among_many_is_listed_again_at_the_end() {
+        let mut outcomes = vec![outcome(&[], None); 7];
+        outcomes[2] = Outcome { name: "the third".to_owned(), ..outcome(&["x"], None) };
+        let summary = report(&outcomes).summary();
+        assert!(summary.starts_with("failed:\n  the third (2 workers) (a.yaml)\n"), "{summary}");
+        assert!(summary.contains("6 passed, 1 failed in 0.0 s"), "{summary}");
     }
 }

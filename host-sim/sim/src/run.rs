@@ -10,7 +10,7 @@ use crate::scenario::value::Content;
 use crate::watch::Watch;
 use crate::{Host, HostOptions, Observers, Request, RequestId, RunOptions, Scenario, suite};
 use bytes::Bytes;
-use host_sim_bootstrap::Bootstrap;
+use host_sim_bootstrap::{Bootstrap, Configuration, ConfigurationKind, PluginConfig};
 use host_sim_engine::Engine;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -150,9 +150,7 @@ impl Run {
         for fault in &step.faults {
             self.faults.arm(fault.fault()?);
         }
-        if let Some(plugin) = step.update.keys().next() {
-            return Err(format!("update: {plugin} cannot be given another configuration"));
-        }
+        let rejected = self.update(step);
         if let Some(span) = step.advance {
             self.host.advance(span.0);
         }
@@ -166,7 +164,8 @@ impl Run {
         if !step.together.is_empty() {
             self.host.settle(PATIENCE);
         }
-        let Some(expect) = &step.expect else { return Ok(Vec::new()) };
+        let mut failures = rejections(&rejected, step.expect.as_ref());
+        let Some(expect) = &step.expect else { return Ok(failures) };
         let seen = Seen {
             host: &self.host,
             sent: &sent,
@@ -178,9 +177,29 @@ impl Run {
             faults: &self.faults,
             before: &before,
         };
-        let failures = check(expect, &seen);
+        failures.extend(check(expect, &seen));
         self.counted.note(expect, &self.host);
         Ok(failures)
+    }
+
+    /// Gives plugins new configurations; tells which were rejected, and why.
+    fn update(&mut self, step: &Step) -> Vec<String> {
+        let mut rejected = Vec::new();
+        for (plugin, document) in &step.update {
+            let bytes = suite::configuration(document).into_bytes();
+            let change = |config: &mut PluginConfig| {
+                config.configuration =
+                    Configuration { kind: ConfigurationKind::String, bytes: bytes.clone() };
+            };
+            if let Err(error) = self.host.engine().update_plugin(plugin, change) {
+                rejected.push(format!("update of {plugin}: {error}"));
+            }
+        }
+        if !step.update.is_empty() {
+            // Threads follow in their next turn.
+            self.host.advance(Duration::ZERO);
+        }
+        rejected
     }
 
     /// How things stand before a step that will ask.
@@ -315,6 +334,20 @@ pub(crate) fn bootstrap(
             Ok((Bootstrap::from_yaml(&text).map_err(|problems| problems.to_string())?, None))
         }
         (None, None) => Err("neither bootstrap nor suite".to_owned()),
+    }
+}
+
+/// Updates that were rejected and should not have been, or the other way round.
+fn rejections(rejected: &[String], expect: Option<&Expect>) -> Vec<String> {
+    match expect.and_then(|expect| expect.update_rejected.as_ref()) {
+        None => rejected.iter().map(|reason| format!("rejected: {reason}")).collect(),
+        Some(pattern) if rejected.iter().any(|reason| pattern.0.is_match(reason)) => Vec::new(),
+        Some(pattern) if rejected.is_empty() => {
+            vec![format!("update: expected to be rejected with {pattern}, was accepted")]
+        }
+        Some(pattern) => {
+            vec![format!("update: expected {pattern}, got {}", rejected.join("; "))]
+        }
     }
 }
 

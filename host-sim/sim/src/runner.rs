@@ -2,10 +2,13 @@
 
 use crate::report::{Outcome, Report};
 use crate::run::Run;
-use crate::{ModuleCache, Observers, Scenario, Trace};
+use crate::{ModuleCache, Observers, Scenario, Trace, textpb};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+/// Endings of scenario files.
+const SCENARIOS: [&str; 1] = ["yaml"];
 
 /// How scenarios are run.
 #[derive(Clone, Debug, Default)]
@@ -20,10 +23,30 @@ pub struct RunOptions {
     pub trace: Option<Trace>,
     /// Who else sees what happens, or interferes: before the scenario's own faults do.
     pub observers: Observers,
+    /// Module of `.textpb` suites, instead of the one they name.
+    pub plugin: Option<PathBuf>,
+    /// Configuration of `.textpb` suites, instead of the one they name.
+    pub plugin_config: Option<PathBuf>,
 }
 
-/// Runs every scenario in `paths`, which are files, or folders searched for `.yaml` files. Calls
-/// `progress` after each.
+/// Something that happens in a run of several files.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress<'a> {
+    /// A file is begun.
+    Begins {
+        /// Which.
+        file: &'a Path,
+        /// The how-manieth, from 1.
+        number: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// One scenario of it has run with one number of workers, or one test.
+    Ended(&'a Outcome),
+}
+
+/// Runs every scenario in `paths`, which are files, or folders searched for `.yaml` and `.textpb`
+/// files. Calls `progress` after each.
 ///
 /// # Errors
 /// When a path cannot be read. What is wrong within a file is an [`Outcome`].
@@ -32,11 +55,30 @@ pub fn run(
     options: &RunOptions,
     mut progress: impl FnMut(&Outcome),
 ) -> io::Result<Report> {
-    let files = scenario_files(paths)?;
+    run_watched(paths, options, |event| {
+        if let Progress::Ended(outcome) = event {
+            progress(outcome);
+        }
+    })
+}
+
+/// As [`run`], and the beginning of each file is told, too.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_watched(
+    paths: &[PathBuf],
+    options: &RunOptions,
+    mut watch: impl FnMut(Progress<'_>),
+) -> io::Result<Report> {
+    let endings: Vec<_> = SCENARIOS.iter().chain(&textpb::ENDINGS).copied().collect();
+    let files = files(paths, &endings)?;
     let mut report = Report::default();
-    for file in files {
-        for outcome in run_file(&file, options) {
-            progress(&outcome);
+    let of = files.len();
+    for (at, file) in files.iter().enumerate() {
+        watch(Progress::Begins { file, number: at + 1, of });
+        for outcome in run_file(file, options) {
+            watch(Progress::Ended(&outcome));
             report.outcomes.push(outcome);
         }
     }
@@ -48,12 +90,16 @@ pub fn run(
 /// # Errors
 /// When a path cannot be read.
 pub fn scenario_files(paths: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
+    files(paths, &SCENARIOS)
+}
+
+fn files(paths: &[PathBuf], endings: &[&str]) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    paths.iter().try_for_each(|path| collect(path, &mut files))?;
+    paths.iter().try_for_each(|path| collect(path, endings, &mut files))?;
     Ok(files)
 }
 
-fn collect(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+fn collect(path: &Path, endings: &[&str], files: &mut Vec<PathBuf>) -> io::Result<()> {
     let naming =
         |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     if !path.is_dir() {
@@ -67,15 +113,22 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
         .collect::<Result<_, _>>()?;
     entries.sort();
     for entry in entries {
-        let is_yaml = entry.extension().is_some_and(|ending| ending == "yaml");
-        if entry.is_dir() || is_yaml {
-            collect(&entry, files)?;
+        if entry.is_dir() || has_ending(&entry, endings) {
+            collect(&entry, endings, files)?;
         }
     }
     Ok(())
 }
 
+fn has_ending(file: &Path, endings: &[&str]) -> bool {
+    let ending = file.extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| endings.contains(&ending))
+}
+
 fn run_file(file: &Path, options: &RunOptions) -> Vec<Outcome> {
+    if has_ending(file, &textpb::ENDINGS) {
+        return textpb::run_file(file, options);
+    }
     let base = file.parent().unwrap_or(Path::new("."));
     let parsed = std::fs::read_to_string(file)
         .map_err(|error| error.to_string())
@@ -104,6 +157,7 @@ fn run_file(file: &Path, options: &RunOptions) -> Vec<Outcome> {
             seed,
             failures,
             unusable,
+            notes: Vec::new(),
             took: start.elapsed(),
         }
     };

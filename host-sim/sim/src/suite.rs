@@ -127,14 +127,19 @@ fn retry_policy(retries: u32) -> Value {
     })
 }
 
-fn wasm(spec: &FilterSpec, base: &Path) -> Result<Value, String> {
-    let file = find_module(&spec.module, base)?;
-    let text = |text: &str| json!({"@type": format!("{TYPES}/google.protobuf.StringValue"), "value": text});
-    let configuration = match &spec.configuration {
+/// A plugin's configuration as it gets it: a string as it is, a document as JSON.
+pub(crate) fn configuration(document: &Value) -> String {
+    match document {
         Value::String(raw) => raw.clone(),
         Value::Null => String::new(),
         document => document.to_string(),
-    };
+    }
+}
+
+fn wasm(spec: &FilterSpec, base: &Path) -> Result<Value, String> {
+    let file = find_module(&spec.module, base)?;
+    let text = |text: &str| json!({"@type": format!("{TYPES}/google.protobuf.StringValue"), "value": text});
+    let configuration = configuration(&spec.configuration);
     let mut config = json!({
         "name": spec.name.as_deref().unwrap_or(&spec.module),
         "vm_config": {

@@ -1,6 +1,7 @@
 //! Attributes and filter state.
 
 use crate::attributes;
+use crate::bare;
 use crate::fault::Reply;
 use crate::guest_memory::{Guest, give, slice, split};
 use bytes::Bytes;
@@ -10,6 +11,9 @@ use host_sim_abi::Status;
 pub(super) fn get(guest: &mut Guest<'_>, path: u32, path_len: u32, ptr: u32, len: u32) -> Reply {
     let (memory, state) = split(guest)?;
     let path = slice(memory, path, path_len)?;
+    if let Some(found) = bare::property(state, path) {
+        return give(guest, &found?, ptr, len);
+    }
     let mut value = std::mem::take(&mut state.scratch);
     value.clear();
     let reply = attributes::read(state, path, &mut value);

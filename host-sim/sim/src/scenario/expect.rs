@@ -23,6 +23,9 @@ pub struct Expect {
     pub reply: Option<ReplyExpect>,
     /// What the replies of this step are like, in the order of their requests.
     pub replies: Vec<ReplyExpect>,
+    /// An `update` of this step is rejected with a reason that matches, and nothing changes. Without
+    /// this, a rejection is a failure.
+    pub update_rejected: Option<Pattern>,
     /// Requests of all steps so far that have no complete response.
     pub unfinished: Option<Quantity>,
     /// Requests that endpoints have received since the last time this was asked.
