@@ -1,0 +1,277 @@
+//! From words to a tree; what Envoy finds wrong with an expression it finds here.
+
+use super::functions;
+use super::lexer::{Token, words};
+use super::value::Value;
+
+/// Longest expression, in characters, and deepest nesting: the limits of Envoy's parser.
+const MAX_LENGTH: usize = 100_000;
+const MAX_DEPTH: usize = 250;
+
+/// An expression.
+#[derive(Clone, Debug)]
+pub(crate) enum Expr {
+    Literal(Value),
+    Ident(String),
+    Select(Box<Expr>, String),
+    /// `has(a.b)`
+    Has(Box<Expr>, String),
+    Index(Box<Expr>, Box<Expr>),
+    List(Vec<Expr>),
+    Map(Vec<(Expr, Expr)>),
+    And(Box<Expr>, Box<Expr>),
+    Or(Box<Expr>, Box<Expr>),
+    Choose(Box<Expr>, Box<Expr>, Box<Expr>),
+    /// A function, a method (its target is the first argument) or an operator.
+    Call(&'static str, Vec<Expr>),
+    Loop(Macro, Box<Loop>),
+}
+
+/// What a macro asks of the elements of a list, or of the keys of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Macro {
+    All,
+    Exists,
+    ExistsOne,
+    Filter,
+    Map,
+}
+
+/// The operands of a macro.
+#[derive(Clone, Debug)]
+pub(crate) struct Loop {
+    pub(super) range: Expr,
+    pub(super) variable: String,
+    /// Of `map` with three arguments, which elements count.
+    pub(super) condition: Option<Expr>,
+    pub(super) body: Expr,
+}
+
+/// The tree, or none: bad syntax, too long, too deep, a function that does not exist.
+pub(crate) fn parse(text: &str) -> Option<Expr> {
+    if text.chars().count() > MAX_LENGTH {
+        return None;
+    }
+    let mut parser = Parser { tokens: words(text)?, at: 0, depth: 0 };
+    let expr = parser.expr()?;
+    (parser.at == parser.tokens.len()).then_some(expr)
+}
+
+struct Parser {
+    tokens: Vec<Token>,
+    at: usize,
+    depth: usize,
+}
+
+/// Binary operators by precedence, loosest first.
+fn precedence(sign: &str) -> Option<u8> {
+    Some(match sign {
+        "||" => 1,
+        "&&" => 2,
+        "<" | "<=" | ">" | ">=" | "==" | "!=" | "in" => 3,
+        "+" | "-" => 4,
+        "*" | "/" | "%" => 5,
+        _ => return None,
+    })
+}
+
+impl Parser {
+    fn peek(&self) -> Option<&'static str> {
+        match self.tokens.get(self.at)? {
+            Token::Sign(sign) => Some(sign),
+            _ => None,
+        }
+    }
+
+    fn take(&mut self, sign: &str) -> bool {
+        let found = self.peek() == Some(sign);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn expect(&mut self, sign: &str) -> Option<()> {
+        self.take(sign).then_some(())
+    }
+
+    fn expr(&mut self) -> Option<Expr> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return None;
+        }
+        let condition = self.binary(1)?;
+        let expr = if self.take("?") {
+            let yes = self.binary(1)?;
+            self.expect(":")?;
+            let no = self.expr()?;
+            Expr::Choose(Box::new(condition), Box::new(yes), Box::new(no))
+        } else {
+            condition
+        };
+        self.depth -= 1;
+        Some(expr)
+    }
+
+    fn binary(&mut self, loosest: u8) -> Option<Expr> {
+        let mut left = self.unary()?;
+        // Each operator makes the tree one deeper.
+        let mut deeper = 0;
+        while let Some(sign) = self.peek()
+            && let Some(level) = precedence(sign).filter(|level| *level >= loosest)
+        {
+            self.at += 1;
+            deeper += 1;
+            self.depth += 1;
+            if self.depth > MAX_DEPTH {
+                return None;
+            }
+            let right = self.binary(level + 1)?;
+            left = match sign {
+                "||" => Expr::Or(Box::new(left), Box::new(right)),
+                "&&" => Expr::And(Box::new(left), Box::new(right)),
+                sign => Expr::Call(sign, vec![left, right]),
+            };
+        }
+        self.depth -= deeper;
+        Some(left)
+    }
+
+    fn unary(&mut self) -> Option<Expr> {
+        let mut signs = Vec::new();
+        while let Some(sign @ ("!" | "-")) = self.peek() {
+            self.at += 1;
+            signs.push(sign);
+        }
+        self.depth += signs.len();
+        if self.depth > MAX_DEPTH {
+            return None;
+        }
+        let mut expr = self.postfix()?;
+        self.depth -= signs.len();
+        for sign in signs.into_iter().rev() {
+            expr = match (sign, expr) {
+                ("-", Expr::Literal(Value::Int(value))) => {
+                    Expr::Literal(Value::Int(value.wrapping_neg()))
+                }
+                ("-", Expr::Literal(Value::Double(value))) => Expr::Literal(Value::Double(-value)),
+                ("-", expr) => Expr::Call("negate", vec![expr]),
+                (sign, expr) => Expr::Call(sign, vec![expr]),
+            };
+        }
+        Some(expr)
+    }
+
+    fn postfix(&mut self) -> Option<Expr> {
+        let mut expr = self.primary()?;
+        let mut deeper = 0;
+        loop {
+            deeper += 1;
+            if self.depth + deeper > MAX_DEPTH {
+                return None;
+            }
+            if self.take(".") {
+                let name = self.ident()?;
+                expr = if self.take("(") {
+                    let args = self.list(")")?;
+                    method(expr, &name, args)?
+                } else {
+                    Expr::Select(Box::new(expr), name)
+                };
+            } else if self.take("[") {
+                let key = self.expr()?;
+                self.expect("]")?;
+                expr = Expr::Index(Box::new(expr), Box::new(key));
+            } else {
+                return Some(expr);
+            }
+        }
+    }
+
+    fn primary(&mut self) -> Option<Expr> {
+        let token = self.tokens.get(self.at)?.clone();
+        self.at += 1;
+        match token {
+            Token::Literal(value) => Some(Expr::Literal(value)),
+            Token::Ident(name) => self.named(name),
+            Token::Sign(".") => {
+                let name = self.ident()?;
+                self.named(name)
+            }
+            Token::Sign("(") => {
+                let expr = self.expr()?;
+                self.expect(")")?;
+                Some(expr)
+            }
+            Token::Sign("[") => self.list("]").map(Expr::List),
+            Token::Sign("{") => self.map(),
+            Token::Sign(_) => None,
+        }
+    }
+
+    fn named(&mut self, name: String) -> Option<Expr> {
+        if !self.take("(") {
+            return Some(Expr::Ident(name));
+        }
+        let mut args = self.list(")")?;
+        if name == "has" {
+            return match (args.pop()?, args.is_empty()) {
+                (Expr::Select(operand, field), true) => Some(Expr::Has(operand, field)),
+                _ => None,
+            };
+        }
+        Some(Expr::Call(functions::known(&name, false, args.len())?, args))
+    }
+
+    fn ident(&mut self) -> Option<String> {
+        let Some(Token::Ident(name)) = self.tokens.get(self.at) else { return None };
+        self.at += 1;
+        Some(name.clone())
+    }
+
+    /// To the closing bracket; a comma may stand before it.
+    fn list(&mut self, close: &str) -> Option<Vec<Expr>> {
+        let mut items = Vec::new();
+        while !self.take(close) {
+            items.push(self.expr()?);
+            if !self.take(",") {
+                self.expect(close)?;
+                break;
+            }
+        }
+        Some(items)
+    }
+
+    fn map(&mut self) -> Option<Expr> {
+        let mut members = Vec::new();
+        while !self.take("}") {
+            let key = self.expr()?;
+            self.expect(":")?;
+            members.push((key, self.expr()?));
+            if !self.take(",") {
+                self.expect("}")?;
+                break;
+            }
+        }
+        Some(Expr::Map(members))
+    }
+}
+
+/// A method or a macro.
+fn method(target: Expr, name: &str, mut args: Vec<Expr>) -> Option<Expr> {
+    let kind = match (name, args.len()) {
+        ("all", 2) => Some(Macro::All),
+        ("exists", 2) => Some(Macro::Exists),
+        ("exists_one", 2) => Some(Macro::ExistsOne),
+        ("filter", 2) => Some(Macro::Filter),
+        ("map", 2 | 3) => Some(Macro::Map),
+        _ => None,
+    };
+    let Some(kind) = kind else {
+        let function = functions::known(name, true, args.len() + 1)?;
+        args.insert(0, target);
+        return Some(Expr::Call(function, args));
+    };
+    let body = args.pop()?;
+    let condition = (args.len() == 2).then(|| args.pop()).flatten();
+    let Some(Expr::Ident(variable)) = args.pop() else { return None };
+    Some(Expr::Loop(kind, Box::new(Loop { range: target, variable, condition, body })))
+}
