@@ -6,4 +6,8 @@ mod configuration;
 mod grpc;
 mod health;
 mod limits;
+mod policies;
+mod raw;
 mod steering;
+mod update;
+mod wasi;

@@ -83,6 +83,11 @@ impl Suite {
 impl Running {
     /// Runs a bootstrap with two workers. Its listener must be named `weir`.
     pub async fn start(host: &Host, text: &str) -> anyhow::Result<Self> {
+        Self::start_with(host, text, CONCURRENCY).await
+    }
+
+    /// As [`Running::start`], with this many workers.
+    pub async fn start_with(host: &Host, text: &str, workers: NonZeroU32) -> anyhow::Result<Self> {
         match host {
             Host::HostSim => {
                 let bootstrap =
@@ -94,19 +99,19 @@ impl Running {
                     ..EngineOptions::default()
                 };
                 let options =
-                    ProxyOptions { concurrency: CONCURRENCY, engine, ..ProxyOptions::default() };
+                    ProxyOptions { concurrency: workers, engine, ..ProxyOptions::default() };
                 let proxy = Proxy::start(bootstrap, options)?;
-                let listener = proxy.listener("weir").context("no listener 'weir'")?;
+                let listeners = proxy.listeners().to_vec();
                 let admin = proxy.admin().context("no admin endpoint")?;
                 let process = Process::HostSim { _proxy: Box::new(proxy), log };
-                Ok(Self { listener, admin, process })
+                Ok(Self { listeners, admin, process })
             }
-            Host::Envoy(binary) => start_envoy(binary, text).await,
+            Host::Envoy(binary) => start_envoy(binary, text, workers).await,
         }
     }
 }
 
-async fn start_envoy(binary: &PathBuf, text: &str) -> anyhow::Result<Running> {
+async fn start_envoy(binary: &PathBuf, text: &str, workers: NonZeroU32) -> anyhow::Result<Running> {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("envoy.yaml");
     let admin_path = directory.path().join("admin");
@@ -114,20 +119,20 @@ async fn start_envoy(binary: &PathBuf, text: &str) -> anyhow::Result<Running> {
     let options = ProcessOptions::new(binary)
         .args(["--use-dynamic-base-id", "--log-level", "info", "-c"])
         .args([&file])
-        .args(["--concurrency".to_owned(), CONCURRENCY.to_string()])
+        .args(["--concurrency".to_owned(), workers.to_string()])
         .args(["--drain-time-s", "1", "--admin-address-path"])
         .args([&admin_path])
         .ready_when(Readiness::Line("starting main dispatch loop".to_owned()));
     let process = ProxyProcess::start(options).await?;
     let admin: SocketAddr = std::fs::read_to_string(&admin_path)?.trim().parse()?;
     let listeners = Client::new().get(&format!("http://{admin}/listeners")).await?.text();
-    let listener = listeners
+    let listeners = listeners
         .lines()
-        .find_map(|line| line.strip_prefix("weir::"))
-        .with_context(|| format!("no listener 'weir' in {listeners}"))?
-        .parse()?;
+        .filter_map(|line| line.split_once("::"))
+        .map(|(name, address)| Ok((name.to_owned(), address.parse()?)))
+        .collect::<anyhow::Result<_>>()?;
     let process = Process::Envoy { process, _directory: directory };
-    Ok(Running { listener, admin, process })
+    Ok(Running { listeners, admin, process })
 }
 
 enum Process {
@@ -157,20 +162,30 @@ impl AccessLogSink for Log {
 
 /// A proxy that runs until it is dropped.
 pub struct Running {
-    listener: SocketAddr,
+    listeners: Vec<(String, SocketAddr)>,
     admin: SocketAddr,
     process: Process,
 }
 
 impl Running {
-    /// A URL of the listener, without TLS.
+    /// A URL of the listener `weir`, without TLS.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.listener)
+        self.url_of("weir", path)
     }
 
-    /// A URL of the listener, with TLS.
+    /// A URL of any listener, without TLS.
+    pub fn url_of(&self, listener: &str, path: &str) -> String {
+        format!("http://{}{path}", self.address(listener))
+    }
+
+    /// A URL of the listener `weir`, with TLS.
     pub fn https_url(&self, path: &str) -> String {
-        format!("https://{}{path}", self.listener)
+        format!("https://{}{path}", self.address("weir"))
+    }
+
+    fn address(&self, listener: &str) -> SocketAddr {
+        let found = self.listeners.iter().find(|(name, _)| name == listener);
+        found.unwrap_or_else(|| panic!("no listener '{listener}': {:?}", self.listeners)).1
     }
 
     /// Sends one request on a connection of its own, so that the kernel spreads them over the

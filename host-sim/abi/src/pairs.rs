@@ -26,6 +26,8 @@ pub enum PairsError {
     Truncated,
     /// A name or value is not followed by NUL.
     MissingNul,
+    /// There are more bytes than the sizes promise.
+    TrailingBytes,
 }
 
 impl fmt::Display for PairsError {
@@ -35,6 +37,7 @@ impl fmt::Display for PairsError {
             Self::TooManyPairs => "more than 1024 pairs",
             Self::Truncated => "the sizes promise more bytes than there are",
             Self::MissingNul => "a name or value does not end in NUL",
+            Self::TrailingBytes => "there are more bytes than the sizes promise",
         })
     }
 }
@@ -88,6 +91,9 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Pair<'_>>, PairsError> {
         let name = take_terminated(&mut data, name_len)?;
         let value = take_terminated(&mut data, value_len)?;
         pairs.push((name, value));
+    }
+    if !data.is_empty() {
+        return Err(PairsError::TrailingBytes);
     }
     Ok(pairs)
 }
@@ -145,6 +151,13 @@ mod tests {
     #[test]
     fn a_missing_nul_is_refused() {
         assert_eq!(decode(b"\x01\0\0\0\x02\0\0\0\x01\0\0\0abxc\0"), Err(PairsError::MissingNul));
+    }
+
+    #[test]
+    fn bytes_behind_the_last_value_are_refused() {
+        assert_eq!(decode(b"\0\0\0\0x"), Err(PairsError::TrailingBytes));
+        let map = b"\x01\0\0\0\x01\0\0\0\x01\0\0\0a\0b\0\0";
+        assert_eq!(decode(map), Err(PairsError::TrailingBytes));
     }
 
     #[test]

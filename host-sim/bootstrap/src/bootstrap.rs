@@ -9,7 +9,10 @@ use crate::listener::LISTENER;
 use crate::reader::{Message, Reader, read_document};
 use crate::stats_tag::{STATS_CONFIG, StatsTag};
 use crate::wasm::WASM_SERVICE;
-use crate::{Address, Cluster, ClusterSpecifier, Listener, RouteAction, WasmService};
+use crate::{
+    Address, Cluster, ClusterSpecifier, HttpFilter, HttpFilterConfig, Listener, RouteAction,
+    WasmService,
+};
 use crate::{Problem, Problems, document};
 
 /// `envoy.config.bootstrap.v3.Bootstrap`, as far as host-sim simulates it.
@@ -106,6 +109,7 @@ fn bootstrap(message: &mut Reader<'_>) -> Option<Bootstrap> {
     let admin = message.message("admin", ADMIN);
     let stats = message.message("stats_config", STATS_CONFIG);
     let resources = message.message("static_resources", STATIC_RESOURCES).unwrap_or_default();
+    check_node(message, node.as_ref(), &resources);
     let (stats_tags, use_all_default_tags) =
         stats.map_or((Vec::new(), true), |stats| (stats.tags, stats.use_all_default_tags));
     Some(Bootstrap {
@@ -132,6 +136,19 @@ fn static_resources(message: &mut Reader<'_>) -> Option<StaticResources> {
         }
     }
     Some(StaticResources { listeners, clusters })
+}
+
+/// As Envoy: whoever subscribes to anything says who he is.
+fn check_node(message: &Reader<'_>, node: Option<&Node>, resources: &StaticResources) {
+    let discovers = |filter: &HttpFilter| matches!(filter.config, HttpFilterConfig::Discovered(_));
+    let listeners = resources.listeners.iter().filter_map(Listener::http);
+    let filters = listeners.flat_map(|manager| &manager.http_filters);
+    let mut filters =
+        filters.chain(resources.clusters.iter().flat_map(|cluster| &cluster.http.http_filters));
+    let named = node.is_some_and(|node| !node.id.is_empty() && !node.cluster.is_empty());
+    if !named && filters.any(discovers) {
+        message.problem("'node' needs an 'id' and a 'cluster' where there is 'config_discovery'");
+    }
 }
 
 fn check_unique<'n>(message: &Reader<'_>, field: &str, names: impl Iterator<Item = &'n str>) {

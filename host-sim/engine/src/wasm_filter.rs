@@ -254,11 +254,26 @@ impl Worker {
         if first == Some(true) {
             let details = "wasm_fail_stream".to_owned();
             let grpc_status = Some(14);
-            self.local_reply(
-                id,
-                LocalReply { status: 503, details, grpc_status, ..LocalReply::default() },
-            );
+            let reply = LocalReply { status: 503, details, grpc_status, ..LocalReply::default() };
+            if self.abort_reply(id) {
+                self.reply_past_filters(id, reply);
+            } else {
+                self.local_reply(id, reply);
+            }
         }
+    }
+
+    /// Whether a local reply has come as far as this filter: what it says instead goes past all.
+    fn abort_reply(&self, id: u64) -> bool {
+        let mut shared = self.shared.borrow_mut();
+        let Some(stream) = shared.streams.get_mut(&id) else { return false };
+        let has_headers = stream.response.headers.is_some();
+        let Some(exchange) = stream.exchange() else { return false };
+        let due = exchange.replied && !exchange.response_started && has_headers;
+        if due {
+            stream.response.aborted = true;
+        }
+        due
     }
 
     fn show_headers(&self, id: u64, filter: usize, way: Way) -> u32 {

@@ -67,6 +67,7 @@ fn start(filter: &str) -> Host {
 fn try_start(filter: &str) -> Result<Host, StartError> {
     let yaml = format!(
         r#"
+node: {{id: node, cluster: tests}}
 static_resources:
   listeners:
   - name: main

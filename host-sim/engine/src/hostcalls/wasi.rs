@@ -1,6 +1,6 @@
 //! WASI preview 1, as little of it as Envoy has: no files, no sockets, one clock.
 //!
-//! All of preview 1 is linked, under both names toolchains use. What Envoy refuses is refused with
+//! All of preview 1 but `proc_raise` is linked, under both names toolchains use. What Envoy refuses is refused with
 //! Envoy's errno; where its signature differs from the standard (`path_symlink`, `path_link`),
 //! Envoy's is linked, so that a module that cannot load there does not load here.
 
@@ -28,28 +28,30 @@ const MAX_WRITE_BYTES: usize = 1024 * 1024;
 
 const MODULES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
 
-/// Calls that always give the same answer: name, parameters (`i` = i32, `I` = i64), errno.
+/// In [`FIXED`]: the standard output streams are fine, other descriptors are EBADF.
+const OUTPUT_ONLY: i32 = -1;
+
+/// Calls that do nothing: name, parameters (`i` = i32, `I` = i64), errno.
 const FIXED: &[(&str, &str, i32)] = &[
-    ("clock_res_get", "ii", 1),
-    ("fd_advise", "iIIi", NOTSUP),
-    ("fd_allocate", "iII", NOTSUP),
+    ("fd_advise", "iIIi", SUCCESS),
+    ("fd_allocate", "iII", OUTPUT_ONLY),
     ("fd_close", "i", SUCCESS),
-    ("fd_datasync", "i", NOTSUP),
+    ("fd_datasync", "i", OUTPUT_ONLY),
     ("fd_fdstat_set_flags", "ii", 52),
-    ("fd_fdstat_set_rights", "iII", NOTSUP),
+    ("fd_fdstat_set_rights", "iII", OUTPUT_ONLY),
     ("fd_filestat_get", "ii", BADF),
-    ("fd_filestat_set_size", "iI", NOTSUP),
-    ("fd_filestat_set_times", "iIIi", NOTSUP),
-    ("fd_pread", "iiiIi", NOTSUP),
+    ("fd_filestat_set_size", "iI", OUTPUT_ONLY),
+    ("fd_filestat_set_times", "iIIi", OUTPUT_ONLY),
+    ("fd_pread", "iiiIi", 52),
     ("fd_prestat_dir_name", "iii", 52),
     ("fd_prestat_get", "ii", BADF),
-    ("fd_pwrite", "iiiIi", NOTSUP),
+    ("fd_pwrite", "iiiIi", OUTPUT_ONLY),
     ("fd_read", "iiii", 52),
-    ("fd_readdir", "iiiIi", NOTSUP),
-    ("fd_renumber", "ii", NOTSUP),
+    ("fd_readdir", "iiiIi", 20),
+    ("fd_renumber", "ii", BADF),
     ("fd_seek", "iIii", SUCCESS),
-    ("fd_sync", "i", NOTSUP),
-    ("fd_tell", "ii", NOTSUP),
+    ("fd_sync", "i", OUTPUT_ONLY),
+    ("fd_tell", "ii", OUTPUT_ONLY),
     ("path_create_directory", "iii", NOTSUP),
     ("path_filestat_get", "iiiii", NOTSUP),
     ("path_filestat_set_times", "iiiiIIi", NOTSUP),
@@ -60,7 +62,6 @@ const FIXED: &[(&str, &str, i32)] = &[
     ("path_rename", "iiiiii", NOTSUP),
     ("path_symlink", "iiii", NOTSUP),
     ("path_unlink_file", "iii", NOTSUP),
-    ("proc_raise", "i", NOTSUP),
     ("sched_yield", "", SUCCESS),
     ("sock_accept", "iii", NOTSUP),
     ("sock_recv", "iiiiii", NOTSUP),
@@ -68,21 +69,73 @@ const FIXED: &[(&str, &str, i32)] = &[
     ("sock_shutdown", "ii", NOTSUP),
 ];
 
+/// The calls that do something, as [`FIXED`] lists the others; `proc_exit` returns nothing.
+const WORKING: &[(&str, &str)] = &[
+    ("args_get", "ii"),
+    ("args_sizes_get", "ii"),
+    ("clock_res_get", "ii"),
+    ("clock_time_get", "iIi"),
+    ("environ_get", "ii"),
+    ("environ_sizes_get", "ii"),
+    ("fd_fdstat_get", "ii"),
+    ("fd_write", "iiii"),
+    ("poll_oneoff", "iiii"),
+    ("proc_exit", "i"),
+    ("random_get", "ii"),
+];
+
 /// Links both module names.
 pub(super) fn link(linker: &mut Linker<VmState>, plugin: &Plugin) -> wasmtime::Result<()> {
     for module in MODULES {
-        for (name, params, errno) in FIXED {
-            let errno = if plugin.allows(name) { *errno } else { NOTCAPABLE };
-            let params = params.chars().map(|c| if c == 'I' { ValType::I64 } else { ValType::I32 });
-            let ty = FuncType::new(linker.engine(), params, [ValType::I32]);
-            linker.func_new(module, name, ty, move |_, _, results| {
-                results.fill(Val::I32(errno));
-                Ok(())
-            })?;
-        }
         link_working(linker, module)?;
+        for (name, params, errno) in FIXED {
+            if plugin.allows(name) {
+                let ty = signature(linker, params, true);
+                linker.func_new(module, name, ty, move |_, args, results| {
+                    let output = matches!(args.first(), Some(Val::I32(1 | 2)));
+                    let errno = match *errno {
+                        OUTPUT_ONLY if output => SUCCESS,
+                        OUTPUT_ONLY => BADF,
+                        errno => errno,
+                    };
+                    results.fill(Val::I32(errno));
+                    Ok(())
+                })?;
+            }
+        }
+        let fixed = FIXED.iter().map(|(name, params, _)| (*name, *params));
+        for (name, params) in fixed.chain(WORKING.iter().copied()) {
+            if !plugin.allows(name) {
+                link_restricted(linker, module, name, params)?;
+            }
+        }
     }
     Ok(())
+}
+
+/// What a plugin may not use says so, and answers ENOTCAPABLE.
+fn link_restricted(
+    linker: &mut Linker<VmState>,
+    module: &str,
+    name: &'static str,
+    params: &str,
+) -> wasmtime::Result<()> {
+    let ty = signature(linker, params, name != "proc_exit");
+    linker.allow_shadowing(true);
+    linker.func_new(module, name, ty, move |guest, _, results| {
+        let state = guest.data();
+        let message = format!("Attempted call to restricted WASI capability: {name}");
+        state.shared.borrow().log(LogLevel::Error, Some(state.plugin.name()), &message);
+        results.fill(Val::I32(NOTCAPABLE));
+        Ok(())
+    })?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+fn signature(linker: &Linker<VmState>, params: &str, answers: bool) -> FuncType {
+    let params = params.chars().map(|c| if c == 'I' { ValType::I64 } else { ValType::I32 });
+    FuncType::new(linker.engine(), params, answers.then_some(ValType::I32))
 }
 
 fn link_working(linker: &mut Linker<VmState>, module: &str) -> wasmtime::Result<()> {
@@ -95,6 +148,9 @@ fn link_working(linker: &mut Linker<VmState>, module: &str) -> wasmtime::Result<
     })?;
     linker.func_wrap(module, "clock_time_get", |mut g: G<'_>, id: u32, _: u64, out: u32| {
         errno(clock_time_get(&mut g, id, out))
+    })?;
+    linker.func_wrap(module, "clock_res_get", |mut g: G<'_>, id: u32, out: u32| {
+        errno(clock_res_get(&mut g, id, out))
     })?;
     linker.func_wrap(module, "random_get", |mut g: G<'_>, ptr: u32, len: u32| {
         errno(random_get(&mut g, ptr, len))
@@ -181,6 +237,16 @@ fn clock_time_get(guest: &mut Guest<'_>, id: u32, out: u32) -> Result<i32, Fault
     let now = guest.data().shared.borrow().wall();
     let (memory, _) = split(guest)?;
     put(memory, out, &now.0.to_le_bytes())?;
+    Ok(SUCCESS)
+}
+
+/// Both clocks count nanoseconds.
+fn clock_res_get(guest: &mut Guest<'_>, id: u32, out: u32) -> Result<i32, Fault> {
+    if id > 1 {
+        return Ok(NOTSUP);
+    }
+    let (memory, _) = split(guest)?;
+    put(memory, out, &1u64.to_le_bytes())?;
     Ok(SUCCESS)
 }
 
