@@ -8,6 +8,8 @@ mod health;
 mod limits;
 mod policies;
 mod raw;
+mod services;
 mod steering;
+mod tcp;
 mod update;
 mod wasi;

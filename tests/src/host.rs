@@ -183,7 +183,8 @@ impl Running {
         format!("https://{}{path}", self.address("weir"))
     }
 
-    fn address(&self, listener: &str) -> SocketAddr {
+    /// A listener's address.
+    pub fn address(&self, listener: &str) -> SocketAddr {
         let found = self.listeners.iter().find(|(name, _)| name == listener);
         found.unwrap_or_else(|| panic!("no listener '{listener}': {:?}", self.listeners)).1
     }

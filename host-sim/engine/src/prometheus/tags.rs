@@ -4,12 +4,13 @@ use host_sim_bootstrap::{StatsTag, StatsTagSource};
 use regex::Regex;
 
 /// Envoy's built-in rules, as expressions; group 1 is cut out, group 2 is the value.
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 7] = [
     ("envoy.response_code", r"_rq(_(\d{3}))$"),
     ("envoy.response_code_class", r"_rq_((\d))xx$"),
     ("envoy.listener_address", r"^listener\.(([_.\d]*|[_\[\]a-fA-F\d]*)\.)"),
     ("envoy.local_http_ratelimit_prefix", r"^(([^.]+)\.)http_local_rate_limit\."),
     ("envoy.http_conn_manager_prefix", r"^http\.(([^.]+)\.)"),
+    ("envoy.tcp_prefix", r"^tcp\.(([^.]+)\.)"),
     ("envoy.cluster_name", r"^cluster\.(([^.]+)\.)"),
 ];
 

@@ -41,6 +41,10 @@ fn envoys_own_stats_get_envoys_labels() {
             "listener.127.0.0.1_29902.downstream_cx_total",
             r#"envoy_listener_downstream_cx_total{envoy_listener_address="127.0.0.1_29902"} 3"#,
         ),
+        (
+            "tcp.edge.downstream_cx_total",
+            r#"envoy_tcp_downstream_cx_total{envoy_tcp_prefix="edge"} 3"#,
+        ),
         ("listener.admin.downstream_cx_total", "envoy_listener_admin_downstream_cx_total{} 3"),
         ("cluster_manager.cluster_added", "envoy_cluster_manager_cluster_added{} 3"),
     ];

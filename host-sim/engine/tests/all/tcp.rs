@@ -349,11 +349,11 @@ fn the_other_kinds_of_streams_are_answered_as_envoy_does() {
 
 #[test]
 fn closing_either_stream_ends_the_connection() {
-    for (stream, upstream) in [(2, "x"), (3, "x")] {
+    for stream in [2, 3] {
         let close = format!("(drop (call $close (i32.const {stream}))) (i32.const 0)");
         let mut rig = start(&[plugin("a", GO_ON, &close, GO_ON)]);
         let id = rig.open_linked();
-        rig.send(id, upstream);
+        rig.send(id, "x");
         let seen = rig.seen();
         assert_eq!((seen.upstream.as_str(), seen.events), ("", vec!["upstream close", "close"]));
         assert_eq!(rig.trace()[3..7], ["a: closed 1", "a: done", "a: log", "a: delete"]);
@@ -633,4 +633,67 @@ fn a_plugin_names_the_cluster_in_filter_state() {
     let mut rig = setup(&[plugin("a", &set, GO_ON, GO_ON)], "cluster: empty").start();
     rig.open();
     assert_eq!(rig.seen().events, ["connect"]);
+}
+
+#[test]
+fn a_callback_that_is_not_allowed_is_not_called_and_a_hostcall_answers_10() {
+    let resume = "(call $say (call $continue (i32.const 2))) (i32.const 0)";
+    let allowed = "capability_restriction_config: {allowed_capabilities: {malloc: {}, \
+                   proxy_log: {}, proxy_on_context_create: {}, proxy_on_downstream_data: {}, \
+                   proxy_on_delete: {}}}";
+    let mut rig = start(&[plugin("a", PAUSE, resume, PAUSE).more(allowed)]);
+    let id = rig.open_linked();
+    rig.send(id, "x");
+    rig.receive(id, "y");
+    let seen = rig.seen();
+    assert_eq!((seen.client.as_str(), seen.upstream.as_str()), ("y", "x"));
+    rig.worker.connection_reset(id);
+    let trace = rig.trace();
+    assert!(trace[2].ends_with("capability: proxy_continue_stream 10"), "{trace:?}");
+    assert_eq!([&trace[0], &trace[1], &trace[3]], ["a: create", "a: down 1 0", "a: delete"]);
+    assert_eq!(trace.len(), 5, "the access log, and nothing else: {trace:?}");
+}
+
+#[test]
+fn http_behind_network_filters_sees_what_they_let_through_and_their_filter_state() {
+    let set = r#"(drop (call $set_property {foo} {bar})) (i32.const 0)"#;
+    let network = plugin("a", set, GO_ON, GO_ON);
+    let get = format!(
+        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+             {} (i32.const 0))"#,
+        properties(&["foo"])
+    );
+    let http = Plugin::new("h", &get);
+    let manager = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+    let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+    let chain = format!(
+        r#"{}, {{name: h, typed_config: {{"@type": {manager}, stat_prefix: x,
+        route_config: {{virtual_hosts: [{{name: a, domains: ["*"], routes: [{{match: {{prefix: /}}, route: {{cluster: backend}}}}]}}]}},
+        http_filters: [{}, {{name: r, typed_config: {{"@type": {router}}}}}]}}}}"#,
+        network.filter().replace("filters.http.wasm", "filters.network.wasm"),
+        http.filter(),
+    );
+    let mut rig = Setup { chain: Some(chain), ..Setup::default() }.start();
+    rig.log();
+    let id = rig.open();
+    assert!(matches!(rig.worker.poll_output(), Some(Output::ServeHttp { .. })));
+    assert!(rig.worker.reads_downstream(id), "HTTP needs no upstream to be read");
+    rig.send(id, "GET");
+    assert_eq!(rig.seen().upstream, "GET");
+    assert_eq!(rig.trace(), ["a: create", "a: new", "a: down 3 0"]);
+    let downstream = Downstream {
+        remote: ([10, 0, 0, 1], 4000).into(),
+        local: ([127, 0, 0, 1], 8080).into(),
+        tls: None,
+        protocol: Protocol::Http11,
+        connection_id: 7,
+    };
+    let exchange = rig.worker.start_exchange(0, downstream);
+    rig.worker.request_headers(exchange, crate::rig::request("GET", "/"), true);
+    assert_eq!(rig.trace(), ["h: bar"]);
+    // A client that closes its half has closed all of it, and no filter is told of an end.
+    rig.attempt();
+    rig.end(id);
+    assert_eq!(rig.seen().events, ["upstream close", "close"]);
+    assert_eq!(rig.trace()[0], "a: closed 2");
 }
