@@ -169,7 +169,7 @@ fn start(
     options: &BenchOptions,
     recorder: Option<Arc<Recorder>>,
 ) -> Result<Host, StartError> {
-    if bootstrap.listeners.is_empty() {
+    if !bootstrap.listeners.iter().any(|listener| listener.http().is_some()) {
         let reason = "static_resources.listeners: there is none to send requests to".to_owned();
         return Err(StartError { plugin: String::new(), reason, log: Vec::new() });
     }
