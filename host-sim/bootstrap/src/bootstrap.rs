@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::Locality;
 use crate::address::ADDRESS;
 use crate::cluster::CLUSTER;
 use crate::listener::LISTENER;
+use crate::metadata::LOCALITY;
 use crate::reader::{Message, Reader, read_document};
 use crate::stats_tag::{STATS_CONFIG, StatsTag};
 use crate::wasm::WASM_SERVICE;
@@ -43,6 +45,8 @@ pub struct Node {
     pub cluster: String,
     /// `node.metadata`, as JSON; plugins read it as the attribute `xds.node.metadata`.
     pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// `node.locality`.
+    pub locality: Locality,
 }
 
 impl Bootstrap {
@@ -176,10 +180,11 @@ fn check_routes(message: &Reader<'_>, listener: &Listener, clusters: &BTreeSet<&
 }
 
 fn node(message: &mut Reader<'_>) -> Option<Node> {
-    message.accept(&["locality", "user_agent_name"]);
+    message.accept(&["user_agent_name"]);
     Some(Node {
         id: message.text("id"),
         cluster: message.text("cluster"),
         metadata: message.json_object("metadata").unwrap_or_default(),
+        locality: message.message("locality", LOCALITY).unwrap_or_default(),
     })
 }

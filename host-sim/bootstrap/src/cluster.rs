@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::circuit_breakers::CIRCUIT_BREAKERS;
 use crate::endpoint::LOAD_ASSIGNMENT;
 use crate::load_balancing::{LEAST_REQUEST_LB_CONFIG, LOAD_BALANCING_POLICY};
+use crate::metadata::{Metadata, metadata_of};
 use crate::reader::{Message, Reader};
 use crate::transport_socket::UPSTREAM;
 use crate::upstream_http::UPSTREAM_HTTP;
@@ -37,6 +38,8 @@ pub struct Cluster {
     pub http: UpstreamHttp,
     /// `UpstreamTlsContext`; absent = plain text.
     pub tls: Option<UpstreamTls>,
+    /// `metadata`, for plugins.
+    pub metadata: Metadata,
 }
 
 /// `type`.
@@ -113,6 +116,7 @@ fn cluster(message: &mut Reader<'_>) -> Option<Cluster> {
     let connect_timeout = message.positive_duration("connect_timeout");
     let tls = message.message("transport_socket", UPSTREAM);
     let dns_lookup_family = dns_lookup_family(message);
+    let metadata = metadata_of(message);
     let (name, discovery, load_balancing) = (name?, discovery?, load_balancing?);
     let cluster = Cluster {
         stat_name: if stat_name.is_empty() { name.clone() } else { stat_name },
@@ -126,6 +130,7 @@ fn cluster(message: &mut Reader<'_>) -> Option<Cluster> {
         healthy_panic_threshold_percent: panic.unwrap_or(HEALTHY_PANIC_THRESHOLD),
         http: options,
         tls: tls.flatten(),
+        metadata,
     };
     check(message, &cluster);
     Some(cluster)

@@ -2,6 +2,7 @@
 
 use crate::Address;
 use crate::address::ADDRESS;
+use crate::metadata::{LOCALITY as PLACE, Locality, Metadata, metadata_of};
 use crate::reader::{Message, Reader};
 
 /// One `lb_endpoints` entry.
@@ -15,6 +16,10 @@ pub struct Endpoint {
     pub weight: u32,
     /// As the file says; host-sim has no active health checks yet.
     pub health: HealthStatus,
+    /// `metadata`, for plugins.
+    pub metadata: Metadata,
+    /// Of the group it stands in, for plugins.
+    pub locality: Locality,
 }
 
 /// `health_status`, folded to what load balancing sees.
@@ -48,8 +53,9 @@ fn load_assignment(message: &mut Reader<'_>) -> Option<Vec<Endpoint>> {
 
 fn locality(message: &mut Reader<'_>) -> Option<Vec<Endpoint>> {
     // Localities count for balancing only with policies that are not simulated.
-    message.accept(&["locality"]);
-    let endpoints = message.list("lb_endpoints", LB_ENDPOINT);
+    let place = message.message("locality", PLACE).unwrap_or_default();
+    let mut endpoints = message.list("lb_endpoints", LB_ENDPOINT);
+    endpoints.iter_mut().for_each(|endpoint| endpoint.locality = place.clone());
     if message.integer("priority", 0..=128).unwrap_or(0) > 0 {
         message.problem_at("priority", "priorities above 0 are not simulated by host-sim");
     }
@@ -69,7 +75,8 @@ fn lb_endpoint(message: &mut Reader<'_>) -> Option<Endpoint> {
     let health = message.choice("health_status", &states);
     let weight = message.integer("load_balancing_weight", 1..=u32::MAX).unwrap_or(1);
     let (address, hostname) = endpoint?;
-    Some(Endpoint { address, hostname, weight, health: health? })
+    let (metadata, locality) = (metadata_of(message), Locality::default());
+    Some(Endpoint { address, hostname, weight, health: health?, metadata, locality })
 }
 
 fn endpoint(message: &mut Reader<'_>) -> Option<(Address, String)> {

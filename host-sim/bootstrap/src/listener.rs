@@ -2,6 +2,7 @@
 
 use crate::address::ADDRESS;
 use crate::http::HTTP_CONNECTION_MANAGER;
+use crate::metadata::{Metadata, metadata_of};
 use crate::reader::{Message, Reader};
 use crate::tcp_proxy::TCP_PROXY;
 use crate::transport_socket::DOWNSTREAM;
@@ -21,6 +22,12 @@ pub struct Listener {
     pub network_filters: Vec<PluginConfig>,
     /// The chain's last network filter.
     pub terminal: Terminal,
+    /// `metadata`, for plugins.
+    pub metadata: Metadata,
+    /// `traffic_direction`: 0 unspecified, 1 inbound, 2 outbound.
+    pub direction: u32,
+    /// Name of the filter chain, empty when the file gives none.
+    pub chain_name: String,
 }
 
 /// What ends a chain of network filters.
@@ -95,6 +102,7 @@ struct FilterChain {
     tls: Option<DownstreamTls>,
     network_filters: Vec<PluginConfig>,
     terminal: Terminal,
+    name: String,
 }
 
 /// One entry of `filters`.
@@ -113,12 +121,25 @@ fn listener(message: &mut Reader<'_>) -> Option<Listener> {
     let chain = only(message, "filter_chains", FILTER_CHAIN);
     let (address, chain) = (address?, chain?);
     let name = if name.is_empty() { address.to_string() } else { name };
-    let FilterChain { tls, network_filters, terminal } = chain;
-    Some(Listener { name, address, tls, network_filters, terminal })
+    let FilterChain { tls, network_filters, terminal, name: chain_name } = chain;
+    let metadata = metadata_of(message);
+    let directions =
+        [("UNSPECIFIED", 0, Some(0)), ("INBOUND", 1, Some(1)), ("OUTBOUND", 2, Some(2))];
+    let direction = message.choice("traffic_direction", &directions)?;
+    Some(Listener {
+        name,
+        address,
+        tls,
+        network_filters,
+        terminal,
+        metadata,
+        direction,
+        chain_name,
+    })
 }
 
 fn filter_chain(message: &mut Reader<'_>) -> Option<FilterChain> {
-    message.accept(&["name"]);
+    let name = message.text("name");
     let tls = message.message("transport_socket", DOWNSTREAM);
     let count = message.count("filters");
     let mut filters = message.list("filters", NETWORK_FILTER);
@@ -143,7 +164,7 @@ fn filter_chain(message: &mut Reader<'_>) -> Option<FilterChain> {
             }
         }
     }
-    Some(FilterChain { tls: tls.flatten(), network_filters, terminal })
+    Some(FilterChain { tls: tls.flatten(), network_filters, terminal, name })
 }
 
 fn network_filter(message: &mut Reader<'_>) -> Option<NetworkFilter> {

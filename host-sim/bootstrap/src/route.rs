@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::header::transforms;
 use crate::header_matcher::{HEADER_MATCHER, REGEX_MATCHER};
+use crate::metadata::{Metadata, metadata_of};
 use crate::reader::{Message, Reader};
 use crate::retry_policy::{RETRY_POLICY, RetryPolicy};
 use crate::tls::{DATA_SOURCE, DataSource};
@@ -38,6 +39,8 @@ pub struct VirtualHost {
     pub include_request_attempt_count: bool,
     /// Send `x-envoy-attempt-count` downstream. Default false.
     pub include_attempt_count_in_response: bool,
+    /// `metadata`, for plugins.
+    pub metadata: Metadata,
 }
 
 /// One route.
@@ -51,6 +54,8 @@ pub struct Route {
     pub action: RouteAction,
     /// Transforms of this route; they run first.
     pub headers: HeaderTransforms,
+    /// `metadata`, for plugins.
+    pub metadata: Metadata,
 }
 
 /// `RouteMatch`.
@@ -175,6 +180,7 @@ fn virtual_host(message: &mut Reader<'_>) -> Option<VirtualHost> {
         retry_policy: message.message("retry_policy", RETRY_POLICY),
         include_request_attempt_count: message.flag("include_request_attempt_count", false),
         include_attempt_count_in_response: message.flag("include_attempt_count_in_response", false),
+        metadata: metadata_of(message),
         name: name?,
     })
 }
@@ -188,9 +194,10 @@ fn route(message: &mut Reader<'_>) -> Option<Route> {
     let forward = message.message("route", FORWARD);
     let respond = message.message("direct_response", DIRECT_RESPONSE);
     let headers = transforms(message);
+    let metadata = metadata_of(message);
     let forward = forward.map(|forward| RouteAction::Forward(Box::new(forward)));
     let action = forward.or(respond.map(RouteAction::Respond));
-    Some(Route { name, matcher: matcher?, action: action?, headers })
+    Some(Route { name, matcher: matcher?, action: action?, headers, metadata })
 }
 
 fn route_match(message: &mut Reader<'_>) -> Option<RouteMatch> {

@@ -4,6 +4,7 @@
 //! chain get a context per attempt, with done and delete at its end and never a log.
 
 use crate::cluster::{Cluster, LiveHost};
+use crate::filter_state::FilterState;
 use crate::flags::ResponseFlags;
 use crate::host_selection::millis;
 use crate::retry::Reset;
@@ -13,9 +14,28 @@ use crate::worker::Worker;
 use crate::{AttemptId, Headers, Output, UpstreamFailure, UpstreamFailureKind};
 use bytes::Bytes;
 use host_sim_bootstrap::UpstreamProtocol;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 impl Worker {
+    /// The attempt has a connection. A driver that does not know its own end of it need not tell:
+    /// then `upstream.local_address` and `upstream.cx_pool_ready_duration` do not exist.
+    pub fn attempt_connected(&mut self, id: AttemptId, local: SocketAddr) {
+        let mut shared = self.shared.borrow_mut();
+        let now = shared.now();
+        let owner = match shared.streams.get_mut(&id.0).and_then(Stream::attempt) {
+            Some(Attempt { owner: Owner::Exchange(exchange), .. }) => Some(*exchange),
+            Some(_) => None,
+            None => return,
+        };
+        for stream in [Some(id.0), owner].into_iter().flatten() {
+            if let Some(stream) = shared.streams.get_mut(&stream) {
+                stream.info.upstream_local = Some(local);
+                stream.info.upstream_ready = Some(now);
+            }
+        }
+    }
+
     /// The upstream's response headers. Interim responses (1xx) are the driver's own affair.
     pub fn upstream_headers(&mut self, id: AttemptId, headers: Headers, end_stream: bool) {
         let id = id.0;
@@ -112,7 +132,7 @@ impl Worker {
             request: Half::default(),
             response: Half::default(),
             info,
-            filter_state: Vec::new(),
+            filter_state: FilterState::default(),
             logging: false,
         };
         shared.streams.insert(id, stream);

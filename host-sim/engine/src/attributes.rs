@@ -1,68 +1,78 @@
-//! Attributes: what `proxy_get_property` knows, in which phase, encoded how.
+//! Attributes: what `proxy_get_property` and expressions know, in which phase.
 //!
-//! Strings are raw bytes, integers 8 bytes little-endian, booleans one byte, times and durations
-//! nanoseconds as integers, maps are pairs. Which attribute exists when was measured on Envoy:
-//! request attributes that come from headers follow the visibility of the headers; durations
-//! exist only once the stream has ended.
+//! Which attribute exists when was measured on Envoy: those that come from headers follow the
+//! visibility of the headers; what is known of the upstream comes with its choice, its connection,
+//! its response; durations exist only once the stream has ended. A header map that may not be seen
+//! is an empty map, not an error.
 
 mod connection;
+mod message;
 mod network;
 mod request;
 mod response;
 mod upstream;
 mod xds;
 
-use crate::Headers;
+use crate::cel::{Activation, Group, Value, field, serialize};
 use crate::stream::{Role, Stream, Way};
 use crate::vm::{Callback, VmState};
-use bytes::Bytes;
-use host_sim_abi::{Status, pairs};
+use crate::{Engine, Headers};
+use host_sim_abi::Status;
 use std::time::Duration;
 
-/// What an attribute lookup sees of a stream.
-struct Scene<'a> {
+/// What a lookup sees.
+pub(crate) struct Scene<'a> {
+    engine: &'a Engine,
+    /// Name, root id and VM id of the plugin.
+    plugin: Option<[&'a str; 3]>,
+    /// None in root contexts.
+    stream: Option<StreamScene<'a>>,
+}
+
+/// What a lookup sees of a stream.
+struct StreamScene<'a> {
     stream: &'a Stream,
     /// Owner of request headers, downstream connection and attempt count.
     exchange: Option<&'a Stream>,
     request_headers: Option<&'a Headers>,
     response_headers: Option<&'a Headers>,
     response_trailers: Option<&'a Headers>,
-    engine: &'a crate::Engine,
+    engine: &'a Engine,
     /// on_log, on_done, on_delete.
     ended: bool,
 }
 
 /// Appends the value of `path` (segments joined by NUL) to `out`.
 pub(crate) fn read(state: &VmState, path: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
-    // A separator at the end separates nothing.
+    if path.is_empty() {
+        return Err(Status::SerializationFailure);
+    }
+    // One NUL at the end ends the last segment; it does not begin another.
     let path = path.strip_suffix(b"\0").unwrap_or(path);
     let mut segments = path.split(|byte| *byte == 0);
-    let first = segments.next().filter(|s| !s.is_empty()).ok_or(Status::SerializationFailure)?;
-    let rest: Segments<'_> = Segments(segments.collect());
-    if let Some(plugin) = state.current_plugin() {
-        let text = match first {
-            b"plugin_name" => Some(plugin.name()),
-            b"plugin_root_id" => Some(plugin.config.root_id.as_str()),
-            b"plugin_vm_id" => Some(plugin.vm_id()),
-            _ => None,
-        };
-        if let Some(text) = text {
-            return if rest.0.is_empty() { put_text(out, text) } else { Err(Status::NotFound) };
+    let first = segments.next().unwrap_or_default();
+    with_scene(state, |scene| {
+        let name = std::str::from_utf8(first).map_err(|_| Status::NotFound)?;
+        let last = first.len() == path.len();
+        let mut value = scene.top(name, last).ok_or(Status::NotFound)?;
+        for segment in segments {
+            value = field(&value, segment, scene).ok_or(Status::NotFound)?;
         }
-    }
+        serialize(&value, out)
+    })
+}
+
+/// Looks at the effective context.
+pub(crate) fn with_scene<R>(state: &VmState, look: impl FnOnce(&Scene<'_>) -> R) -> R {
     let shared = state.shared.borrow();
-    if first == b"xds" {
-        match rest.0.first().copied() {
-            None => return Err(Status::SerializationFailure),
-            Some(b"node") => return xds::node(&shared.engine, &rest.after_first(), out),
-            Some(_) => {}
-        }
-    }
-    let (id, filter) = state.current_stream().ok_or(Status::NotFound)?;
-    let stream = shared.streams.get(&id).ok_or(Status::NotFound)?;
-    let owner = shared.streams.get(&shared.request_owner(id));
-    let scene = Scene::new(state, stream, owner, filter, &shared.engine);
-    scene.read(first, &rest, out)
+    let plugin = state.current_plugin();
+    let plugin = plugin.map(|p| [p.name(), p.config.root_id.as_str(), p.vm_id()]);
+    let stream = state.current_stream().and_then(|(id, filter)| {
+        let stream = shared.streams.get(&id)?;
+        let owner = shared.streams.get(&shared.request_owner(id));
+        Some(StreamScene::new(state, stream, owner, filter, &shared.engine))
+    });
+    look(&Scene { engine: &shared.engine, plugin, stream })
 }
 
 /// Key of the filter state behind a property a plugin has set.
@@ -70,37 +80,79 @@ pub(crate) fn wasm_key(path: &[u8]) -> Vec<u8> {
     [b"wasm.", path].concat()
 }
 
-/// The path behind its first segment.
-struct Segments<'a>(Vec<&'a [u8]>);
-
-impl<'a> Segments<'a> {
-    /// The only segment left; a map of attributes itself has no encoding.
-    fn leaf(&self) -> Result<&'a [u8], Status> {
-        self.0.first().copied().ok_or(Status::SerializationFailure)
-    }
-
-    /// The only segment left, of what has no parts.
-    fn only(&self) -> Result<&'a [u8], Status> {
-        let leaf = self.leaf()?;
-        if self.0.len() == 1 { Ok(leaf) } else { Err(Status::NotFound) }
-    }
-
-    fn second(&self) -> Option<&'a [u8]> {
-        self.0.get(1).copied()
-    }
-
-    fn after_first(&self) -> Self {
-        Self(self.0.iter().skip(1).copied().collect())
+impl Scene<'_> {
+    /// A first segment. `last`: nothing follows it.
+    fn top(&self, name: &str, last: bool) -> Option<Value> {
+        if name == "xds" {
+            return Some(Value::Group(Group::Xds));
+        }
+        if let Some([plugin, root_id, vm_id]) = self.plugin {
+            match name {
+                "plugin_name" => return Some(Value::text(plugin)),
+                "plugin_root_id" => return Some(Value::text(root_id)),
+                "plugin_vm_id" => return Some(Value::text(vm_id)),
+                _ => {}
+            }
+        }
+        let stream = self.stream.as_ref()?;
+        Some(Value::Group(match name {
+            "request" => Group::Request,
+            "response" => Group::Response,
+            "connection" => Group::Connection,
+            "source" => Group::Source,
+            "destination" => Group::Destination,
+            "upstream" => Group::Upstream,
+            "filter_state" => Group::FilterState,
+            "upstream_filter_state" if stream.is_connected() => Group::UpstreamFilterState,
+            // Dynamic metadata: nothing here can set any.
+            "metadata" => return Some(message::metadata(&serde_json::Map::new())),
+            "connection_id" => return stream.connection("id"),
+            name => {
+                let entry = stream.stream.filter_state.get(&wasm_key(name.as_bytes()))?;
+                return entry.attribute(last);
+            }
+        }))
     }
 }
 
-impl<'a> Scene<'a> {
+impl Activation for Scene<'_> {
+    fn find(&self, name: &str) -> Option<Value> {
+        self.top(name, false)
+    }
+
+    fn member(&self, group: Group, key: &[u8]) -> Option<Value> {
+        let name = std::str::from_utf8(key).ok()?;
+        if group == Group::Xds && name == "node" {
+            return Some(message::node(&self.engine.bootstrap().node));
+        }
+        let stream = self.stream.as_ref()?;
+        if let Role::Connection(connection) = &stream.stream.role
+            && let Some(found) = stream.network(connection, group, name)
+        {
+            return found;
+        }
+        match group {
+            Group::Request => stream.request(name),
+            Group::Response => stream.response(name),
+            Group::Connection => stream.connection(name),
+            Group::Source => stream.source(name),
+            Group::Destination => stream.destination(name),
+            Group::Upstream => stream.upstream(name),
+            Group::Xds => stream.xds(name),
+            Group::FilterState => stream.stream.filter_state.get(key)?.attribute(false),
+            // Connections to endpoints have no state here that a plugin could have set.
+            Group::UpstreamFilterState => None,
+        }
+    }
+}
+
+impl<'a> StreamScene<'a> {
     fn new(
         state: &VmState,
         stream: &'a Stream,
         owner: Option<&'a Stream>,
         filter: usize,
-        engine: &'a crate::Engine,
+        engine: &'a Engine,
     ) -> Self {
         let sees = |way: Way| {
             let filter = stream.filters.get(filter)?;
@@ -109,7 +161,7 @@ impl<'a> Scene<'a> {
                 Way::Response => &filter.response,
             })
         };
-        let logging = stream.logging;
+        let logging = state.callback == Callback::Log && stream.logging;
         let request = logging || sees(Way::Request).is_some_and(|side| side.headers_visible);
         let response = logging || sees(Way::Response).is_some_and(|side| side.headers_visible);
         let trailers = logging || sees(Way::Response).is_some_and(|side| side.trailers_visible);
@@ -124,107 +176,20 @@ impl<'a> Scene<'a> {
         }
     }
 
-    fn read(&self, first: &[u8], rest: &Segments<'_>, out: &mut Vec<u8>) -> Result<(), Status> {
-        if let Role::Connection(connection) = &self.stream.role
-            && let Some(read) = self.network(connection, first, rest, out)
-        {
-            return read;
-        }
-        match first {
-            b"request" => self.request(rest, out),
-            b"response" => self.response(rest, out),
-            b"connection" => self.connection(rest.only()?, out),
-            b"connection_id" => self.connection(b"id", out),
-            b"source" => self.source(rest.only()?, out),
-            b"destination" => self.destination(rest.only()?, out),
-            b"upstream" => self.upstream(rest.only()?, out),
-            b"xds" => self.xds(rest.only()?, out),
-            b"metadata" => metadata(rest, out),
-            b"upstream_filter_state" if self.stream.info.endpoint.is_none() => {
-                Err(Status::NotFound)
-            }
-            b"filter_state" | b"upstream_filter_state" => {
-                put(out, self.stream.filter_state(rest.leaf()?).ok_or(Status::NotFound)?)
-            }
-            _ if rest.0.is_empty() => {
-                let value = self.stream.filter_state(&wasm_key(first));
-                put(out, value.ok_or(Status::NotFound)?)
-            }
-            _ => Err(Status::NotFound),
-        }
+    /// Whether there is a connection to an endpoint.
+    fn is_connected(&self) -> bool {
+        self.stream.info.upstream_first_rx.is_some() || self.stream.info.upstream_local.is_some()
     }
 }
 
-/// Dynamic metadata: an empty message of two empty maps, nothing here can set any.
-fn metadata(path: &Segments<'_>, out: &mut Vec<u8>) -> Result<(), Status> {
-    match path.0.as_slice() {
-        [] => Ok(()),
-        [b"filter_metadata" | b"typed_filter_metadata"] => put_no_map(out),
-        _ => Err(Status::NotFound),
-    }
+fn int(value: u64) -> Value {
+    Value::Int(value.cast_signed())
 }
 
-/// A map that is empty, or not there: the encoding of no pairs.
-fn put_no_map(out: &mut Vec<u8>) -> Result<(), Status> {
-    out.extend_from_slice(&0_u32.to_le_bytes());
-    Ok(())
+fn duration(value: Duration) -> Value {
+    Value::Duration(i64::try_from(value.as_nanos()).unwrap_or(i64::MAX))
 }
 
-fn put(out: &mut Vec<u8>, value: &Bytes) -> Result<(), Status> {
-    out.extend_from_slice(value);
-    Ok(())
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) -> Result<(), Status> {
-    out.extend_from_slice(text.as_bytes());
-    Ok(())
-}
-
-fn put_int(out: &mut Vec<u8>, value: u64) -> Result<(), Status> {
-    out.extend_from_slice(&value.to_le_bytes());
-    Ok(())
-}
-
-fn put_bool(out: &mut Vec<u8>, value: bool) -> Result<(), Status> {
-    out.push(u8::from(value));
-    Ok(())
-}
-
-fn put_duration(out: &mut Vec<u8>, value: Duration) -> Result<(), Status> {
-    put_int(out, u64::try_from(value.as_nanos()).unwrap_or(u64::MAX))
-}
-
-fn put_header(out: &mut Vec<u8>, headers: &Headers, name: &str) -> Result<(), Status> {
-    put(out, headers.value(name.as_bytes()).ok_or(Status::NotFound)?)
-}
-
-/// A header map as an attribute: one entry a name, several values joined with commas; or the
-/// value of one name. Where the headers cannot be seen, the map is empty.
-fn put_map(
-    out: &mut Vec<u8>,
-    headers: Option<&Headers>,
-    name: Option<&[u8]>,
-) -> Result<(), Status> {
-    let Some(headers) = headers else {
-        return if name.is_none() { put_no_map(out) } else { Err(Status::NotFound) };
-    };
-    let mut joined: Vec<(&[u8], Vec<u8>)> = Vec::with_capacity(headers.len());
-    for (name, value) in headers.iter() {
-        match joined.iter_mut().find(|(seen, _)| *seen == name) {
-            Some((_, all)) => {
-                all.push(b',');
-                all.extend_from_slice(value);
-            }
-            None => joined.push((name, value.to_vec())),
-        }
-    }
-    match name {
-        Some(name) => {
-            let found = joined.iter().find(|(seen, _)| seen.eq_ignore_ascii_case(name));
-            let found = found.ok_or(Status::NotFound)?;
-            out.extend_from_slice(&found.1);
-        }
-        None => pairs::encode(joined.iter().map(|(n, v)| (*n, v.as_slice())), out),
-    }
-    Ok(())
+fn header(headers: &Headers, name: &str) -> Option<Value> {
+    headers.value(name.as_bytes()).cloned().map(Value::Text)
 }

@@ -81,7 +81,7 @@ impl Worker {
                 request: Half::default(),
                 response: Half::default(),
                 info: StreamInfo { start: now, ..StreamInfo::default() },
-                filter_state: Vec::new(),
+                filter_state: crate::filter_state::FilterState::default(),
                 logging: false,
             };
             shared.streams.insert(id, stream);

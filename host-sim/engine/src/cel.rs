@@ -14,4 +14,4 @@ mod value;
 
 pub(crate) use eval::{Activation, evaluate};
 pub(crate) use parse::{Expr, parse};
-pub(crate) use value::{Group, Message, Value, field, headers_value, serialize};
+pub(crate) use value::{Group, Message, Value, field, serialize};

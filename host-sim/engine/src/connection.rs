@@ -7,6 +7,7 @@
 
 use crate::buffer::Buffer;
 use crate::cluster::{Cluster, LiveHost};
+use crate::filter_state::FilterState;
 use crate::stream::{BodyView, Half, Role, Stream, StreamInfo, Way};
 use crate::timer::TimerId;
 use crate::worker::Worker;
@@ -106,7 +107,7 @@ impl Worker {
                 request: Half::default(),
                 response: Half::default(),
                 info: StreamInfo { start: now, ..StreamInfo::default() },
-                filter_state: Vec::new(),
+                filter_state: FilterState::default(),
                 logging: false,
             };
             shared.streams.insert(id, stream);
@@ -396,9 +397,9 @@ impl Worker {
     }
 
     /// What network filters have left in the filter state of a connection, which its requests see.
-    pub(crate) fn connection_state(&self, listener: usize, number: u64) -> Vec<(Bytes, Bytes)> {
+    pub(crate) fn connection_state(&self, listener: usize, number: u64) -> FilterState {
         if self.engine.network_filters().get(listener).is_none_or(Vec::is_empty) {
-            return Vec::new();
+            return FilterState::default();
         }
         let mut shared = self.shared.borrow_mut();
         let mut streams = shared.streams.values_mut();

@@ -16,9 +16,12 @@ impl Worker {
     pub fn start_exchange(&mut self, listener: usize, info: Downstream) -> ExchangeId {
         self.receive_posts();
         let filters = self.downstream_filters(listener);
-        let filter_state = self.connection_state(listener, info.connection_id);
+        let mut filter_state = self.connection_state(listener, info.connection_id);
         let mut shared = self.shared.borrow_mut();
         let (id, now) = (shared.fresh_id(), shared.now());
+        if let Some(kept) = shared.connections.get(&info.connection_id) {
+            filter_state.extend(kept);
+        }
         let exchange = Exchange::new(listener, info);
         let stream = Stream {
             role: Role::Exchange(Box::new(exchange)),
@@ -130,6 +133,11 @@ impl Worker {
             }
         }
         self.finish_exchange(id);
+    }
+
+    /// The connection is closed: what filter state it kept is gone.
+    pub fn connection_closed(&mut self, connection_id: u64) {
+        self.shared.borrow_mut().connections.remove(&connection_id);
     }
 
     /// The last byte of the response went to the codec: logs run now.

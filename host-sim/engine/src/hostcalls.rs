@@ -17,6 +17,7 @@ mod property;
 mod queue;
 mod reply;
 mod shared_data;
+mod signature;
 mod stream;
 mod timer;
 mod wasi;

@@ -120,12 +120,17 @@ pub(crate) fn put_message(out: &mut Vec<u8>, number: u32, value: &[u8]) {
 }
 
 /// Appends an integer, boolean or enum; nothing for 0.
-#[cfg(test)]
 pub(crate) fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
     if value != 0 {
         put_varint(out, u64::from(number << 3));
         put_varint(out, value);
     }
+}
+
+/// Appends a double that is there even when it is 0.
+pub(crate) fn put_double(out: &mut Vec<u8>, number: u32, value: f64) {
+    put_varint(out, u64::from((number << 3) | 1));
+    out.extend_from_slice(&value.to_le_bytes());
 }
 
 fn varint(bytes: &mut &[u8]) -> Option<u64> {

@@ -84,6 +84,7 @@ mod tests {
             matcher: RouteMatch { path, case_sensitive: true, headers: vec![] },
             action: RouteAction::Respond(DirectResponse { status: 200, body: vec![] }),
             headers: Default::default(),
+            metadata: Default::default(),
         };
         VirtualHost {
             name: domain.to_owned(),
@@ -93,6 +94,7 @@ mod tests {
             retry_policy: None,
             include_request_attempt_count: false,
             include_attempt_count_in_response: false,
+            metadata: Default::default(),
         }
     }
 

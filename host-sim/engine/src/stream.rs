@@ -9,6 +9,7 @@ use crate::bare::Bare;
 use crate::buffer::Buffer;
 use crate::cluster::{Cluster, LiveHost};
 use crate::connection::Connection;
+use crate::filter_state::FilterState;
 use crate::flags::ResponseFlags;
 use crate::grpc::GrpcId;
 use crate::local_ratelimit::Quota;
@@ -36,7 +37,7 @@ pub(crate) struct Stream {
     pub(crate) response: Half,
     pub(crate) info: StreamInfo,
     /// Filter state: `wasm.<path>` from `set_property`, raw keys from `set_envoy_filter_state`.
-    pub(crate) filter_state: Vec<(Bytes, Bytes)>,
+    pub(crate) filter_state: FilterState,
     /// `on_log` runs: maps can be read, not written.
     pub(crate) logging: bool,
 }
@@ -204,6 +205,9 @@ pub(crate) struct StreamInfo {
     pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) endpoint: Option<SocketAddr>,
     pub(crate) transport_failure: Option<String>,
+    /// Our end of the connection to the endpoint, and since when the attempt has it.
+    pub(crate) upstream_local: Option<SocketAddr>,
+    pub(crate) upstream_ready: Option<UnixNanos>,
     pub(crate) attempts: u32,
     pub(crate) upstream_first_tx: Option<UnixNanos>,
     pub(crate) upstream_first_rx: Option<UnixNanos>,
@@ -297,14 +301,8 @@ impl Stream {
         }
     }
 
+    /// The value of an entry, whatever it is.
     pub(crate) fn filter_state(&self, key: &[u8]) -> Option<&Bytes> {
-        self.filter_state.iter().find(|(name, _)| name == key).map(|(_, value)| value)
-    }
-
-    pub(crate) fn set_filter_state(&mut self, key: &[u8], value: Bytes) {
-        match self.filter_state.iter_mut().find(|(name, _)| name == key) {
-            Some((_, slot)) => *slot = value,
-            None => self.filter_state.push((Bytes::copy_from_slice(key), value)),
-        }
+        self.filter_state.get(key).map(|entry| &entry.value)
     }
 }

@@ -5,6 +5,7 @@
 //! a borrow.
 
 use crate::buffer::Buffer;
+use crate::filter_state::{Entry, FilterState, Prototype};
 use crate::grpc::{Grpc, GrpcId};
 use crate::host_selection::Selector;
 use crate::http_call::Pending;
@@ -13,6 +14,7 @@ use crate::rng::Rng;
 use crate::stream::{LocalReply, Owner, Role, Stream, Way};
 use crate::timer::{Timer, TimerId, Timers};
 use crate::{Engine, ExchangeId, Headers, LogLevel, LogRecord, Output, UnixNanos};
+use bytes::Bytes;
 use hashbrown::HashMap;
 use host_sim_abi::MapType;
 use std::cell::RefCell;
@@ -39,6 +41,8 @@ pub(crate) struct ThreadState {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) rng: Rng,
     pub(crate) next_id: u64,
+    /// Filter state that outlives its stream, by the connection's number.
+    pub(crate) connections: HashMap<u64, FilterState>,
     /// For each cluster, the VMs its upstream chain runs in: calling it from one of them would
     /// enter a VM that is already running.
     pub(crate) upstream_vms: Vec<Vec<usize>>,
@@ -140,6 +144,7 @@ impl ThreadState {
             inbox: Arc::default(),
             rng,
             next_id: 0,
+            connections: HashMap::new(),
             upstream_vms: Vec::new(),
             selectors,
         }
@@ -202,6 +207,45 @@ impl ThreadState {
     pub(crate) fn stop_ticks(&mut self, vm: usize) {
         let gone: Vec<_> = self.ticks.extract_if(|(of, _), _| *of == vm).collect();
         gone.into_iter().for_each(|(_, tick)| self.cancel_timer(tick.timer));
+    }
+
+    /// Sets an object of filter state.
+    pub(crate) fn set_filter_state(&mut self, stream: u64, key: &[u8], entry: Entry) {
+        let Some(found) = self.streams.get_mut(&stream) else { return };
+        if !found.filter_state.set(key, entry) {
+            let key = String::from_utf8_lossy(key);
+            let text = format!("filter state {key} was set before with another life span");
+            return self.log(LogLevel::Error, None, &text);
+        }
+        self.keep_for_connection(stream);
+    }
+
+    /// Sets a property; false if it is read-only.
+    pub(crate) fn set_property(
+        &mut self,
+        stream: u64,
+        key: &[u8],
+        value: Bytes,
+        declared: &Prototype,
+    ) -> bool {
+        let Some(found) = self.streams.get_mut(&stream) else { return false };
+        let written = found.filter_state.set_property(key, value, declared);
+        if written && declared.connection {
+            self.keep_for_connection(stream);
+        }
+        written
+    }
+
+    /// What lives as long as the connection is there for its next stream.
+    fn keep_for_connection(&mut self, stream: u64) {
+        let Some(found) = self.streams.get(&stream) else { return };
+        let connection = match &found.role {
+            Role::Exchange(exchange) => exchange.downstream.connection_id,
+            Role::Connection(connection) => connection.downstream.connection_id,
+            Role::Attempt(_) => return,
+        };
+        let kept = found.filter_state.of_connection();
+        self.connections.insert(connection, kept);
     }
 
     /// The stream that owns the request headers: attempts of an exchange share the exchange's.

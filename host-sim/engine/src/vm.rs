@@ -1,7 +1,9 @@
 //! One instance of a module on one thread: store, callbacks, contexts, and how it fails.
 
+use crate::cel::Expr;
 use crate::deadline;
 use crate::exports::Exports;
+use crate::filter_state::Prototype;
 use crate::grpc::GrpcView;
 use crate::limits::{Passed, Used};
 use crate::plugin::Plugin;
@@ -68,6 +70,10 @@ pub(crate) struct VmState {
     pub(crate) last_grpc_call: u32,
     pub(crate) last_grpc_stream: u32,
     pub(crate) last_dns_token: u32,
+    /// Properties that contexts have declared.
+    pub(crate) declared: HashMap<u32, Vec<(Vec<u8>, Prototype)>>,
+    /// Expressions of root contexts.
+    pub(crate) expressions: HashMap<u32, Expressions>,
     pub(crate) last_words: VecDeque<String>,
     /// Reused by hostcalls that build an answer.
     pub(crate) scratch: Vec<u8>,
@@ -109,6 +115,13 @@ pub(crate) enum Callback {
     Log,
     HttpCallResponse,
     Other,
+}
+
+/// Expressions a root context has created, by token.
+#[derive(Default)]
+pub(crate) struct Expressions {
+    pub(crate) next: u32,
+    pub(crate) expressions: HashMap<u32, Rc<Expr>>,
 }
 
 /// Metrics a VM has defined; ids are its own, stats the process's.
@@ -406,6 +419,8 @@ impl VmState {
             last_grpc_call: 1,
             last_grpc_stream: 2,
             last_dns_token: 1,
+            declared: HashMap::new(),
+            expressions: HashMap::new(),
             last_words: VecDeque::new(),
             scratch: Vec::new(),
             hostcalls: 0,
@@ -426,10 +441,28 @@ impl VmState {
 
     /// The root of the effective context, or none.
     pub(crate) fn root_id(&self) -> Option<u32> {
-        match self.contexts.get(&self.current)? {
-            Context::Root { .. } => Some(self.current),
+        self.root_of(self.current)
+    }
+
+    pub(crate) fn root_of(&self, context: u32) -> Option<u32> {
+        match self.contexts.get(&context)? {
+            Context::Root { .. } => Some(context),
             Context::Stream { root, .. } => Some(*root),
         }
+    }
+
+    /// How the effective context's root has declared a property.
+    pub(crate) fn declared_property(&self, path: &[u8]) -> Prototype {
+        let declared = self.root_id().and_then(|root| self.declared.get(&root));
+        let found = declared.into_iter().flatten().find(|(name, _)| name == path);
+        found.map(|(_, prototype)| prototype.clone()).unwrap_or_default()
+    }
+
+    /// Forgets a context and what it has declared and created.
+    pub(crate) fn remove_context(&mut self, context: u32) {
+        self.contexts.remove(&context);
+        self.declared.remove(&context);
+        self.expressions.remove(&context);
     }
 
     /// The plugin of the effective context.

@@ -162,7 +162,7 @@ impl Worker {
         let _ = vm.invoke(context, Callback::Log, "proxy_on_delete", |store, exports| {
             exports.delete.as_ref().map(|f| f.call(store, context))
         });
-        vm.store.data_mut().contexts.remove(&context);
+        vm.store.data_mut().remove_context(context);
         self.run_deferred();
     }
 

@@ -317,7 +317,7 @@ impl Worker {
             exports.delete.as_ref().map(|f| f.call(store, root))
         });
         let generation = vm.generation;
-        vm.store.data_mut().contexts.remove(&root);
+        vm.store.data_mut().remove_context(root);
         self.shared.borrow_mut().stop_tick(index, root);
         self.cancel_calls(index, generation, Some(root));
         self.drop_grpc_of(index, Some(root));

@@ -1,47 +1,49 @@
 //! `connection.*`, `source.*`, `destination.*`
 
-use super::{Scene, put_bool, put_int, put_text};
+use super::{StreamScene, int};
 use crate::Downstream;
+use crate::cel::Value;
 use crate::stream::Role;
-use host_sim_abi::Status;
+use std::net::SocketAddr;
 
-impl Scene<'_> {
-    pub(super) fn connection(&self, name: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
+impl StreamScene<'_> {
+    pub(super) fn connection(&self, name: &str) -> Option<Value> {
         let downstream = self.downstream()?;
         let tls = downstream.tls.as_ref();
         match name {
-            b"id" => put_int(out, downstream.connection_id),
-            b"mtls" => put_bool(out, false),
-            b"requested_server_name" => {
-                let sni = tls.and_then(|tls| tls.sni.as_deref());
-                put_text(out, sni.unwrap_or_default())
+            "id" => Some(Value::Uint(downstream.connection_id)),
+            // Clients are never asked for a certificate.
+            "mtls" => Some(Value::Bool(false)),
+            "requested_server_name" => {
+                Some(Value::text(tls.and_then(|tls| tls.sni.as_deref()).unwrap_or_default()))
             }
-            b"tls_version" => put_text(out, &tls.ok_or(Status::NotFound)?.version),
-            _ => Err(Status::NotFound),
+            "tls_version" => tls.map(|tls| Value::text(&tls.version)),
+            "subject_peer_certificate" => tls.map(|_| Value::text("")),
+            _ => None,
         }
     }
 
-    pub(super) fn source(&self, name: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
-        endpoint(self.downstream()?.remote, name, out)
+    pub(super) fn source(&self, name: &str) -> Option<Value> {
+        endpoint(self.downstream()?.remote, name)
     }
 
-    pub(super) fn destination(&self, name: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
-        endpoint(self.downstream()?.local, name, out)
+    pub(super) fn destination(&self, name: &str) -> Option<Value> {
+        endpoint(self.downstream()?.local, name)
     }
 
-    fn downstream(&self) -> Result<&Downstream, Status> {
+    fn downstream(&self) -> Option<&Downstream> {
         match self.exchange.map(|stream| &stream.role) {
-            Some(Role::Exchange(exchange)) => Ok(&exchange.downstream),
-            Some(Role::Connection(connection)) => Ok(&connection.downstream),
-            _ => Err(Status::NotFound),
+            Some(Role::Exchange(exchange)) => Some(&exchange.downstream),
+            Some(Role::Connection(connection)) => Some(&connection.downstream),
+            _ => None,
         }
     }
 }
 
-fn endpoint(address: std::net::SocketAddr, name: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
+fn endpoint(address: SocketAddr, name: &str) -> Option<Value> {
     match name {
-        b"address" => put_text(out, &address.to_string()),
-        b"port" => put_int(out, address.port().into()),
-        _ => Err(Status::NotFound),
+        "address" => Some(Value::text(address.to_string())),
+        "port" => Some(int(address.port().into())),
+        _ => None,
     }
 }

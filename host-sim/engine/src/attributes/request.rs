@@ -1,56 +1,58 @@
 //! `request.*`
 
-use super::{Scene, Segments, put_duration, put_header, put_int, put_map, put_text};
+use super::{StreamScene, duration, header, int};
 use crate::Headers;
+use crate::cel::Value;
 use crate::stream::Role;
-use host_sim_abi::Status;
 
-impl Scene<'_> {
-    pub(super) fn request(&self, path: &Segments<'_>, out: &mut Vec<u8>) -> Result<(), Status> {
+impl StreamScene<'_> {
+    pub(super) fn request(&self, name: &str) -> Option<Value> {
         let info = &self.stream.info;
-        if path.leaf()? == b"headers" {
-            return put_map(out, self.request_headers, path.second());
-        }
-        match path.only()? {
-            b"time" => return put_int(out, info.start.0),
-            // What is promised, where that can be seen; else what has come.
-            b"size" => {
-                let headers = self.request_headers.and_then(|h| h.get_str("content-length"));
-                let promised = headers.and_then(|length| length.parse().ok());
-                return put_int(out, promised.unwrap_or(info.request_bytes));
+        let headers = self.request_headers;
+        let size = headers.map_or(0, Headers::byte_size) as u64;
+        match name {
+            "time" => return Some(Value::Timestamp(info.start.0.cast_signed())),
+            "headers" => return Some(Value::Headers(headers.cloned())),
+            "headers_bytes" => return Some(int(size)),
+            "size" => {
+                let told = headers.and_then(|headers| headers.get("content-length"));
+                return match told {
+                    Some(told) => {
+                        std::str::from_utf8(told).ok()?.trim().parse().ok().map(Value::Int)
+                    }
+                    None => Some(int(info.request_bytes)),
+                };
             }
-            b"protocol" => {
+            "total_size" => return Some(int(info.request_bytes + size)),
+            "protocol" => {
                 let Some(Role::Exchange(exchange)) = self.exchange.map(|stream| &stream.role)
                 else {
-                    return Err(Status::NotFound);
+                    return None;
                 };
-                return put_text(out, exchange.downstream.protocol.as_str());
+                return Some(Value::text(exchange.downstream.protocol.as_str()));
             }
-            b"duration" => {
-                let end = info.end.filter(|_| self.ended).ok_or(Status::NotFound)?;
-                return put_duration(out, end.since(info.start));
-            }
-            b"total_size" => {
-                let headers = self.request_headers.map_or(0, Headers::byte_size);
-                return put_int(out, info.request_bytes + headers as u64);
+            "duration" => {
+                let end = info.end.filter(|_| self.ended)?;
+                return Some(duration(end.since(info.start)));
             }
             _ => {}
         }
-        let headers = self.request_headers.ok_or(Status::NotFound)?;
-        let path_header = || headers.get_str(":path").ok_or(Status::NotFound);
-        match path.only()? {
-            b"path" => put_header(out, headers, ":path"),
-            b"url_path" => put_text(out, path_header()?.split('?').next().unwrap_or_default()),
-            b"query" => {
-                put_text(out, path_header()?.split_once('?').map_or("", |(_, query)| query))
+        let headers = headers?;
+        let path = || headers.get_str(":path").unwrap_or_default();
+        match name {
+            "path" => header(headers, ":path"),
+            "url_path" => Some(Value::text(path().split('?').next().unwrap_or_default())),
+            "query" => {
+                let query = path().split_once('?').map_or("", |(_, query)| query);
+                Some(Value::text(query.split('#').next().unwrap_or_default()))
             }
-            b"host" => put_header(out, headers, ":authority"),
-            b"scheme" => put_header(out, headers, ":scheme"),
-            b"method" => put_header(out, headers, ":method"),
-            b"referer" => put_header(out, headers, "referer"),
-            b"useragent" => put_header(out, headers, "user-agent"),
-            b"id" => put_header(out, headers, "x-request-id"),
-            _ => Err(Status::NotFound),
+            "host" => header(headers, ":authority"),
+            "scheme" => header(headers, ":scheme"),
+            "method" => header(headers, ":method"),
+            "referer" => header(headers, "referer"),
+            "useragent" => header(headers, "user-agent"),
+            "id" => header(headers, "x-request-id"),
+            _ => None,
         }
     }
 }

@@ -1,34 +1,29 @@
 //! `response.*`
 
-use super::{Scene, Segments, put_duration, put_int, put_map, put_text};
+use super::{StreamScene, duration, int};
 use crate::Headers;
-use host_sim_abi::Status;
+use crate::cel::Value;
 
-impl Scene<'_> {
-    pub(super) fn response(&self, path: &Segments<'_>, out: &mut Vec<u8>) -> Result<(), Status> {
+impl StreamScene<'_> {
+    pub(super) fn response(&self, name: &str) -> Option<Value> {
         let info = &self.stream.info;
-        match path.leaf()? {
-            b"headers" => return put_map(out, self.response_headers, path.second()),
-            b"trailers" => return put_map(out, self.response_trailers, path.second()),
-            _ => {}
-        }
-        match path.only()? {
-            b"code" => put_int(out, info.code.ok_or(Status::NotFound)?.into()),
-            b"code_details" => put_text(out, info.details.as_deref().ok_or(Status::NotFound)?),
-            b"flags" => put_int(out, info.flags.bits()),
-            b"size" => put_int(out, info.response_bytes),
-            b"total_size" => {
-                let maps = [self.response_headers, self.response_trailers];
-                let maps: usize = maps.into_iter().flatten().map(Headers::byte_size).sum();
-                put_int(out, info.response_bytes + maps as u64)
+        let size = |headers: Option<&Headers>| headers.map_or(0, Headers::byte_size) as u64;
+        let (headers, trailers) = (self.response_headers, self.response_trailers);
+        match name {
+            "code" => Some(int(info.code?.into())),
+            "code_details" => info.details.as_deref().map(Value::text),
+            "flags" => Some(int(info.flags.bits())),
+            "size" => Some(int(info.response_bytes)),
+            "headers_bytes" => Some(int(size(headers))),
+            "total_size" => Some(int(info.response_bytes + size(headers) + size(trailers))),
+            "headers" => Some(Value::Headers(headers.cloned())),
+            "trailers" => Some(Value::Headers(trailers.cloned())),
+            "grpc_status" => self.grpc_status().map(int),
+            "backend_latency" => {
+                let (sent, received) = (info.upstream_first_tx?, info.upstream_last_rx?);
+                Some(duration(received.since(sent)))
             }
-            b"grpc_status" => put_int(out, self.grpc_status().ok_or(Status::NotFound)?),
-            b"backend_latency" => {
-                let (sent, received) = (info.upstream_first_tx, info.upstream_last_rx);
-                let latency = received.zip(sent).ok_or(Status::NotFound)?;
-                put_duration(out, latency.0.since(latency.1))
-            }
-            _ => Err(Status::NotFound),
+            _ => None,
         }
     }
 

@@ -1,32 +1,44 @@
 //! `upstream.*`
 
-use super::{Scene, put_int, put_text};
+use super::{StreamScene, duration, int, message};
+use crate::cel::Value;
 use crate::stream::Role;
-use host_sim_abi::Status;
+use host_sim_bootstrap::Endpoint;
 
-impl Scene<'_> {
-    pub(super) fn upstream(&self, name: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
+impl StreamScene<'_> {
+    pub(super) fn upstream(&self, name: &str) -> Option<Value> {
         let info = &self.stream.info;
         match name {
-            b"address" => {
-                let endpoint = info.endpoint.ok_or(Status::NotFound)?;
-                put_text(out, &endpoint.to_string())
+            "address" => Some(Value::text(info.endpoint?.to_string())),
+            "port" => Some(int(info.endpoint?.port().into())),
+            "local_address" => Some(Value::text(info.upstream_local?.to_string())),
+            "locality" => {
+                info.endpoint?;
+                let place = self.configured_endpoint().map(|endpoint| &endpoint.locality);
+                Some(message::locality(&place.cloned().unwrap_or_default()))
             }
-            b"port" => put_int(out, info.endpoint.ok_or(Status::NotFound)?.port().into()),
-            b"transport_failure_reason" => {
-                // Empty as long as there is none to tell.
-                let none = info.endpoint.map(|_| "").ok_or(Status::NotFound);
-                put_text(out, info.transport_failure.as_deref().map_or(none, Ok)?)
+            // Empty as long as nothing has failed.
+            "transport_failure_reason" => match &info.transport_failure {
+                Some(reason) => Some(Value::text(reason)),
+                None => info.endpoint.map(|_| Value::text("")),
+            },
+            "cx_pool_ready_duration" => {
+                Some(duration(info.upstream_ready?.since(info.upstream_first_tx?)))
             }
-            // A message, empty: the bootstrap subset has no localities.
-            b"locality" => info.endpoint.map(|_| ()).ok_or(Status::NotFound),
-            b"request_attempt_count" => put_int(out, self.attempts().into()),
-            b"num_endpoints" => {
-                let cluster = info.cluster.as_ref().ok_or(Status::NotFound)?;
-                put_int(out, cluster.endpoint_count() as u64)
+            "request_attempt_count" => Some(Value::Uint(self.attempts().into())),
+            "num_endpoints" => {
+                info.cluster.as_ref().map(|cluster| Value::Uint(cluster.endpoint_count() as u64))
             }
-            _ => Err(Status::NotFound),
+            _ => None,
         }
+    }
+
+    /// The chosen endpoint as the file has it.
+    pub(super) fn configured_endpoint(&self) -> Option<&Endpoint> {
+        let info = &self.stream.info;
+        let (cluster, chosen) = (info.cluster.as_ref()?, info.endpoint?);
+        let endpoints = cluster.config().endpoints.iter();
+        endpoints.into_iter().find(|endpoint| endpoint.address.to_socket_addr() == Some(chosen))
     }
 
     fn attempts(&self) -> u32 {

@@ -34,9 +34,8 @@ pub(super) fn words(text: &str) -> Option<Vec<Token>> {
             tokens.push(token);
             rest = after;
         } else if first.is_ascii_alphabetic() || first == '_' {
-            let len = rest
-                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-                .unwrap_or(rest.len());
+            let len =
+                rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
             let (name, after) = rest.split_at(len);
             tokens.push(match name {
                 "true" => Token::Literal(Value::Bool(true)),
@@ -123,12 +122,7 @@ fn string(text: &str) -> Option<(Option<Token>, &str)> {
     Some((Some(Token::Literal(value)), rest))
 }
 
-fn contents<'a>(
-    text: &'a str,
-    quote: &str,
-    raw: bool,
-    bytes: bool,
-) -> Option<(Vec<u8>, &'a str)> {
+fn contents<'a>(text: &'a str, quote: &str, raw: bool, bytes: bool) -> Option<(Vec<u8>, &'a str)> {
     let mut out = Vec::new();
     let mut rest = text;
     loop {

@@ -98,8 +98,7 @@ pub(super) fn timestamp(text: &str) -> Option<i64> {
         "Z" | "z" => 0,
         other => zone(other)?,
     };
-    let seconds =
-        days(year, month, day) * DAY + hour * 3600 + minute * 60 + second - ahead;
+    let seconds = days(year, month, day) * DAY + hour * 3600 + minute * 60 + second - ahead;
     seconds.checked_mul(SECOND)?.checked_add(nanos)
 }
 
@@ -135,7 +134,11 @@ pub(super) fn timestamp_text(nanos: i64) -> String {
     let parts = parts(nanos, 0);
     let Parts { year, month, day, hour, minute, second, .. } = parts;
     let fraction = fraction(nanos.rem_euclid(SECOND));
-    format!("{year:04}-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z", month + 1, day + 1)
+    format!(
+        "{year:04}-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z",
+        month + 1,
+        day + 1
+    )
 }
 
 /// A span in seconds.

@@ -97,7 +97,8 @@ pub(crate) fn field(value: &Value, key: &[u8], scene: &impl Activation) -> Optio
         Value::Group(group) => scene.member(*group, key),
         Value::Headers(headers) => headers_value(headers.as_ref()?, key).map(Value::Text),
         Value::Map(members) => {
-            let found = members.iter().find(|(own, _)| matches!(own, Value::Text(own) if own == key));
+            let found =
+                members.iter().find(|(own, _)| matches!(own, Value::Text(own) if own == key));
             found.map(|(_, value)| value.clone())
         }
         Value::Message(message) => {
@@ -142,7 +143,8 @@ pub(crate) fn serialize(value: &Value, out: &mut Vec<u8>) -> Result<(), Status> 
         }
         Value::Map(members) => {
             let pair = |(key, value)| Ok((bytes_of(key)?, bytes_of(value)?));
-            let members = members.iter().map(|(k, v)| pair((k, v))).collect::<Result<Vec<_>, _>>()?;
+            let members =
+                members.iter().map(|(k, v)| pair((k, v))).collect::<Result<Vec<_>, _>>()?;
             pairs::encode(members.iter().map(|(k, v)| (k.as_slice(), v.as_slice())), out);
         }
         Value::Headers(headers) => encode_headers(headers.as_ref(), out),

@@ -28,9 +28,8 @@ pub(super) fn set(guest: &mut Guest<'_>, path: u32, path_len: u32, ptr: u32, len
     let (stream, _) = state.current_stream().ok_or(Status::NotFound)?;
     let path = slice(memory, path, path_len)?;
     let value = Bytes::copy_from_slice(slice(memory, ptr, len)?);
-    let key = attributes::wasm_key(path);
+    let prototype = state.declared_property(path);
     let mut shared = state.shared.borrow_mut();
-    let stream = shared.streams.get_mut(&stream).ok_or(Status::NotFound)?;
-    stream.set_filter_state(&key, value);
-    Ok(())
+    let written = shared.set_property(stream, &attributes::wasm_key(path), value, &prototype);
+    if written { Ok(()) } else { Err(Status::BadArgument.into()) }
 }

@@ -1,9 +1,11 @@
 //! The engine from outside: hand-written modules in configured chains, inputs in, outputs out.
 
 mod abi_versions;
+mod attributes;
 mod calls;
 mod chain;
 mod failure;
+mod foreign;
 mod grpc;
 mod guest;
 mod hostile;
