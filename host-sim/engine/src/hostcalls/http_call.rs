@@ -1,4 +1,17 @@
 //! HTTP calls of plugins.
+//!
+//! Envoy starts a call within the hostcall: the upstream filters of the called cluster run at once.
+//! If one of them lives in the VM that makes the call, Envoy enters that VM a second time, context
+//! creation and request headers, while the first callback still runs. A guest that keeps its state
+//! in a `RefCell`, as every plugin on the Rust SDK does, panics there ("already borrowed"); one
+//! written against the bare ABI survives.
+//!
+//! Here calls start when their guest has returned, and a call that would enter its own VM is a trap
+//! that says so. wasmtime would allow the entry, a hostcall may call exports; but while a guest
+//! runs, the worker has lent its VM out, and filters, timers and deferred actions are the worker's:
+//! to enter from below, all of it would have to be reachable from inside of every hostcall. That is
+//! not worth being exact for the guests that survive, when what it is for is to find the ones that
+//! do not. The trap is also the better report: it names the cluster and the mend.
 
 use crate::Headers;
 use crate::fault::{Fault, Reply};

@@ -168,3 +168,85 @@ fn a_blocked_capability_answers_ten_and_the_request_is_served() {
         ]
     );
 }
+
+/// Two plugins of one VM, of which the first traps on /trap.
+fn pair(first: &'static str, second: &'static str) -> Rig {
+    let other = Plugin { name: "other", ..Plugin::new("t", TRAPPER) }.more(second);
+    let mut rig = Setup::of([Plugin::new("t", TRAPPER).more(first), other]).start();
+    rig.advance(Duration::from_secs(10));
+    rig
+}
+
+const RELOAD: &str = "failure_policy: FAIL_RELOAD";
+
+#[test]
+fn two_plugins_of_a_vm_come_back_one_by_one_into_one_new_vm() {
+    let mut rig = pair(RELOAD, RELOAD);
+    assert_eq!(status(&mut rig, "/trap"), 503);
+    rig.log();
+    assert_eq!(status(&mut rig, "/x"), 200);
+    let reloads: Vec<_> =
+        rig.log().into_iter().filter(|line| line.ends_with("VM reload: success")).collect();
+    assert_eq!(reloads, ["t: VM reload: success", "other: VM reload: success"]);
+    let memory = rig.worker.memory_bytes();
+    assert_eq!(memory, pair(RELOAD, RELOAD).worker.memory_bytes());
+}
+
+#[test]
+fn a_plugin_that_reloads_does_not_take_a_closed_one_of_its_vm_along() {
+    let mut rig = pair(RELOAD, "");
+    status(&mut rig, "/trap");
+    // The first filter serves again, the second one refuses.
+    assert_eq!([status(&mut rig, "/x"), status(&mut rig, "/x")], [503, 503]);
+    assert_eq!(rig.worker.failure("t"), None);
+    assert!(rig.worker.failure("other").is_some());
+    let count = |name: &str| rig.engine.stats().counter_value(name);
+    assert_eq!(count("wasm.t.vm_reload_success"), 1);
+    assert_eq!(count("wasm.other.vm_reload_success"), 0);
+}
+
+#[test]
+fn an_open_plugin_is_left_out_while_the_other_one_of_its_vm_reloads() {
+    let mut rig = pair("failure_policy: FAIL_OPEN", RELOAD);
+    assert_eq!(status(&mut rig, "/trap"), 503);
+    assert_eq!(status(&mut rig, "/x"), 200);
+    assert!(rig.worker.failure("t").is_some());
+    assert_eq!(rig.worker.failure("other"), None);
+}
+
+#[test]
+fn a_root_that_traps_when_it_is_created_still_gets_vm_start_and_is_never_tried_again() {
+    let body = r#"
+      (func (export "proxy_on_context_create") (param i32 i32) (call $log {create}) unreachable)
+      (func (export "proxy_on_vm_start") (param i32 i32) (result i32)
+        (call $log {vm_start}) (i32.const 1))
+      (func (export "proxy_on_configure") (param i32 i32) (result i32)
+        (call $log {configure}) (i32.const 1))"#;
+    let mut rig = Setup::of([Plugin::new("t", body).more(RELOAD)]).start();
+    let own = |lines: Vec<String>| -> Vec<String> {
+        lines.into_iter().filter(|line| line.starts_with("t: ") && line.len() < 14).collect()
+    };
+    assert_eq!(own(rig.log()), ["t: create", "t: vm_start"]);
+    rig.advance(Duration::from_secs(10));
+    assert_eq!(status(&mut rig, "/x"), 503);
+    assert_eq!(own(rig.log()), [] as [&str; 0]);
+    assert_eq!(rig.engine.stats().counter_value("wasm.t.vm_reload_failure"), 1);
+}
+
+#[test]
+fn a_trap_in_a_tick_leaves_the_other_threads_alone() {
+    let body = r#"
+      (func (export "proxy_on_configure") (param i32 i32) (result i32)
+        (drop (call $tick (i32.const 100))) (i32.const 1))
+      (func (export "proxy_on_tick") (param i32) (call $log {tick}) unreachable)"#;
+    let mut rig = Setup::of([Plugin::new("t", body)]).start();
+    let mut main = rig.engine.main_thread().unwrap();
+    rig.advance(Duration::from_millis(100));
+    assert_eq!(status(&mut rig, "/x"), 503);
+    assert_eq!(main.failure("t"), None);
+    rig.log();
+    rig.advance(Duration::from_secs(1));
+    assert_eq!(rig.log(), [] as [&str; 0]);
+    main.on_deadline();
+    assert!(main.failure("t").is_some());
+}

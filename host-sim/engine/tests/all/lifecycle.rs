@@ -87,3 +87,35 @@ fn the_configuration_can_be_read_while_configuring_and_not_later() {
     rig.get("/");
     assert_eq!(rig.log(), ["c: 1", "c: 0", "c: vm"]);
 }
+
+#[test]
+fn the_last_filters_root_ends_first_and_one_that_waits_is_not_waited_for() {
+    let waits = r#"
+      (func (export "proxy_on_done") (param i32) (result i32) (call $log {done}) (i32.const 0))
+      (func (export "proxy_on_delete") (param i32) (call $log {delete}))"#;
+    let plugins = [("a", waits), ("b", TRACER), ("c", TRACER)];
+    let mut rig = Setup::of(plugins.map(|(name, body)| Plugin::new(name, body))).start();
+    rig.log();
+    rig.worker.shutdown();
+    assert_eq!(rig.log(), ["c: done", "c: delete", "b: done", "b: delete", "a: done"]);
+}
+
+#[test]
+fn plugins_with_other_variables_or_capabilities_do_not_share_a_vm() {
+    let body = r#"(func (export "proxy_on_vm_start") (param i32 i32) (result i32)
+      (call $say (local.get 0)) (i32.const 1))"#;
+    let with = |name, more| Plugin { name, ..Plugin::new("a", body) }.more(more);
+    let capabilities = "capability_restriction_config: {allowed_capabilities: {proxy_log: {}, \
+                        proxy_on_vm_start: {}}}";
+    let rig = Setup::of([with("a", ""), with("b", ""), with("c", capabilities)]).start();
+    assert_eq!(rig.log(), ["a: 1", "b: 2", "c: 1"]);
+}
+
+#[test]
+fn what_the_canary_wrote_to_shared_data_stays() {
+    let body = r#"(func (export "proxy_on_configure") (param i32 i32) (result i32)
+      (drop (call $set_shared {key} {value} (i32.const 0))) (i32.const 1))"#;
+    let rig = Setup::of([Plugin::new("a", body)]).start();
+    // The canary's and the worker's.
+    assert_eq!(rig.engine.shared_data().get("", b"key").map(|(_, cas)| cas), Some(2));
+}
