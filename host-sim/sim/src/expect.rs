@@ -1,5 +1,6 @@
 //! Comparing what is with what should be. Every failure says both.
 
+mod connections;
 mod counts;
 mod data;
 mod doings;
@@ -11,7 +12,7 @@ use crate::fault::Injector;
 use crate::scenario::expect::Expect;
 use crate::scenario::value::Quantity;
 use crate::watch::{Mark, Watch};
-use crate::{Host, RequestId};
+use crate::{Host, RequestId, TcpId};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -24,6 +25,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) sent: &'a [RequestId],
     /// Requests of earlier steps by name.
     pub(crate) named: &'a BTreeMap<String, Vec<RequestId>>,
+    /// Connections by name.
+    pub(crate) connections: &'a BTreeMap<String, TcpId>,
     pub(crate) endpoints: &'a [SocketAddr],
     pub(crate) counted: &'a Counted,
     pub(crate) vm_ids: &'a [String],
@@ -48,6 +51,7 @@ pub(crate) fn check(expect: &Expect, seen: &Seen<'_>) -> Vec<String> {
     replies::check(expect, seen, &mut failures);
     counts::check(expect, seen, &mut failures);
     upstream::check(expect, seen, &mut failures);
+    connections::check(expect, seen, &mut failures);
     doings::check(expect, seen, &mut failures);
     data::check(expect, seen, &mut failures);
     lines::check(expect, seen, &mut failures);

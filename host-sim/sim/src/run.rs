@@ -6,9 +6,12 @@ use crate::fault::Injector;
 use crate::scenario::endpoint::EndpointSpec;
 use crate::scenario::expect::Expect;
 use crate::scenario::step::{Send, Spread, Step};
+use crate::scenario::tcp::{TcpAction, TcpEndpointSpec};
 use crate::scenario::value::Content;
 use crate::watch::Watch;
-use crate::{Host, HostOptions, Observers, Request, RequestId, RunOptions, Scenario, suite};
+use crate::{
+    Connect, Host, HostOptions, Observers, Request, RequestId, RunOptions, Scenario, TcpId, suite,
+};
 use bytes::Bytes;
 use host_sim_bootstrap::{Bootstrap, Configuration, ConfigurationKind, PluginConfig};
 use host_sim_engine::Engine;
@@ -31,6 +34,7 @@ pub(crate) struct Run {
     counted: Counted,
     /// Requests that a later step may ask for.
     named: BTreeMap<String, Vec<RequestId>>,
+    connections: BTreeMap<String, TcpId>,
     watch: Arc<Watch>,
     faults: Arc<Injector>,
     next_worker: usize,
@@ -97,12 +101,14 @@ impl Run {
             vm_ids: vm_ids(scenario),
             counted: Counted::default(),
             named: BTreeMap::new(),
+            connections: BTreeMap::new(),
             watch: eyes.watch,
             faults: eyes.faults,
             next_worker: 0,
             draws: seed ^ 0x5745_4952,
         };
         run.set_endpoints(&scenario.endpoints)?;
+        run.set_tcp_endpoints(&scenario.tcp_endpoints)?;
         Ok(run)
     }
 
@@ -140,6 +146,7 @@ impl Run {
     fn step(&mut self, step: &Step) -> Result<Vec<String>, String> {
         let before = self.before(step.expect.as_ref());
         self.set_endpoints(&step.endpoints)?;
+        self.set_tcp_endpoints(&step.tcp_endpoints)?;
         if let Some(span) = step.step_clock {
             self.host.step_wall_clock(span.0);
         }
@@ -164,12 +171,16 @@ impl Run {
         if !step.together.is_empty() {
             self.host.settle(PATIENCE);
         }
+        for action in &step.tcp {
+            self.act(action)?;
+        }
         let mut failures = rejections(&rejected, step.expect.as_ref());
         let Some(expect) = &step.expect else { return Ok(failures) };
         let seen = Seen {
             host: &self.host,
             sent: &sent,
             named: &self.named,
+            connections: &self.connections,
             endpoints: &self.endpoints,
             counted: &self.counted,
             vm_ids: &self.vm_ids,
@@ -232,6 +243,50 @@ impl Run {
             let script: Result<Vec<_>, _> =
                 spec.script.iter().map(|answer| answer.behaviour(&self.base)).collect();
             self.host.script(*address, script?);
+        }
+        Ok(())
+    }
+
+    fn set_tcp_endpoints(
+        &mut self,
+        endpoints: &BTreeMap<SocketAddr, TcpEndpointSpec>,
+    ) -> Result<(), String> {
+        for (address, spec) in endpoints {
+            self.host.behave_tcp(*address, spec.behaviour(&self.base)?);
+        }
+        Ok(())
+    }
+
+    /// Does what a client does with a connection.
+    fn act(&mut self, action: &TcpAction) -> Result<(), String> {
+        if let Some(span) = action.after {
+            self.host.advance(span.0);
+        }
+        if let Some(name) = &action.open {
+            let mut connect = action.listener.as_deref().map_or_else(Connect::new, Connect::to);
+            connect = connect.on_worker(action.worker.unwrap_or(0));
+            if let Some(from) = action.from {
+                connect = connect.from_address(from.octets());
+            }
+            if let Some(name) = &action.tls {
+                connect = connect.tls(name);
+            }
+            let id = self.host.connect(&connect);
+            let id = id.ok_or_else(|| format!("open {name}: no listener carries bytes"))?;
+            self.connections.insert(name.clone(), id);
+            return Ok(());
+        }
+        let name = action.connection().unwrap_or_default();
+        let known = self.connections.get(name).copied();
+        let id = known.ok_or_else(|| format!("no connection {name} was opened"))?;
+        if let Some(content) = &action.data {
+            self.host.send_bytes(id, content.bytes(&self.base)?);
+        }
+        if action.half_close.is_some() {
+            self.host.half_close(id);
+        }
+        if action.abort.is_some() {
+            self.host.abort(id);
         }
         Ok(())
     }

@@ -27,6 +27,7 @@ pub(crate) mod explore;
 pub(crate) mod fault;
 pub(crate) mod step;
 pub(crate) mod suite;
+pub(crate) mod tcp;
 pub(crate) mod value;
 
 use crate::problem::Problem;
@@ -42,6 +43,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use step::{ByAddress, Step};
 use suite::SuiteSpec;
+use tcp::TcpEndpointSpec;
 
 /// A scenario for host-sim, which runs proxy-wasm plugins as Envoy does.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -63,6 +65,10 @@ pub struct Scenario {
     #[serde(default)]
     #[schemars(with = "ByAddress<EndpointSpec>")]
     pub endpoints: BTreeMap<SocketAddr, EndpointSpec>,
+    /// What endpoints do with connections of the TCP proxy. Those that are not named echo.
+    #[serde(default)]
+    #[schemars(with = "ByAddress<TcpEndpointSpec>")]
+    pub tcp_endpoints: BTreeMap<SocketAddr, TcpEndpointSpec>,
     /// Faults that are armed when the host has started.
     #[serde(default)]
     pub faults: Vec<fault::FaultSpec>,

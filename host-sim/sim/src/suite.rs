@@ -18,7 +18,7 @@ pub(crate) fn bootstrap(
 ) -> Result<String, String> {
     let mut filters = Vec::new();
     for spec in &suite.filters {
-        filters.push(wasm(spec, base)?);
+        filters.push(extension("filters.http.wasm.v3.Wasm", plugin(spec, base)?));
     }
     filters.push(extension("filters.http.router.v3.Router", json!({})));
     let mut upstream = vec![extension(
@@ -26,7 +26,7 @@ pub(crate) fn bootstrap(
         json!({"mutations": {"request_mutations": [{"remove": STEERING_HEADER}]}}),
     )];
     for spec in &suite.upstream_filters {
-        upstream.push(wasm(spec, base)?);
+        upstream.push(extension("filters.http.wasm.v3.Wasm", plugin(spec, base)?));
     }
     upstream.push(extension("filters.http.upstream_codec.v3.UpstreamCodec", json!({})));
     let route = json!({
@@ -46,6 +46,16 @@ pub(crate) fn bootstrap(
             "http_filters": filters,
         }),
     );
+    let mut listeners = vec![listener("scenario", 10_000, &[manager])];
+    if !suite.network_filters.is_empty() {
+        let mut filters = Vec::new();
+        for spec in &suite.network_filters {
+            filters.push(extension("filters.network.wasm.v3.Wasm", plugin(spec, base)?));
+        }
+        let proxy = json!({"stat_prefix": "tcp", "cluster": "backend"});
+        filters.push(extension("filters.network.tcp_proxy.v3.TcpProxy", proxy));
+        listeners.push(listener("tcp", 10_001, &filters));
+    }
     let mut clusters = vec![cluster(endpoints, &upstream, suite.override_host)];
     for (name, spec) in &suite.clusters {
         let mut cluster = json!({
@@ -61,11 +71,7 @@ pub(crate) fn bootstrap(
         clusters.push(cluster);
     }
     let document = json!({"static_resources": {
-        "listeners": [{
-            "name": "scenario",
-            "address": address(SocketAddr::from(([127, 0, 0, 1], 10_000))),
-            "filter_chains": [{"filters": [manager]}],
-        }],
+        "listeners": listeners,
         "clusters": clusters,
     }});
     Ok(document.to_string())
@@ -104,6 +110,14 @@ fn protocol_options(mut config: Value) -> Value {
     json!({name: config})
 }
 
+fn listener(name: &str, port: u16, filters: &[Value]) -> Value {
+    json!({
+        "name": name,
+        "address": address(SocketAddr::from(([127, 0, 0, 1], port))),
+        "filter_chains": [{"filters": filters}],
+    })
+}
+
 fn assignment(cluster: &str, endpoints: &[SocketAddr]) -> Value {
     let members: Vec<_> = endpoints
         .iter()
@@ -136,7 +150,8 @@ pub(crate) fn configuration(document: &Value) -> String {
     }
 }
 
-fn wasm(spec: &FilterSpec, base: &Path) -> Result<Value, String> {
+/// `{"config": PluginConfig}`, the same for every kind of plugin.
+fn plugin(spec: &FilterSpec, base: &Path) -> Result<Value, String> {
     let file = find_module(&spec.module, base)?;
     let text = |text: &str| json!({"@type": format!("{TYPES}/google.protobuf.StringValue"), "value": text});
     let configuration = configuration(&spec.configuration);
@@ -167,7 +182,7 @@ fn wasm(spec: &FilterSpec, base: &Path) -> Result<Value, String> {
             allowed.into_iter().map(|name| (name.to_owned(), json!({}))).collect();
         config["capability_restriction_config"] = json!({"allowed_capabilities": allowed});
     }
-    Ok(extension("filters.http.wasm.v3.Wasm", json!({"config": config})))
+    Ok(json!({"config": config}))
 }
 
 /// A module named with a path is looked up beside the scenario; a bare name is one of the suite's,

@@ -68,9 +68,11 @@ impl Checks<'_> {
 
     fn suite(&mut self, scenario: &Scenario) {
         let Some(spec) = &scenario.suite else { return };
-        for (list, filters) in
-            [("filters", &spec.filters), ("upstream_filters", &spec.upstream_filters)]
-        {
+        for (list, filters) in [
+            ("filters", &spec.filters),
+            ("upstream_filters", &spec.upstream_filters),
+            ("network_filters", &spec.network_filters),
+        ] {
             for (at, filter) in filters.iter().enumerate() {
                 let at = at.to_string();
                 if let Some(Err(error)) =
@@ -94,6 +96,17 @@ impl Checks<'_> {
         }
         if let Some(send) = &step.send {
             self.body(&["steps", at, "send", "body"], &send.body);
+        }
+        for (number, action) in step.tcp.iter().enumerate() {
+            let path = ["steps", at.as_str(), "tcp", &number.to_string()];
+            if action.connection().is_none() {
+                self.tell(&path, "one of `open`, `send`, `half_close` and `abort` is needed");
+            }
+            match &action.data {
+                Some(content) => self.content(&path, content),
+                None if action.send.is_some() => self.tell(&path, "`send` needs `data`"),
+                None => {}
+            }
         }
         for (key, content) in &step.set_shared_data {
             self.content(&["steps", at, "set_shared_data", key], content);

@@ -1,6 +1,7 @@
 //! What must hold.
 
 use super::step::{Address, ByAddress};
+use super::tcp::{TcpExpect, TcpReceivedExpect};
 use super::value::{Pattern, Quantity, parse_hex};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
@@ -38,6 +39,11 @@ pub struct Expect {
     pub upstream: Vec<UpstreamExpect>,
     /// Headers that no request received by an endpoint has had.
     pub no_request_headers: Vec<String>,
+    /// Connections that carry bytes, by the names they were opened with.
+    pub tcp: BTreeMap<String, TcpExpect>,
+    /// All connections that an endpoint has had, oldest first.
+    #[schemars(with = "ByAddress<Vec<TcpReceivedExpect>>")]
+    pub tcp_received: BTreeMap<SocketAddr, Vec<TcpReceivedExpect>>,
     /// Calls that plugins have made in this step.
     pub calls: Vec<CallExpect>,
     /// Sum of a metric: `name` or `name{label="value"}`. No such metric is 0.

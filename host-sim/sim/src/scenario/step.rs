@@ -3,6 +3,7 @@
 use super::endpoint::EndpointSpec;
 use super::expect::Expect;
 use super::fault::FaultSpec;
+use super::tcp::{TcpAction, TcpEndpointSpec};
 use super::value::{Body, Content, Fields, SignedSpan, Span};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
@@ -21,6 +22,9 @@ pub struct Step {
     /// Change what endpoints do.
     #[schemars(with = "ByAddress<EndpointSpec>")]
     pub endpoints: BTreeMap<SocketAddr, EndpointSpec>,
+    /// Change what endpoints do with connections of the TCP proxy.
+    #[schemars(with = "ByAddress<TcpEndpointSpec>")]
+    pub tcp_endpoints: BTreeMap<SocketAddr, TcpEndpointSpec>,
     /// Step the plugins' wall clock, back if it begins with `-`. Timers do not notice.
     pub step_clock: Option<SignedSpan>,
     /// Write shared data of the `vm_id` `weir`, as another plugin might.
@@ -42,6 +46,8 @@ pub struct Step {
     pub send: Option<Send>,
     /// Send all of these at one moment, then wait: what `explore` interleaves.
     pub together: Vec<Send>,
+    /// What clients do with connections that carry bytes, in order.
+    pub tcp: Vec<TcpAction>,
     /// What must hold now.
     pub expect: Option<Expect>,
 }

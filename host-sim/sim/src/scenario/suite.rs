@@ -17,6 +17,10 @@ pub struct SuiteSpec {
     /// Plugins of the cluster's upstream chain, in order.
     #[serde(default)]
     pub upstream_filters: Vec<FilterSpec>,
+    /// Network plugins of a second listener, which carries bytes to the same cluster; there is none
+    /// without them.
+    #[serde(default)]
+    pub network_filters: Vec<FilterSpec>,
     /// More clusters, for the plugins' own calls.
     #[serde(default)]
     pub clusters: BTreeMap<String, ClusterSpec>,

@@ -8,6 +8,7 @@ mod guest;
 mod problems;
 mod state;
 mod suites;
+mod tcp;
 mod upstreams;
 
 use host_sim::{Format, ModuleCache, Report, RunOptions};
