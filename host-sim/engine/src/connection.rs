@@ -350,7 +350,7 @@ impl Worker {
 
     /// Ends a connection: close, done, log, delete of each filter in order, then the access log.
     pub(crate) fn close_connection(&mut self, id: u64, by: PeerType, reset: bool) {
-        let (filters, listener) = {
+        let (filters, listener, http) = {
             let shared = &mut *self.shared.borrow_mut();
             let now = shared.now();
             let Some(stream) = shared.streams.get_mut(&id) else { return };
@@ -359,7 +359,7 @@ impl Worker {
             if std::mem::replace(&mut connection.closed, true) {
                 return;
             }
-            let listener = connection.listener;
+            let (listener, http) = (connection.listener, connection.http);
             let timers = [connection.idle_timer.take(), connection.longest_timer.take()];
             let has_link = std::mem::take(&mut connection.link) != Link::None;
             stream.info.end = Some(now);
@@ -370,13 +370,16 @@ impl Worker {
             }
             let reset = reset && by == PeerType::Local;
             shared.outputs.push_back(Output::CloseDownstream { connection, reset });
-            (filters, listener)
+            (filters, listener, http)
         };
         self.release_host(id);
         for filter in 0..filters {
             self.network_close(id, filter, by);
         }
-        self.write_access_logs(id, listener);
+        // A connection manager logs requests, not connections.
+        if !http {
+            self.write_access_logs(id, listener);
+        }
         let gone = self.shared.borrow_mut().streams.remove(&id);
         self.release_filters(&gone.map(|stream| stream.filters).unwrap_or_default());
     }

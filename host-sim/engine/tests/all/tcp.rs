@@ -668,6 +668,7 @@ fn http_behind_network_filters_sees_what_they_let_through_and_their_filter_state
     let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
     let chain = format!(
         r#"{}, {{name: h, typed_config: {{"@type": {manager}, stat_prefix: x,
+        access_log: [{{name: l, typed_config: {{"@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog}}}}],
         route_config: {{virtual_hosts: [{{name: a, domains: ["*"], routes: [{{match: {{prefix: /}}, route: {{cluster: backend}}}}]}}]}},
         http_filters: [{}, {{name: r, typed_config: {{"@type": {router}}}}}]}}}}"#,
         network.filter().replace("filters.http.wasm", "filters.network.wasm"),
@@ -695,5 +696,6 @@ fn http_behind_network_filters_sees_what_they_let_through_and_their_filter_state
     rig.attempt();
     rig.end(id);
     assert_eq!(rig.seen().events, ["upstream close", "close"]);
-    assert_eq!(rig.trace()[0], "a: closed 2");
+    let ending = ["a: closed 2", "a: done", "a: log", "a: delete"];
+    assert_eq!(rig.trace(), ending, "no access log: that is the request's");
 }
