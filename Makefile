@@ -24,10 +24,10 @@ endif
 # By the shell and not by make's wildcard, which remembers what was there before setup-envoy ran.
 FIND_ENVOY := $${ENVOY_BIN:-$$(compgen -G '$(VENV)/lib/python3*/site-packages/envoy/_bin/envoy' || true)}
 
-.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check e2e third-party sweep bench dist ci clean
+.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check e2e third-party sweep determinism explore bench dist ci clean
 
 help: ## print this list
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: setup-target setup-envoy ## install what the rest needs: the wasm target, real Envoy in a venv
 
@@ -73,6 +73,12 @@ third-party: setup-target ## build plugins with SDKs of others, old ones and Ass
 
 sweep: setup wasm ## every hostcall of each module once answered wrongly
 	@WEIR_SWEEP=0 ./tests/run.sh --workspace --test sweep -- --nocapture
+
+determinism: wasm host-sim ## 1000 runs of 10 000 requests on four workers: one digest
+	@$(HOST_SIM) run tests/determinism/four_workers.yaml --repeat 1000 --jobs "$$(nproc)"
+
+explore: wasm host-sim ## 10 000 orders of four workers on each module: nothing breaks
+	@$(HOST_SIM) explore tests/explore --schedules 10000 --jobs "$$(nproc)"
 
 bench: wasm host-sim ## instructions, hostcalls and time a request costs in the whole chain
 	@$(HOST_SIM) bench -c envoy-config/demo.yaml

@@ -51,8 +51,8 @@ impl Subject {
         seed: u64,
         module_cache: ModuleCache,
     ) -> Result<Self, String> {
-        if scenario.steps.iter().any(|step| !step.update.is_empty()) {
-            return Err("a scenario with `update` cannot be explored".to_owned());
+        if scenario.steps.iter().any(|step| !step.update.is_empty() || !step.tcp.is_empty()) {
+            return Err("a scenario with `update` or `tcp` cannot be explored".to_owned());
         }
         let (bootstrap, base_dir) = bootstrap(&scenario, base)?;
         // Hostcalls are counted by the stage, instructions by nobody: this is about speed.
