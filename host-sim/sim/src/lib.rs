@@ -66,4 +66,5 @@ pub use request::{Received, Reply, Request, RequestId};
 pub use runner::{Progress, RunOptions, run, run_watched, scenario_files};
 pub use scenario::{Scenario, ScenarioError, json_schema};
 pub use tcp::{Connect, TcpBehaviour, TcpConnection, TcpId, TcpReaction, TcpReceived};
+pub use textpb::check_suite;
 pub use trace::{Difference, Repeated, Replayed, Trace, TraceSummary, repeat, replay};

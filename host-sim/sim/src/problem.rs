@@ -32,8 +32,14 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Longer names are not compared: nobody meant one of ours, and it would take long.
+const MAX_NAME: usize = 100;
+
 /// `, did you mean 'x'?` if one of `known` is close to `given`, else nothing.
 pub(crate) fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    if given.len() > MAX_NAME {
+        return String::new();
+    }
     let close = known.into_iter().filter_map(|name| {
         let distance = distance(given, name);
         (distance <= name.len().max(given.len()) / 3).then_some((distance, name))

@@ -34,6 +34,14 @@ use suite::{Chunking, Input, Invocation, Test, TestSuite};
 /// Endings of files in this format.
 pub(crate) const ENDINGS: [&str; 3] = ["textpb", "textproto", "pbtxt"];
 
+/// What is wrong with a suite's text; nothing if it can be run. Files it names are not looked for.
+///
+/// # Errors
+/// The first fault of the syntax, or every problem of the fields, with line and column.
+pub fn check_suite(text: &str) -> Result<(), Vec<crate::Problem>> {
+    suite::parse(text).map(|_| ())
+}
+
 /// Runs every test of a file.
 pub(crate) fn run_file(file: &Path, options: &RunOptions) -> Vec<Outcome> {
     let suite = std::fs::read_to_string(file).map_err(|error| error.to_string()).and_then(|text| {

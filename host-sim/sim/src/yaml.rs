@@ -94,6 +94,16 @@ impl Node {
         }
     }
 
+    fn depth(&self) -> usize {
+        1 + match &self.kind {
+            Kind::Scalar(_) => 0,
+            Kind::List(items) => items.iter().map(Self::depth).max().unwrap_or(0),
+            Kind::Map(entries) => {
+                entries.iter().map(|entry| entry.value.depth()).max().unwrap_or(0)
+            }
+        }
+    }
+
     fn weight(&self) -> usize {
         1 + match &self.kind {
             Kind::Scalar(_) => 0,
@@ -174,6 +184,11 @@ impl<'a> Reader<'a> {
                     return Err(Problem { place, text: "an alias of itself".to_owned() });
                 };
                 self.nodes += node.weight();
+                // Aliases of aliases are deep without looking so.
+                if depth + node.depth() > MAX_DEPTH {
+                    let text = format!("deeper than {MAX_DEPTH} levels, aliases included");
+                    return Err(Problem { place, text });
+                }
                 (Node { place, ..node }, 0)
             }
             _ => (Node { place, kind: Kind::Scalar(Value::Null) }, 0),
@@ -298,5 +313,11 @@ mod tests {
             );
         }
         assert!(Node::parse(&bomb).unwrap_err()[0].text.contains("more than"));
+        let mut tower = "a0: &a0 x\n".to_owned();
+        for level in 1..100 {
+            let (open, close) = ("[".repeat(50), "]".repeat(50));
+            tower += &format!("a{level}: &a{level} {open}*a{}{close}\n", level - 1);
+        }
+        assert!(Node::parse(&tower).unwrap_err()[0].text.contains("aliases included"));
     }
 }

@@ -114,7 +114,12 @@ impl Host {
                 }
                 self.say_grpc(event.worker, attempt, step);
             }
-            What::Chunk(attempt, at) => self.respond_chunk(event.worker, attempt, at),
+            What::Chunk(attempt, at) => {
+                if let Some(recorder) = &self.recorder {
+                    recorder.answered(self.number(event.worker), attempt);
+                }
+                self.respond_chunk(event.worker, attempt, at);
+            }
             What::Send(id, at) => self.send_from(event.worker, id, at),
             What::TcpConnected(id) => self.tcp_connected(event.worker, id),
             What::TcpRefused(id) => self.tcp_failed(event.worker, id, true),

@@ -13,6 +13,9 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+/// Most that `repeat` makes.
+const MAX_REPEATED: usize = 64 * 1024 * 1024;
+
 /// A span of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
@@ -175,7 +178,11 @@ impl Content {
             forms.push(document.to_string().into_bytes());
         }
         if let Some(text) = &spec.repeat {
-            forms.push(text.repeat(spec.times.unwrap_or(1)).into_bytes());
+            let times = spec.times.unwrap_or(1);
+            if text.len().saturating_mul(times) > MAX_REPEATED {
+                return Err(format!("repeat: more than {MAX_REPEATED} bytes"));
+            }
+            forms.push(text.repeat(times).into_bytes());
         }
         match (forms.pop(), forms.is_empty()) {
             (Some(bytes), true) => Ok(bytes),
@@ -354,6 +361,8 @@ mod tests {
         assert_eq!(bytes(json!({"json": {"a": [1]}})), Ok(br#"{"a":[1]}"#.to_vec()));
         assert!(bytes(json!({"text": "a", "hex": "00"})).is_err());
         assert!(bytes(json!({"after": "1s"})).is_err());
+        let too_much = json!({"repeat": "ab", "times": 10_000_000_000_000_000_000_u64});
+        assert!(bytes(too_much).unwrap_err().contains("more than"));
         assert!(bytes(json!({"file": "no/such"})).unwrap_err().contains("no/such"));
     }
 
