@@ -24,7 +24,7 @@ endif
 # By the shell and not by make's wildcard, which remembers what was there before setup-envoy ran.
 FIND_ENVOY := $${ENVOY_BIN:-$$(compgen -G '$(VENV)/lib/python3*/site-packages/envoy/_bin/envoy' || true)}
 
-.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check e2e third-party sweep determinism explore bench dist ci clean
+.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check conform e2e third-party sweep determinism explore bench dist ci clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ lint: setup-target ## formatting and lints, native and wasm
 
 check: wasm host-sim setup-envoy ## load every example configuration, in host-sim and in Envoy
 	@./tests/check-examples.sh $(HOST_SIM) "$(FIND_ENVOY)"
+
+conform: host-sim setup-envoy ## compare host-sim with real Envoy, every hostcall in every callback
+	@envoy="$(FIND_ENVOY)"; $(HOST_SIM) conform $${envoy:+--envoy "$$envoy"}
 
 third-party: setup-target ## build plugins with SDKs of others, old ones and AssemblyScript's
 	@./tests/third-party/build.sh target/third-party

@@ -3,6 +3,7 @@
 mod breaker;
 mod chain;
 mod configuration;
+mod conform;
 mod grpc;
 mod health;
 mod limits;

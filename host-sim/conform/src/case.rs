@@ -12,8 +12,8 @@ pub struct Case {
     pub programs: Vec<(char, Vec<Op>)>,
     /// What the client does; none for a program of a root, which runs when the host starts.
     pub exchanges: Vec<Exchange>,
-    /// The callback after which the case is over; the exchanges' end if none.
-    pub until: Option<Phase>,
+    /// The callbacks after which the case is over; the exchanges' end if none.
+    pub until: Vec<Phase>,
     /// How long that is waited for.
     pub patience: Duration,
 }
@@ -26,7 +26,7 @@ impl Case {
             name: name.into(),
             programs: vec![('a', ops)],
             exchanges: vec![exchange],
-            until: Some(Phase::Delete),
+            until: vec![Phase::Delete],
             patience: Duration::from_secs(2),
         }
     }
@@ -38,21 +38,22 @@ impl Case {
             name: name.into(),
             programs: vec![(letter, ops)],
             exchanges: Vec::new(),
-            until: None,
+            until: Vec::new(),
             patience: Duration::from_secs(2),
         }
     }
 
-    /// Over after this callback instead.
+    /// Over after this callback, too.
     #[must_use]
-    pub fn until(self, phase: Phase) -> Self {
-        Self { until: Some(phase), ..self }
+    pub fn until(mut self, phase: Phase) -> Self {
+        self.until.push(phase);
+        self
     }
 
     /// Over a moment after the client has its answer: no callback is sure to come.
     #[must_use]
     pub fn unawaited(self) -> Self {
-        Self { until: None, ..self }
+        Self { until: Vec::new(), ..self }
     }
 
     /// Adds the program of another plugin in the chain.

@@ -2,7 +2,7 @@
 //!
 //! Left out on purpose, because Envoy aborts: a local reply in on_log, on_done or on_delete, two
 //! in one on_response_headers,
-//! closing a stream in on_log or twice in one callback, resuming a response that is not there,
+//! closing a stream in on_log, on_response_trailers or twice in one callback, resuming a response that is not there,
 //! writing buffer 8, and gRPC services whose name happens to parse as protobuf.
 
 mod bodies;

@@ -117,6 +117,18 @@ impl Lines {
         self.lock().get(start..).unwrap_or_default().to_vec()
     }
 
+    /// Waits until no line has come for a moment, at most a tenth of a second.
+    pub(crate) fn settle(&self) {
+        const MOMENT: Duration = Duration::from_millis(4);
+        for _ in 0..25 {
+            let before = self.len();
+            std::thread::sleep(MOMENT);
+            if self.len() == before {
+                return;
+            }
+        }
+    }
+
     /// Waits until the lines from `start` on are enough, at most so long.
     pub(crate) fn wait(
         &self,

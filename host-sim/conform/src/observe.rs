@@ -44,8 +44,11 @@ pub(crate) fn cells(
     for (at, answer) in answers.iter().enumerate() {
         out.push((numbered(&format!("{}/client", case.name), at), normal(answer, names)));
     }
-    for (at, request) in received.iter().enumerate() {
-        out.push((numbered(&format!("{}/upstream", case.name), at), normal(request, names)));
+    // A call and the stream that makes it race to the upstream.
+    let mut received: Vec<_> = received.iter().map(|request| normal(request, names)).collect();
+    received.sort();
+    for (at, request) in received.into_iter().enumerate() {
+        out.push((numbered(&format!("{}/upstream", case.name), at), request));
     }
     out
 }
@@ -184,20 +187,17 @@ fn normal(text: &str, names: &Names) -> String {
     lines.join("\n")
 }
 
+/// Headers whose values no two runs share, or that name a program.
+const VOLATILE: [&str; 6] =
+    ["date", "x-request-id", "x-envoy-upstream-service-time", "x-cell-a", "x-cell-b", "x-cell-c"];
+
 /// A header's line, or any text.
 fn field(line: &str, names: &Names) -> String {
     let mut line = line.to_owned();
     for (text, name) in names {
         line = line.replace(text, name);
     }
-    for name in [
-        "date",
-        "x-request-id",
-        "x-envoy-upstream-service-time",
-        "x-cell-a",
-        "x-cell-b",
-        "x-cell-c",
-    ] {
+    for name in VOLATILE {
         if let Some(rest) = line.strip_prefix(name)
             && rest.starts_with(": ")
         {

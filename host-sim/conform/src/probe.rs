@@ -25,11 +25,12 @@ pub(crate) fn configuration(root_program: usize, letter: char) -> String {
     format!("{root_program:04x}{letter}")
 }
 
-/// Out slots, registers, the line, contexts, programs: where they begin. The heap comes last.
+/// Out slots, registers, the line, contexts and their parents, programs: where they begin. The heap comes last.
 const OUT: u32 = 1024;
 const REGS: u32 = 2048;
 const LINE: u32 = 0x1_0000;
 const CONTEXTS: u32 = 0x2_0000;
+const PARENTS: u32 = 0x3_0000;
 const TABLE: u32 = 0x4_0000;
 
 /// The module for one version of the ABI, with its table of programs.
@@ -206,7 +207,6 @@ fn fixed(version: AbiVersion, table: usize) -> String {
 (global $ctx (mut i32) (i32.const 0))
 (global $root (mut i32) (i32.const 0))
 (global $ret (mut i32) (i32.const 0))
-(global $current (mut i32) (i32.const 0))
 (global $next (mut i32) (i32.const 0))
 ;; A bump allocator that starts over.
 (func $malloc (export "{allocator}") (param $n i32) (result i32) (local $p i32)
@@ -256,6 +256,9 @@ fn fixed(version: AbiVersion, table: usize) -> String {
   (i64.extend_i32_s (call $arg (local.get $op) (local.get $i))))
 (func $entry (param $ctx i32) (result i32)
   (i32.add (i32.const {CONTEXTS}) (i32.shl (i32.and (local.get $ctx) (i32.const 0x3fff)) (i32.const 2))))
+;; Where the root of a stream is kept.
+(func $parent (param $ctx i32) (result i32)
+  (i32.add (i32.const {PARENTS}) (i32.shl (i32.and (local.get $ctx) (i32.const 0x3fff)) (i32.const 2))))
 ;; Four digits as a number.
 (func $number (param $p i32) (result i32) (local $i i32) (local $d i32) (local $v i32)
   (loop $more
@@ -274,14 +277,15 @@ fn fixed(version: AbiVersion, table: usize) -> String {
     (i32.store (call $entry (local.get $ctx)) (i32.or
       (i32.add (call $number (i32.load (i32.const {OUT}))) (i32.const 1))
       (i32.shl (i32.load8_u offset=4 (i32.load (i32.const {OUT}))) (i32.const 16)))))))
-;; Which program a request names for this plugin.
-(func $select (param $ctx i32)
+;; Which program a request names for this plugin. What the root receives belongs to it, too.
+(func $select (param $ctx i32) (local $prog i32)
   (i32.store8 (i32.const 135) (i32.load8_u offset=2 (call $entry (local.get $ctx))))
   (i32.store (i32.const {out4}) (i32.const 0))
   (if (i32.eqz (call $h{value} (i32.const 0) (i32.const 128) (i32.const 8) (i32.const {OUT}) (i32.const {out4})))
     (then (if (i32.eq (i32.load (i32.const {out4})) (i32.const 4)) (then
-      (global.set $current (i32.add (call $number (i32.load (i32.const {OUT}))) (i32.const 1)))
-      (i32.store16 (call $entry (local.get $ctx)) (global.get $current)))))))
+      (local.set $prog (i32.add (call $number (i32.load (i32.const {OUT}))) (i32.const 1)))
+      (i32.store16 (call $entry (i32.load (call $parent (local.get $ctx)))) (local.get $prog))
+      (i32.store16 (call $entry (local.get $ctx)) (local.get $prog)))))))
 (func (export "proxy_on_context_create") (param $ctx i32) (param $parent i32)
   (if (i32.eqz (local.get $parent))
     (then
@@ -289,6 +293,7 @@ fn fixed(version: AbiVersion, table: usize) -> String {
       (call $configure (local.get $ctx))
       (call $run (i32.const 1) (local.get $ctx) (i32.const 0) (i32.const 0)))
     (else
+      (i32.store (call $parent (local.get $ctx)) (local.get $parent))
       (i32.store (call $entry (local.get $ctx)) (i32.and (i32.const 0xff0000) (i32.load (call $entry (local.get $parent)))))
       (i32.store16 (call $entry (local.get $ctx)) (global.get $next))
       (global.set $next (i32.const 0))
@@ -296,10 +301,6 @@ fn fixed(version: AbiVersion, table: usize) -> String {
 (func $run (param $phase i32) (param $ctx i32) (param $a i32) (param $b i32)
   (local $prog i32) (local $op i32) (local $i i32) (local $n i32) (local $ret i32)
   (local.set $prog (i32.load16_u (call $entry (local.get $ctx))))
-  ;; What a root receives belongs to the request that asked for it.
-  (if (i32.and (i32.ne (global.get $current) (i32.const 0)) (i32.or (i32.eq (local.get $phase) (i32.const 4))
-        (i32.and (i32.ge_u (local.get $phase) (i32.const 15)) (i32.le_u (local.get $phase) (i32.const 21)))))
-    (then (local.set $prog (global.get $current))))
   (if (i32.eqz (local.get $prog)) (then (return)))
   (local.set $prog (i32.sub (local.get $prog) (i32.const 1)))
   (if (i32.ge_u (local.get $prog) (i32.load (global.get $table))) (then (return)))

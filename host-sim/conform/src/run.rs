@@ -8,6 +8,7 @@ use crate::observe::{self, Cells, Names};
 use crate::probe;
 use crate::trace::{Event, Line};
 use crate::upstream::Upstreams;
+use crate::{Call, Op, Phase};
 use std::time::Duration;
 
 /// After a case that nothing ends for sure: time for what may still come.
@@ -107,28 +108,55 @@ async fn one(
         let address = host.listener(exchange.listener)?;
         answers.push(client::exchange(address, exchange, &cells).await);
     }
-    match case.until {
-        None => tokio::time::sleep(SETTLE).await,
-        Some(phase) => {
-            let programs = first..first + case.programs.len();
-            let wanted = case.programs.len() * case.exchanges.iter().filter(|e| e.probed).count();
-            let over = move |lines: &[String]| {
-                let reached = parsed(lines).filter(|line| {
-                    line.phase == phase
-                        && programs.contains(&line.program)
-                        && matches!(line.event, Event::Callback(..))
-                });
-                reached.count() >= wanted
-            };
-            let (lines, patience) = (host.lines.clone(), case.patience);
-            let waiting = move || lines.wait(start, patience, over);
-            // Operations of the last callback come after the line that begins it.
-            tokio::task::spawn_blocking(waiting).await?;
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+    if case.until.is_empty() {
+        tokio::time::sleep(SETTLE).await;
+    } else {
+        let over = over(case, first);
+        let (lines, patience) = (host.lines.clone(), case.patience);
+        // Operations of the last callback come after the line that begins it.
+        let waiting = move || {
+            lines.wait(start, patience, over);
+            lines.settle();
+        };
+        tokio::task::spawn_blocking(waiting).await?;
     }
     let lines: Vec<_> = parsed(&host.lines.since(start)).collect();
     Ok(observe::cells(case, first, &lines, &answers, &upstreams.received(), names))
+}
+
+/// Whether the callbacks that end the case have come, and done all they do.
+fn over(case: &Case, first: usize) -> impl Fn(&[String]) -> bool + Send + 'static {
+    let probed = case.exchanges.iter().filter(|exchange| exchange.probed).count();
+    let streams = case.programs.len() * probed;
+    // Per callback: how often, and by program the operation that comes last in it.
+    let ends: Vec<_> = case
+        .until
+        .iter()
+        .map(|phase| {
+            // A stream each; a root's callback is one for all.
+            let wanted = if *phase == Phase::Delete { streams } else { 1 };
+            let last = |(_, ops): &(char, Vec<Op>)| {
+                let is_last = |op: &Op| op.phase == *phase && matches!(op.call, Call::Host(_));
+                ops.iter().rposition(is_last)
+            };
+            (*phase, wanted, case.programs.iter().map(last).collect::<Vec<_>>())
+        })
+        .collect();
+    move |lines: &[String]| {
+        let lines: Vec<_> = parsed(lines).collect();
+        ends.iter().all(|(phase, wanted, last)| {
+            let ended = lines.iter().filter(|line| {
+                let last = line.program.checked_sub(first).and_then(|at| last.get(at));
+                line.phase == *phase
+                    && match (&line.event, last) {
+                        (Event::Callback(..), Some(None)) => true,
+                        (Event::Op { index, .. }, Some(Some(last))) => index == last,
+                        _ => false,
+                    }
+            });
+            ended.count() >= *wanted
+        })
+    }
 }
 
 fn parsed(lines: &[String]) -> impl Iterator<Item = Line> {

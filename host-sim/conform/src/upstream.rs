@@ -95,7 +95,7 @@ async fn reply(
     text += &lines(&head.headers);
     let at = {
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.push(format!("{text}(body unfinished)"));
+        log.push(format!("{text}(no whole body)"));
         log.len() - 1
     };
     match body.collect().await {
@@ -104,7 +104,7 @@ async fn reply(
             let body = body.to_bytes();
             text += &format!("body: {:?}\n{trailers}", String::from_utf8_lossy(&body));
         }
-        Err(_) => text += "(body broken off)",
+        Err(_) => text += "(no whole body)",
     }
     let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(entry) = log.get_mut(at) {

@@ -30,7 +30,6 @@ pub(crate) struct CallRequest {
     pub(crate) token: u32,
     pub(crate) headers: Headers,
     pub(crate) body: Bytes,
-    pub(crate) trailers: Option<Headers>,
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -82,7 +81,6 @@ pub(crate) fn begin(
             host,
             headers: request.headers,
             body: request.body,
-            trailers: request.trailers,
         }),
         response: CallResponse::default(),
     };
@@ -97,6 +95,9 @@ fn amend(request: &mut CallRequest) {
         let millis = timeout.as_millis().to_string();
         request.headers.set_static("x-envoy-expected-rq-timeout-ms", millis);
     }
+    if !request.body.is_empty() {
+        request.headers.set_static("content-length", request.body.len().to_string());
+    }
     if !request.headers.contains(":scheme") {
         request.headers.set_static(":scheme", "http");
     }
@@ -108,7 +109,6 @@ pub(crate) struct Pending {
     host: Arc<crate::cluster::LiveHost>,
     headers: Headers,
     body: Bytes,
-    trailers: Option<Headers>,
 }
 
 impl Worker {
@@ -120,19 +120,16 @@ impl Worker {
             let Some(pending) = state.pending.take() else { return };
             (state.attempt, pending)
         };
-        let Pending { cluster, host, headers, body, trailers } = pending;
+        let Pending { cluster, host, headers, body } = pending;
         self.begin_attempt(attempt, Owner::Call(call), cluster, host, 1);
-        let end = body.is_empty() && trailers.is_none();
+        let end = body.is_empty();
         if let Some(stream) = self.shared.borrow_mut().streams.get_mut(&attempt) {
             stream.request.headers = Some(headers);
             stream.request.observed_end = end;
         }
         self.pass_headers(attempt, Way::Request, self.first(attempt, Way::Request), end);
         if !body.is_empty() {
-            self.feed_attempt(attempt, body, trailers.is_none());
-        }
-        if let Some(trailers) = trailers {
-            self.feed_attempt_trailers(attempt, trailers);
+            self.feed_attempt(attempt, body, true);
         }
     }
 

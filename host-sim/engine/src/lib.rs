@@ -38,6 +38,7 @@ mod host_selection;
 mod hostcalls;
 mod http_call;
 mod inbox;
+mod inline_headers;
 mod iteration;
 mod limits;
 mod listener;

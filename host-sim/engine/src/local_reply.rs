@@ -37,7 +37,8 @@ impl Worker {
             let (request_calls, response_calls) = (stream.request.calling, stream.response.calling);
             let has_headers = stream.response.headers.is_some();
             let Some(exchange) = stream.exchange() else { return };
-            if exchange.replied || exchange.response_ended {
+            // From a callback of the first reply's own response, a second one counts.
+            if exchange.response_ended || (exchange.replied && !response_calls) {
                 return;
             }
             exchange.replied = true;
@@ -75,7 +76,11 @@ impl Worker {
         let Some(body) = self.put_reply(id, reply) else { return };
         let first = self.first(id, Way::Response);
         self.pass_headers(id, Way::Response, first, body.is_empty());
-        if !body.is_empty() && self.fill(id, Way::Response, body) {
+        let replaced = {
+            let shared = self.shared.borrow();
+            shared.streams.get(&id).is_none_or(|stream| stream.response.aborted)
+        };
+        if !replaced && !body.is_empty() && self.fill(id, Way::Response, body) {
             let first = self.first(id, Way::Response);
             self.pass_data(id, Way::Response, first, true);
         }

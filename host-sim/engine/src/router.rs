@@ -59,7 +59,9 @@ impl Worker {
             return cached;
         }
         let table = &self.engine.bootstrap().listeners.get(exchange.listener)?.http()?.route_config;
-        let found = route::find(table, stream.request.headers.as_ref()?);
+        // Without this header Envoy finds no route: it takes the request for one it has refused.
+        let headers = stream.request.headers.as_ref()?;
+        let found = route::find(table, headers).filter(|_| headers.contains("x-forwarded-proto"));
         stream.info.route = found;
         stream.info.cluster = found.and_then(|found| routed(table, found)).and_then(|routed| {
             cluster_of(&self.engine, routed.route, stream.request.headers.as_ref()?)
@@ -150,6 +152,9 @@ impl Worker {
         let Some((cluster, host, number)) = self.choose_endpoint(id) else { return };
         let Some(host) = host else {
             cluster.stats.cx_none_healthy.inc();
+            if let Some(stream) = self.shared.borrow_mut().streams.get_mut(&id) {
+                stream.info.attempts = number;
+            }
             self.flag(id, ResponseFlags::NO_HEALTHY_UPSTREAM);
             return self.local_reply(id, reply(503, "no healthy upstream", "no_healthy_upstream"));
         };
@@ -294,12 +299,15 @@ impl Worker {
             let shared = &mut *self.shared.borrow_mut();
             let now = shared.now();
             let Some(stream) = shared.streams.get_mut(&id) else { return };
-            let since = stream.info.request_complete.unwrap_or(stream.info.start);
+            let complete = stream.info.request_complete;
+            let passed = stream.exchange().is_some_and(|exchange| exchange.router.request_ended);
+            let since = complete.filter(|_| passed);
             stream.info.code = Some(status);
             stream.info.details = Some("via_upstream".to_owned());
             stream.response.headers = Some(headers);
             stream.response.observed_end = end;
-            if let Some(headers) = &mut stream.response.headers {
+            // Of a response that overtakes its request Envoy tells no time.
+            if let (Some(headers), Some(since)) = (&mut stream.response.headers, since) {
                 let waited = crate::host_selection::millis(since, now);
                 headers.set_static("x-envoy-upstream-service-time", waited.to_string());
             }

@@ -257,6 +257,8 @@ impl Vm {
         state.current = context;
         state.entered = context;
         state.callback = callback;
+        // A reply for another stream than the callback's says nothing about the next callback.
+        state.stop_iteration = false;
         state.used = Used::default();
         state.stop_iteration = false;
         allow(&mut self.store, self.fuel, self.deadline_ticks);

@@ -189,6 +189,10 @@ fn broken_headers() -> Vec<Case> {
         ("host_added", add(RequestHeaders, 0, "host", "other.test")),
         ("path_added", add(RequestHeaders, 0, ":path", "/echo/again")),
         ("connection_added", add(RequestHeaders, 0, "connection", "close")),
+        ("accept_added", add(RequestHeaders, 0, "Accept", "text/plain")),
+        ("cookie_added", add(RequestHeaders, 0, "cookie", "a=b")),
+        ("forwarded_proto_removed", remove(RequestHeaders, 0, "x-forwarded-proto")),
+        ("request_id_added", add(RequestHeaders, 0, "x-request-id", "more")),
     ];
     let responses = [
         ("name_with_space", add(ResponseHeaders, 2, "x y", "1")),
@@ -197,6 +201,8 @@ fn broken_headers() -> Vec<Case> {
         ("status_replaced", replace(ResponseHeaders, 2, ":status", "418")),
         ("status_added", add(ResponseHeaders, 2, ":status", "418")),
         ("status_text", replace(ResponseHeaders, 2, ":status", "teapot")),
+        ("content_type_added", add(ResponseHeaders, 2, "content-type", "text/html")),
+        ("vary_twice", add(ResponseHeaders, 2, "vary", "accept")),
         ("server_replaced", replace(ResponseHeaders, 2, "server", "probe")),
     ];
     let case = |way: &str, name: &str, op: Op| {

@@ -101,7 +101,7 @@ fn pauses() -> Vec<Case> {
             let mut programs: [Vec<Op>; 3] = Default::default();
             programs[at] = vec![
                 keep_context(phase).once(),
-                tick(phase, 10).once(),
+                tick(phase, 40).once(),
                 Op::answer(phase, 1).once(),
                 kept(Phase::Tick).once(),
                 resume(Phase::Tick, way).once(),
@@ -109,7 +109,7 @@ fn pauses() -> Vec<Case> {
             ];
             let name = format!("chain_pause/{}_{letter}", phase.name());
             let exchange = Exchange { patience: HANG, ..Exchange::whole("chain") };
-            let mut case = chain(&name, programs, exchange);
+            let mut case = chain(&name, programs, exchange).until(Phase::Tick);
             case.patience = HANG;
             out.push(case);
         }

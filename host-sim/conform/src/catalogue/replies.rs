@@ -141,7 +141,7 @@ fn roots() -> Vec<Case> {
     let paused = |phase: Phase| {
         vec![
             keep_context(phase).once(),
-            tick(phase, 10).once(),
+            tick(phase, 40).once(),
             Op::answer(phase, 1).once(),
             reply(Phase::Tick, "for nobody", Reply::PLAIN).once(),
             kept(Phase::Tick).once(),
@@ -150,7 +150,8 @@ fn roots() -> Vec<Case> {
         ]
     };
     let case = |phase: &Phase| {
-        case(format!("reply_from_tick/{}", phase.name()), paused(*phase), Exchange::whole("main"))
+        let name = format!("reply_from_tick/{}", phase.name());
+        case(name, paused(*phase), Exchange::whole("main")).until(Phase::Tick)
     };
     PHASES.iter().map(case).collect()
 }

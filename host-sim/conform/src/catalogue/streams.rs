@@ -36,9 +36,19 @@ fn pauses() -> Vec<Case> {
         for (phase, way) in PAUSABLE.iter().copied() {
             for (kind, exchange) in exchanges(listener) {
                 let body = matches!(phase, Phase::RequestBody | Phase::ResponseBody);
+                let reached = match phase {
+                    Phase::RequestBody => kind != "get",
+                    Phase::RequestTrailers | Phase::ResponseTrailers => kind == "whole",
+                    _ => true,
+                };
+                if !reached {
+                    continue;
+                }
+                // When the stream has come as far as it can; that answer comes in pieces.
+                let delay = if kind == "chunked" { 150 } else { 40 };
                 let mut ops = vec![
                     keep_context(phase).once(),
-                    tick(phase, 10).once(),
+                    tick(phase, delay).once(),
                     Op::answer(phase, 1).once(),
                     buffer(Phase::RequestBody, 0, 0, 1000),
                     buffer(Phase::ResponseBody, 1, 0, 1000),
@@ -54,7 +64,8 @@ fn pauses() -> Vec<Case> {
                     ops.insert(8, set_buffer(Phase::Tick, way, 0, 3, "NEW").once());
                 }
                 let name = format!("pause/{listener}_{}_{kind}", phase.name());
-                let mut case = Case::new(name, ops, Exchange { patience: HANG, ..exchange });
+                let exchange = Exchange { patience: HANG, ..exchange };
+                let mut case = Case::new(name, ops, exchange).until(Phase::Tick);
                 case.patience = Duration::from_millis(300);
                 out.push(case);
             }
@@ -123,6 +134,10 @@ fn closes() -> Vec<Case> {
     let mut out = Vec::new();
     for (phase, _) in PAUSABLE {
         for stream in 0..=3 {
+            // Envoy uses the stream after it has freed it, and may or may not survive.
+            if *phase == Phase::ResponseTrailers && stream < 2 {
+                continue;
+            }
             let ops = vec![close(*phase, stream), header(*phase, 0, ":path")];
             let name = format!("close/{}_{stream}", phase.name());
             let exchange = Exchange { patience: HANG, ..Exchange::whole("main") };

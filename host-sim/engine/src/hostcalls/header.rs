@@ -3,6 +3,7 @@
 use crate::Headers;
 use crate::fault::Reply;
 use crate::guest_memory::{Guest, give, put_u32, slice, split};
+use crate::inline_headers::{append, canonical};
 use crate::stream::{BodyView, Way};
 use crate::thread_state::ThreadState;
 use crate::vm::VmState;
@@ -20,7 +21,7 @@ pub(super) fn value(
 ) -> Reply {
     let map = MapType::from_raw(map).ok_or(Status::BadArgument)?;
     let (memory, state) = split(guest)?;
-    let key = lower(slice(memory, key, key_len)?);
+    let key = canonical(map, slice(memory, key, key_len)?);
     let old = state.plugin.code.abi == AbiVersion::V0_1_0;
     let value = match look(state, map, |headers| headers.value(&key).cloned()) {
         Some(Some(value)) => value,
@@ -45,7 +46,7 @@ pub(super) fn add(
     let map = MapType::from_raw(map).ok_or(Status::BadArgument)?;
     let (memory, state) = split(guest)?;
     let (key, value) = (slice(memory, key, key_len)?, slice(memory, value, value_len)?);
-    change(state, map, |headers| headers.add(key, value))
+    change(state, map, |headers| append(headers, map, key, value))
 }
 
 /// `proxy_replace_header_map_value`.
@@ -60,7 +61,7 @@ pub(super) fn replace(
     let map = MapType::from_raw(map).ok_or(Status::BadArgument)?;
     let (memory, state) = split(guest)?;
     let (key, value) = (slice(memory, key, key_len)?, slice(memory, value, value_len)?);
-    change(state, map, |headers| headers.set(key, value))
+    change(state, map, |headers| headers.set(&canonical(map, key), value))
 }
 
 /// `proxy_remove_header_map_value`: fine when there is none.
@@ -69,7 +70,7 @@ pub(super) fn remove(guest: &mut Guest<'_>, map: u32, key: u32, key_len: u32) ->
     let (memory, state) = split(guest)?;
     let key = slice(memory, key, key_len)?;
     change(state, map, |headers| {
-        headers.remove(key);
+        headers.remove(&canonical(map, key));
     })
 }
 
@@ -96,7 +97,7 @@ pub(super) fn set_pairs(guest: &mut Guest<'_>, map: u32, ptr: u32, len: u32) -> 
     let decoded = pairs::decode(slice(memory, ptr, len)?).unwrap_or_default();
     change(state, map, |headers| {
         headers.clear();
-        decoded.iter().for_each(|(name, value)| headers.add(name, value));
+        decoded.iter().for_each(|(name, value)| append(headers, map, name, value));
     })
 }
 
@@ -193,12 +194,4 @@ fn way(map: MapType) -> Way {
 
 fn is_trailers(map: MapType) -> bool {
     matches!(map, MapType::HttpRequestTrailers | MapType::HttpResponseTrailers)
-}
-
-fn lower(name: &[u8]) -> std::borrow::Cow<'_, [u8]> {
-    if name.iter().any(u8::is_ascii_uppercase) {
-        name.to_ascii_lowercase().into()
-    } else {
-        name.into()
-    }
 }

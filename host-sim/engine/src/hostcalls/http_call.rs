@@ -17,6 +17,7 @@ use crate::Headers;
 use crate::fault::{Fault, Reply};
 use crate::guest_memory::{Guest, put_u32, slice, split};
 use crate::http_call::{CallRequest, begin};
+use crate::inline_headers::request_headers;
 use crate::thread_state::Deferred;
 use bytes::Bytes;
 use host_sim_abi::{Status, pairs};
@@ -42,7 +43,8 @@ pub(super) fn dispatch(
     let cluster = String::from_utf8(slice(memory, cluster, cluster_len)?.to_vec());
     let headers = header_map(slice(memory, headers, headers_len)?);
     let body = Bytes::copy_from_slice(slice(memory, body, body_len)?);
-    let trailers = header_map(slice(memory, trailers, trailers_len)?);
+    // Envoy's client of calls takes trailers, and does not send them.
+    slice(memory, trailers, trailers_len)?;
     // Refused or not, the id is written; that of what is refused is 0.
     put_u32(memory, out, 0)?;
     let timeout_ms = u64::try_from(timeout_ms).map_err(|_| Status::BadArgument)?;
@@ -65,7 +67,6 @@ pub(super) fn dispatch(
         token: state.last_http_call,
         headers,
         body,
-        trailers: (!trailers.is_empty()).then_some(trailers),
         timeout: (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms)),
     };
     let Some(call) = begin(&mut shared, cluster, request) else {
@@ -85,5 +86,5 @@ pub(super) fn reentry(cluster: &str) -> Fault {
 }
 
 fn header_map(bytes: &[u8]) -> Headers {
-    Headers::from_pairs(pairs::decode(bytes).unwrap_or_default())
+    request_headers(pairs::decode(bytes).unwrap_or_default())
 }
