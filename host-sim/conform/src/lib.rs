@@ -31,6 +31,7 @@ pub use report::{Difference, Report};
 
 use anyhow::Context;
 use host::Host;
+use report::Pair;
 use run::Plan;
 use std::path::{Path, PathBuf};
 use upstream::Upstreams;
@@ -71,7 +72,32 @@ pub fn conform(
         .filter(|case| options.filter.as_ref().is_none_or(|part| case.name.contains(part)))
         .collect();
     anyhow::ensure!(!chosen.is_empty(), "no case has that name: --list prints them");
-    let plan = Plan::new(&chosen);
+    let mut seen = look(options, &Plan::new(&chosen, 1), &mut progress)?;
+    let explained = Explained::built_in();
+    let complete = options.filter.is_none();
+    let report = Report::new(&seen, &explained, complete);
+    let doubtful: Vec<_> = (0..chosen.len()).filter(|at| !seen[*at].agree(&explained)).collect();
+    if doubtful.is_empty() {
+        return Ok(report);
+    }
+    let again: Vec<_> = doubtful.iter().map(|at| chosen[*at]).collect();
+    let second = look(options, &Plan::new(&again, LONGER), &mut progress)?;
+    for (at, pair) in doubtful.iter().zip(second) {
+        seen[*at] = pair;
+    }
+    Ok(Report { repeated: doubtful.len(), ..Report::new(&seen, &explained, complete) })
+}
+
+/// On a busy machine a host can be slower than a case waits: what differs is looked at once more,
+/// on its own, with so many times the patience. A difference that counts is there again.
+const LONGER: u32 = 4;
+
+/// Runs the cases of a plan in both hosts.
+fn look(
+    options: &Options,
+    plan: &Plan<'_>,
+    progress: &mut impl FnMut(Progress<'_>),
+) -> anyhow::Result<Vec<Pair>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -80,7 +106,7 @@ pub fn conform(
     runtime.block_on(async {
         let directory = tempfile::tempdir()?;
         let upstreams = Upstreams::start().await?;
-        let text = run::file(directory.path(), &plan, &upstreams)?;
+        let text = run::file(directory.path(), plan, &upstreams)?;
         let all = plan.cases.len();
         let mut seen = Vec::new();
         for name in ["envoy", "host-sim"] {
@@ -91,14 +117,14 @@ pub fn conform(
                 progress(Progress { host: name, case, done, all });
                 done += 1;
             };
-            seen.push(run::run(&host, &plan, &upstreams, &mut told).await?);
+            seen.push(run::run(&host, plan, &upstreams, &mut told).await?);
             // Stopping waits for threads of the host.
             tokio::task::spawn_blocking(move || drop(host)).await?;
         }
         let host_sim = seen.pop().unwrap_or_default();
         let envoy = seen.pop().unwrap_or_default();
-        let complete = options.filter.is_none();
-        Ok(Report::new(envoy, host_sim, &Explained::built_in(), complete))
+        let pairs = envoy.into_iter().zip(host_sim);
+        Ok(pairs.map(|(envoy, host_sim)| Pair { envoy, host_sim }).collect())
     })
 }
 

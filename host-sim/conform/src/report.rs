@@ -13,6 +13,8 @@ pub struct Report {
     pub total: usize,
     /// Cells in which both showed the same.
     pub equal: usize,
+    /// Cases that were run a second time, because they differed the first time.
+    pub repeated: usize,
     /// Differences that are meant.
     pub explained: Vec<Difference>,
     /// Differences that are not.
@@ -22,6 +24,32 @@ pub struct Report {
     pub same: Vec<Difference>,
     /// Explanations of nothing: their patterns match no difference.
     pub stale: Vec<String>,
+}
+
+/// What both hosts showed of one case.
+pub(crate) struct Pair {
+    pub(crate) envoy: Cells,
+    pub(crate) host_sim: Cells,
+}
+
+impl Pair {
+    /// Cells by name: Envoy's, host-sim's.
+    fn cells(&self) -> Vec<(String, Option<String>, Option<String>)> {
+        let mut cells: BTreeMap<&str, (Option<&String>, Option<&String>)> = BTreeMap::new();
+        for (cell, text) in &self.envoy {
+            cells.entry(cell).or_default().0 = Some(text);
+        }
+        for (cell, text) in &self.host_sim {
+            cells.entry(cell).or_default().1 = Some(text);
+        }
+        let cells = cells.into_iter();
+        cells.map(|(cell, (e, h))| (cell.to_owned(), e.cloned(), h.cloned())).collect()
+    }
+
+    /// Whether all that differs is explained.
+    pub(crate) fn agree(&self, explained: &Explained) -> bool {
+        self.cells().iter().all(|(cell, e, h)| e == h || explained.find(cell).is_some())
+    }
 }
 
 /// A cell in which the hosts differ.
@@ -40,37 +68,21 @@ pub struct Difference {
 
 impl Report {
     /// Compares cell by cell. Stale explanations are looked for only after a `complete` run.
-    pub(crate) fn new(
-        envoy: Vec<Cells>,
-        host_sim: Vec<Cells>,
-        explained: &Explained,
-        complete: bool,
-    ) -> Self {
+    pub(crate) fn new(pairs: &[Pair], explained: &Explained, complete: bool) -> Self {
         let mut report = Self::default();
         let mut used = vec![false; explained.rows().len()];
-        for (envoy, host_sim) in envoy.into_iter().zip(host_sim) {
-            let mut pairs: BTreeMap<String, (Option<String>, Option<String>)> = BTreeMap::new();
-            for (cell, text) in envoy {
-                pairs.entry(cell).or_default().0 = Some(text);
-            }
-            for (cell, text) in host_sim {
-                pairs.entry(cell).or_default().1 = Some(text);
-            }
-            for (cell, (envoy, host_sim)) in pairs {
-                report.total += 1;
-                if envoy == host_sim {
-                    report.equal += 1;
-                    report.same.push(Difference { cell, envoy, host_sim, reason: None });
-                    continue;
-                }
-                let row = explained.find(&cell);
-                let reason = row.map(|(at, row)| {
-                    used[at] = true;
-                    row.reason.clone()
-                });
-                let known = reason.is_some();
-                let difference = Difference { cell, envoy, host_sim, reason };
-                if known { &mut report.explained } else { &mut report.different }.push(difference);
+        for (cell, envoy, host_sim) in pairs.iter().flat_map(Pair::cells) {
+            report.total += 1;
+            let mut difference = Difference { cell, envoy, host_sim, reason: None };
+            if difference.envoy == difference.host_sim {
+                report.equal += 1;
+                report.same.push(difference);
+            } else if let Some((at, row)) = explained.find(&difference.cell) {
+                used[at] = true;
+                difference.reason = Some(row.reason.clone());
+                report.explained.push(difference);
+            } else {
+                report.different.push(difference);
             }
         }
         if complete {

@@ -20,18 +20,20 @@ const START: Duration = Duration::from_secs(3);
 /// The cases with the numbers of their programs.
 pub(crate) struct Plan<'a> {
     pub(crate) cases: Vec<(usize, &'a Case)>,
+    /// How many times as long as a case says is waited.
+    pub(crate) patience: u32,
 }
 
 impl<'a> Plan<'a> {
     /// Numbers the programs. Program 0 is empty: a plugin without another one has it.
-    pub(crate) fn new(cases: &[&'a Case]) -> Self {
+    pub(crate) fn new(cases: &[&'a Case], patience: u32) -> Self {
         let mut next = 1;
         let number = |case: &&'a Case| {
             let first = next;
             next += case.programs.len();
             (first, *case)
         };
-        Self { cases: cases.iter().map(number).collect() }
+        Self { cases: cases.iter().map(number).collect(), patience }
     }
 
     /// The table of programs.
@@ -67,11 +69,19 @@ pub(crate) async fn run(
         out.push(if case.is_root() {
             root(host, *first, case, &names)
         } else {
-            one(host, *first, case, upstreams, &names).await?
+            one(host, *first, &patient(case, plan.patience), upstreams, &names).await?
         });
         host.check_alive(&case.name)?;
     }
     Ok(out)
+}
+
+/// The case, with more time.
+fn patient(case: &Case, factor: u32) -> Case {
+    let mut case = case.clone();
+    case.patience *= factor;
+    case.exchanges.iter_mut().for_each(|exchange| exchange.patience *= factor);
+    case
 }
 
 fn root(host: &Host, first: usize, case: &Case, names: &Names) -> Cells {

@@ -76,8 +76,7 @@ fn replies() -> Vec<Case> {
             programs[at] = vec![reply(phase, "plain", Reply::PLAIN).once()];
             let name = format!("chain_reply/{}_{letter}", phase.name());
             let exchange = Exchange { patience: HANG, ..Exchange::whole("chain") };
-            let mut case = chain(&name, programs, exchange);
-            case.patience = HANG;
+            let case = chain(&name, programs, exchange);
             out.push(case);
         }
     }
@@ -109,8 +108,7 @@ fn pauses() -> Vec<Case> {
             ];
             let name = format!("chain_pause/{}_{letter}", phase.name());
             let exchange = Exchange { patience: HANG, ..Exchange::whole("chain") };
-            let mut case = chain(&name, programs, exchange).until(Phase::Tick);
-            case.patience = HANG;
+            let case = chain(&name, programs, exchange).until(Phase::Tick);
             out.push(case);
         }
     }

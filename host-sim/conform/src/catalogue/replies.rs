@@ -34,8 +34,7 @@ fn looks() -> Vec<Op> {
 fn case(name: String, mut ops: Vec<Op>, exchange: Exchange) -> Case {
     ops.extend(looks());
     let patience = Duration::from_millis(250);
-    let mut case = Case::new(name, ops, Exchange { patience, ..exchange });
-    case.patience = Duration::from_millis(300);
+    let case = Case::new(name, ops, Exchange { patience, ..exchange });
     case
 }
 

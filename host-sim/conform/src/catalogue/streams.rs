@@ -65,8 +65,7 @@ fn pauses() -> Vec<Case> {
                 }
                 let name = format!("pause/{listener}_{}_{kind}", phase.name());
                 let exchange = Exchange { patience: HANG, ..exchange };
-                let mut case = Case::new(name, ops, exchange).until(Phase::Tick);
-                case.patience = Duration::from_millis(300);
+                let case = Case::new(name, ops, exchange).until(Phase::Tick);
                 out.push(case);
             }
         }
@@ -81,15 +80,13 @@ fn unresumed() -> Vec<Case> {
     let case = |(phase, _): &(Phase, u32)| {
         let exchange = Exchange::whole("main").hangs();
         let ops = vec![Op::answer(*phase, 1)];
-        let mut case = Case::new(format!("unresumed/{}", phase.name()), ops, exchange);
-        case.patience = Duration::from_millis(300);
+        let case = Case::new(format!("unresumed/{}", phase.name()), ops, exchange);
         case
     };
     let body = |at: When, name: &str| {
         let exchange = Exchange::post("main", Body::Sized(vec!["one body"])).hangs();
         let ops = vec![Op::answer(Phase::RequestBody, 1).when(at)];
-        let mut case = Case::new(format!("unresumed/body_{name}"), ops, exchange);
-        case.patience = Duration::from_millis(300);
+        let case = Case::new(format!("unresumed/body_{name}"), ops, exchange);
         case
     };
     let bodies = [body(When::BeforeEnd, "before_end"), body(When::AtEnd, "at_end")];
@@ -104,8 +101,7 @@ fn early() -> Vec<Case> {
             for (kind, exchange) in exchanges(listener) {
                 let ops = vec![resume(phase, way).once(), Op::answer(phase, 1).once()];
                 let name = format!("resume_first/{listener}_{}_{kind}", phase.name());
-                let mut case = Case::new(name, ops, Exchange { patience: HANG, ..exchange });
-                case.patience = Duration::from_millis(300);
+                let case = Case::new(name, ops, Exchange { patience: HANG, ..exchange });
                 out.push(case);
             }
         }
@@ -121,8 +117,7 @@ fn answers() -> Vec<Case> {
             let ops = vec![Op::answer(*phase, answer)];
             let name = format!("answer/{}_{}", phase.name(), answer.cast_signed());
             let exchange = Exchange { patience: HANG, ..Exchange::whole("main") };
-            let mut case = Case::new(name, ops, exchange);
-            case.patience = Duration::from_millis(300);
+            let case = Case::new(name, ops, exchange);
             out.push(case);
         }
     }
@@ -141,8 +136,7 @@ fn closes() -> Vec<Case> {
             let ops = vec![close(*phase, stream), header(*phase, 0, ":path")];
             let name = format!("close/{}_{stream}", phase.name());
             let exchange = Exchange { patience: HANG, ..Exchange::whole("main") };
-            let mut case = Case::new(name, ops, exchange);
-            case.patience = Duration::from_millis(300);
+            let case = Case::new(name, ops, exchange);
             out.push(case);
         }
     }
