@@ -83,8 +83,10 @@ determinism: wasm host-sim ## 1000 runs of 10 000 requests on four workers: one 
 explore: wasm host-sim ## 10 000 orders of four workers on each module: nothing breaks
 	@$(HOST_SIM) explore tests/explore --schedules 10000 --jobs "$$(nproc)"
 
-bench: wasm host-sim ## instructions, hostcalls and time a request costs in the whole chain
+bench: wasm ## what a request costs in the whole chain, and how many the engine does through an empty filter
+	@$(CARGO) build --release -p host-sim-cli -p host-sim-engine --bin host-sim --example throughput
 	@$(HOST_SIM) bench -c envoy-config/demo.yaml
+	@echo -n "an empty filter in the engine: " && $(TARGET)/release/examples/throughput
 
 dist: wasm ## the modules with their checksums and sizes
 	@cd dist && sha256sum *.wasm > SHA256SUMS && wc -c *.wasm && cat SHA256SUMS

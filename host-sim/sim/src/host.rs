@@ -5,6 +5,7 @@ mod drive;
 mod endpoints;
 mod grpc;
 mod open;
+mod suite;
 mod tcp;
 mod update;
 

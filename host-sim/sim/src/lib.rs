@@ -20,6 +20,10 @@
 //! # }
 //! ```
 //!
+//! Without a bootstrap, [`Host::start_suite`] puts plugins into one, with an example that runs.
+//! [`HostOptions::limits`] keep a plugin from hanging the test, [`fault::Injector`] answers hostcalls
+//! in the host's place, and [`sweep::sweep`] does so with each of them once.
+//!
 //! [`run`] does the same from scenario files; their format is described at [`Scenario`].
 
 pub mod bench;
