@@ -11,6 +11,8 @@
 mod enums;
 mod hostcall;
 pub mod pairs;
+mod quirk;
 
 pub use enums::{Action, BufferType, LogLevel, MapType, MetricType, PeerType, Status, StreamType};
 pub use hostcall::{AbiVersion, HOSTCALLS, Hostcall, why};
+pub use quirk::{QUIRKS, Quirk};

@@ -12,6 +12,7 @@ mod hostile;
 mod lifecycle;
 mod limits;
 mod observer;
+mod quirks;
 mod reply;
 mod rig;
 mod routing;

@@ -97,7 +97,12 @@ impl Plugin {
             name = self.name,
             more = if self.more.is_empty() { String::new() } else { format!("{},", self.more) },
             vm_id = self.vm_id,
-            configuration = string(self.configuration),
+            // A typed message as it is, else a text.
+            configuration = if self.configuration.starts_with("{\"@type\"") {
+                self.configuration.to_owned()
+            } else {
+                string(self.configuration)
+            },
             vm_configuration = string(self.vm_configuration),
         )
     }
