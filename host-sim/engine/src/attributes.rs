@@ -176,9 +176,10 @@ impl<'a> StreamScene<'a> {
         }
     }
 
-    /// Whether there is a connection to an endpoint.
+    /// Whether there is a connection to an endpoint, which is next to always there as soon as the
+    /// endpoint has been chosen.
     fn is_connected(&self) -> bool {
-        self.stream.info.upstream_first_rx.is_some() || self.stream.info.upstream_local.is_some()
+        self.stream.info.endpoint.is_some()
     }
 }
 

@@ -197,7 +197,7 @@ fn what_is_known_of_the_upstream_comes_step_by_step() {
     assert_phases("upstream.request_attempt_count", [&none, &one, &one, &one, &one]);
     assert_always("upstream.num_endpoints", &number(2));
     assert_always("upstream.tls_version", "!1");
-    assert_phases("upstream_filter_state", ["!1", "!1", "!3", "!3", "!3"]);
+    assert_phases("upstream_filter_state", ["!1", "!3", "!3", "!3", "!3"]);
 }
 
 #[test]
