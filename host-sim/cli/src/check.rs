@@ -5,6 +5,7 @@ use crate::log_sink::{Level, Stderr};
 use crate::source;
 use anyhow::Context;
 use clap::Args;
+use host_sim::lint::{Level as Severity, Linter};
 use host_sim_proxy::{Proxy, ProxyOptions};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +14,8 @@ use std::sync::Arc;
 /// Check a bootstrap file without serving it.
 ///
 /// Reads the file strictly, compiles the modules, runs each plugin's start and configuration in a
-/// canary VM, and reads the certificates. No port is opened.
+/// canary VM, and reads the certificates. No port is opened. What Envoy takes otherwise than meant
+/// is told as by `host-sim lint`, as far as a start shows it.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     host-sim check -c envoy-config/demo.yaml\n\n\
@@ -35,7 +37,13 @@ pub(crate) fn execute(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     options.engine.log = Arc::new(Stderr::at(args.log_level));
     options.engine.module_cache = args.cache.modules();
     let place = args.config.display();
-    Proxy::check(bootstrap, &options).with_context(|| format!("{place} is rejected"))?;
+    let linter = Arc::new(Linter::new(&bootstrap, None));
+    options.engine.observer = Some(linter.clone());
+    let checked = Proxy::check(bootstrap, &options);
+    for finding in linter.findings().iter().filter(|finding| finding.level >= Severity::Warning) {
+        eprintln!("{finding}\n");
+    }
+    checked.with_context(|| format!("{place} is rejected"))?;
     println!("{place}: OK");
     Ok(ExitCode::SUCCESS)
 }

@@ -14,8 +14,7 @@ use std::process::ExitCode;
 
 /// Show a module's ABI, imports, exports, sections, size and hash.
 ///
-/// Nothing is executed. Imports that no proxy-wasm host offers are marked: a host refuses to load
-/// the module because of them.
+/// Nothing is executed. What makes Envoy refuse the module is named with what to do instead.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     host-sim inspect dist/metric_router.wasm\n  \
@@ -33,7 +32,10 @@ pub(crate) fn execute(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let place = args.module.display();
     let bytes = fs::read(&args.module)
         .map_err(|error| Unusable(format!("cannot read {place}: {error}")))?;
-    let facts = Facts::of(&bytes).with_context(|| format!("{place} is no WebAssembly module"))?;
+    let mut facts =
+        Facts::of(&bytes).with_context(|| format!("{place} is no WebAssembly module"))?;
+    let name = args.module.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+    facts.findings = host_sim::lint::lint_module(&name, &bytes).map_err(anyhow::Error::msg)?;
     args.format.print(&facts, table::render)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -14,6 +14,7 @@ mod explore;
 mod format;
 mod header;
 mod inspect;
+mod lint;
 mod load;
 mod log_sink;
 mod run;
@@ -45,6 +46,7 @@ enum Command {
     Explore(explore::ExploreArgs),
     Bench(bench::BenchArgs),
     Inspect(inspect::InspectArgs),
+    Lint(lint::LintArgs),
     Endpoints(endpoints::EndpointsArgs),
     Load(load::LoadArgs),
     Certs(certs::CertsArgs),
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Command::Explore(args) => explore::execute(args),
         Command::Bench(args) => bench::execute(args),
         Command::Inspect(args) => inspect::execute(args),
+        Command::Lint(args) => lint::execute(args),
         Command::Endpoints(args) => endpoints::execute(args),
         Command::Load(args) => load::execute(args),
         Command::Certs(args) => certs::execute(args),

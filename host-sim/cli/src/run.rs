@@ -40,6 +40,10 @@ pub(crate) struct RunArgs {
     /// Plugin configuration of .textpb suites, instead of their `config_path`.
     #[arg(long, value_name = "FILE")]
     plugin_config: Option<PathBuf>,
+    /// Watch plugins for mistakes, and name them with place, rule and mend. A scenario that fails
+    /// is explained without it.
+    #[arg(long)]
+    explain: bool,
     #[command(flatten)]
     cache: CacheArgs,
     /// Write everything that happens to a file, a line of JSON each: callbacks, hostcalls with
@@ -90,6 +94,7 @@ pub(crate) fn execute(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut options = RunOptions {
         seed: args.seed,
         module_cache,
+        explain: args.explain,
         plugin: args.plugin.clone(),
         plugin_config: args.plugin_config.clone(),
         ..RunOptions::default()

@@ -6,8 +6,9 @@ use crate::signals::Signals;
 use crate::source;
 use anyhow::Context;
 use clap::Args;
+use host_sim::lint::{Level as Severity, Linter};
 use host_sim_bootstrap::Bootstrap;
-use host_sim_engine::{EngineOptions, Limits};
+use host_sim_engine::{Clock, EngineOptions, Limits, LogLevel, LogRecord, LogSink, Observer};
 use host_sim_proxy::{FileAccessLog, Proxy, ProxyOptions, RunningProxy};
 use std::io::Write;
 use std::num::NonZeroU32;
@@ -44,6 +45,9 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DURATION", default_value = "10s",
           value_parser = host_sim_rig::duration::parse)]
     drain_timeout: Duration,
+    /// Watch plugins for mistakes and log each once, with place, rule and mend. Costs speed.
+    #[arg(long)]
+    lint: bool,
     /// Seed of load balancing, back-off and request ids. Default: another one each time.
     #[arg(long)]
     seed: Option<u64>,
@@ -83,8 +87,10 @@ fn start(
     let mut options = ProxyOptions::default();
     options.concurrency = args.concurrency.unwrap_or(options.concurrency);
     options.drain_timeout = args.drain_timeout;
+    let log: Arc<dyn LogSink> = Arc::new(Stderr::at(args.log_level));
     options.engine = EngineOptions {
-        log: Arc::new(Stderr::at(args.log_level)),
+        observer: args.lint.then(|| linter(&bootstrap, log.clone(), options.engine.clock.clone())),
+        log,
         access_log: access_log.clone(),
         seed: args.seed.unwrap_or_else(|| options.engine.clock.now().0),
         limits: Limits {
@@ -96,6 +102,26 @@ fn start(
         ..options.engine
     };
     Ok(Proxy::start(bootstrap, options)?)
+}
+
+/// Logs what it finds, each mistake once.
+fn linter(
+    bootstrap: &Bootstrap,
+    log: Arc<dyn LogSink>,
+    clock: Arc<dyn Clock>,
+) -> Arc<dyn Observer> {
+    Arc::new(Linter::new(bootstrap, None).telling(move |finding| {
+        let level = match finding.level {
+            Severity::Note => LogLevel::Info,
+            Severity::Warning => LogLevel::Warn,
+            Severity::Error => LogLevel::Error,
+        };
+        if level >= log.level() {
+            let (time, plugin) = (clock.now(), Some(finding.plugin.as_str()));
+            let message = finding.to_string();
+            log.log(&LogRecord { time, level, worker: None, plugin, message: &message });
+        }
+    }))
 }
 
 fn announce(proxy: &RunningProxy) -> std::io::Result<()> {

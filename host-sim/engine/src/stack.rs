@@ -67,6 +67,8 @@ pub fn authors_place(frames: &[Frame]) -> Option<&Place> {
 pub struct Trap {
     /// In V8's words, then wasmtime's.
     pub reason: String,
+    /// What the plugin said in the callback, at warning level or above: a panic's message.
+    pub said: String,
     /// The guest's stack, innermost first.
     pub frames: Vec<Frame>,
 }

@@ -21,6 +21,9 @@ use wasmtime::{Extern, Instance, Memory, ResourceLimiter, Store, TypedFunc};
 /// How many of a module's own log lines a start error quotes.
 const LAST_WORDS: usize = 8;
 
+/// Bytes of a callback's own log lines that an observer of its trap gets.
+const MOST_SAID: usize = 4096;
+
 /// A VM: alive, or failed and never called again.
 pub(crate) struct Vm {
     pub(crate) store: Store<VmState>,
@@ -75,6 +78,8 @@ pub(crate) struct VmState {
     /// Expressions of root contexts.
     pub(crate) expressions: HashMap<u32, Expressions>,
     pub(crate) last_words: VecDeque<String>,
+    /// Those of the running callback; kept for an observer.
+    said: String,
     /// Reused by hostcalls that build an answer.
     pub(crate) scratch: Vec<u8>,
     pub(crate) hostcalls: u64,
@@ -261,6 +266,7 @@ impl Vm {
         state.stop_iteration = false;
         state.used = Used::default();
         state.stop_iteration = false;
+        state.said.clear();
         allow(&mut self.store, self.fuel, self.deadline_ticks);
         let before = self.observe_start(name);
         let result = match self.interruption(name) {
@@ -317,7 +323,8 @@ impl Vm {
         if let Some(observer) = &state.observer {
             if let Err(error) = result {
                 let frames = state.plugin.code.debug.frames_of(error);
-                let trap = Trap { reason: state.describe(error), frames };
+                let (reason, said) = (state.describe(error), state.said.clone());
+                let trap = Trap { reason, said, frames };
                 observer.trapped(state.origin(), name, &trap);
             }
             observer.callback(state.origin(), name, end);
@@ -424,6 +431,7 @@ impl VmState {
             declared: HashMap::new(),
             expressions: HashMap::new(),
             last_words: VecDeque::new(),
+            said: String::new(),
             scratch: Vec::new(),
             hostcalls: 0,
             stop_iteration: false,
@@ -550,6 +558,10 @@ impl VmState {
             self.last_words.pop_front();
         }
         self.last_words.push_back(line.to_owned());
+        if self.observer.is_some() && self.said.len() < MOST_SAID {
+            self.said.push_str(line);
+            self.said.push('\n');
+        }
     }
 }
 

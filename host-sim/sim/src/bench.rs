@@ -183,6 +183,7 @@ fn start(
         limits: if recorder.is_some() { Limits::simulator() } else { Limits::default() },
         module_cache: options.module_cache.clone(),
         trace: None,
+        findings: false,
     };
     let trace = recorder.map(|recorder| recorder as _);
     let mut host = Host::start_observed(bootstrap, host_options, trace)?;

@@ -11,6 +11,7 @@ mod update;
 
 use crate::capture::Capture;
 use crate::endpoint::Behaviour;
+use crate::lint::{Finding, Linter};
 use crate::trace::Recorder;
 use crate::{Observers, Received, Reply, Request, RequestId, Trace, VirtualClock, metric};
 use bytes::Bytes;
@@ -51,6 +52,9 @@ pub struct HostOptions {
     pub module_cache: ModuleCache,
     /// Where everything that happens is written, line by line.
     pub trace: Option<Trace>,
+    /// Whether plugins are watched for mistakes, see [`Host::findings`]. Default false: it takes
+    /// about as long as the plugins themselves.
+    pub findings: bool,
 }
 
 impl Default for HostOptions {
@@ -64,6 +68,7 @@ impl Default for HostOptions {
             limits: Limits::simulator(),
             module_cache: ModuleCache::user(),
             trace: None,
+            findings: false,
         }
     }
 }
@@ -83,6 +88,7 @@ pub struct Host {
     incomplete: usize,
     history: bool,
     recorder: Option<Arc<Recorder>>,
+    linter: Option<Arc<Linter>>,
     by_exchange: BTreeMap<(usize, ExchangeId), RequestId>,
     attempts: BTreeMap<(usize, AttemptId), Attempt>,
     tcp: tcp::Tcp,
@@ -131,6 +137,11 @@ impl Host {
         if let Some(recorder) = &recorder {
             observers = observers.and(recorder.clone());
         }
+        let base_dir = options.base_dir.as_deref();
+        let linter = options.findings.then(|| Arc::new(Linter::new(&bootstrap, base_dir)));
+        if let Some(linter) = &linter {
+            observers = observers.and(linter.clone());
+        }
         let count = options.workers.max(1);
         let engine = Engine::start(
             bootstrap,
@@ -154,7 +165,7 @@ impl Host {
             .collect::<Result<Vec<_>, _>>()?;
         workers.push(main);
         let host = Self::bare(clock, logs, engine, options.history);
-        Ok(Self { workers, recorder, ..host })
+        Ok(Self { workers, recorder, linter, ..host })
     }
 
     /// Without workers.
@@ -178,6 +189,7 @@ impl Host {
             incomplete: 0,
             history,
             recorder: None,
+            linter: None,
             by_exchange: BTreeMap::new(),
             attempts: BTreeMap::new(),
             tcp: tcp::Tcp::default(),
@@ -334,6 +346,11 @@ impl Host {
     /// Lines of all access logs.
     pub fn access_log(&self) -> Vec<String> {
         self.logs.access()
+    }
+
+    /// What plugins have done wrong so far, the worst first; with [`HostOptions::findings`].
+    pub fn findings(&self) -> Vec<Finding> {
+        self.linter.as_ref().map(|linter| linter.findings()).unwrap_or_default()
     }
 
     /// Process-wide state: statistics, shared data, clusters.

@@ -28,8 +28,12 @@ pub use finding::Finding;
 pub use linter::{Linter, worst};
 pub use rules::{Level, RULES, Rule, rule};
 
-use crate::{Host, HostOptions};
+use crate::scenario::suite::SuiteSpec;
+use crate::{Host, HostOptions, suite};
 use host_sim_bootstrap::Bootstrap;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Starts a proxy from the bootstrap, sends it traffic of all sorts, and tells what was wrong.
@@ -65,4 +69,22 @@ pub fn lint_bootstrap(bootstrap: &Bootstrap, options: HostOptions) -> Vec<Findin
 /// When the bytes are no WebAssembly module.
 pub fn lint_module(name: &str, bytes: &[u8]) -> Result<Vec<Finding>, String> {
     Ok(module::Module::of(bytes)?.findings(name))
+}
+
+/// As [`lint_bootstrap`], with a bootstrap around one module, which is the only filter in front of
+/// one endpoint. It has no configuration; a plugin that wants one needs a bootstrap of its own.
+///
+/// # Errors
+/// When the file cannot be read, or is no WebAssembly module.
+pub fn lint_file(module: &Path, options: HostOptions) -> Result<Vec<Finding>, String> {
+    let file = std::path::absolute(module).map_err(|error| error.to_string())?;
+    let bytes = std::fs::read(&file).map_err(|error| format!("{}: {error}", module.display()))?;
+    let name = module.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+    lint_module(&name, &bytes).map_err(|error| format!("{}: {error}", module.display()))?;
+    let spec = json!({"filters": [{"module": file, "name": name, "vm_id": "lint"}]});
+    let spec: SuiteSpec = serde_json::from_value(spec).map_err(|error| error.to_string())?;
+    let endpoint = SocketAddr::from(([127, 0, 0, 1], 9001));
+    let text = suite::bootstrap(&spec, &[endpoint], Path::new("."))?;
+    let bootstrap = Bootstrap::from_yaml(&text).map_err(|problems| problems.to_string())?;
+    Ok(lint_bootstrap(&bootstrap, options))
 }

@@ -20,6 +20,12 @@ impl Observers {
         self
     }
 
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// As the engine wants it: nothing if there are none, so that nothing is built for them.
     #[must_use]
     pub fn into_one(mut self) -> Option<Arc<dyn Observer>> {

@@ -1,5 +1,6 @@
 //! What came of a run, for people and for programs.
 
+use crate::lint::Finding;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -23,6 +24,8 @@ pub struct Outcome {
     pub unusable: Option<String>,
     /// What was measured.
     pub notes: Vec<String>,
+    /// What plugins have done wrong, of runs that did not pass or were to be explained.
+    pub findings: Vec<Finding>,
     /// Real time it took.
     pub took: Duration,
 }
@@ -37,6 +40,7 @@ impl Outcome {
             failures: Vec::new(),
             unusable: Some(reason),
             notes: Vec::new(),
+            findings: Vec::new(),
             took: Duration::ZERO,
         }
     }
@@ -80,6 +84,9 @@ impl Outcome {
         }
         for note in &self.notes {
             let _ = writeln!(text, "       {faint}{note}{end}");
+        }
+        for finding in &self.findings {
+            let _ = writeln!(text, "       {}", finding.to_string().replace('\n', "\n       "));
         }
         if !self.passed() {
             let seed =
@@ -185,6 +192,7 @@ impl Report {
                     "failures": outcome.failures,
                     "unusable": outcome.unusable,
                     "notes": outcome.notes,
+                    "findings": outcome.findings,
                     "milliseconds": outcome.took.as_millis() as u64,
                 })
             })
@@ -204,6 +212,8 @@ impl Report {
                 };
                 let mut status = TestCaseStatus::non_success(kind);
                 status.set_message(outcome.reasons().collect::<Vec<_>>().join("\n"));
+                let findings = outcome.findings.iter().map(|finding| format!("{finding}\n"));
+                status.set_description(findings.collect::<String>());
                 status
             };
             let mut case = TestCase::new(outcome.title(), status);
@@ -227,6 +237,9 @@ impl Report {
             for line in outcome.reasons().chain(notes).flat_map(str::lines) {
                 let _ = writeln!(text, "# {line}");
             }
+            for finding in &outcome.findings {
+                let _ = writeln!(text, "# {}", finding.to_string().replace('\n', "\n# "));
+            }
         }
         text
     }
@@ -245,6 +258,7 @@ mod tests {
             failures: failures.iter().map(|failure| (*failure).to_owned()).collect(),
             unusable: unusable.map(str::to_owned),
             notes: vec!["fuel: 7".to_owned()],
+            findings: Vec::new(),
             took: Duration::from_millis(5),
         }
     }

@@ -3,6 +3,7 @@
 use crate::expect::{Before, Counted, Seen, check};
 use crate::explore::Stage;
 use crate::fault::Injector;
+use crate::lint::Linter;
 use crate::scenario::endpoint::EndpointSpec;
 use crate::scenario::expect::Expect;
 use crate::scenario::step::{Send, Spread, Step};
@@ -50,9 +51,16 @@ impl Run {
         workers: usize,
         seed: u64,
         options: &RunOptions,
+        linter: &mut Option<Arc<Linter>>,
     ) -> Result<Self, String> {
         let (bootstrap, base_dir) = bootstrap(scenario, base)?;
         let eyes = Eyes::of(scenario, options.observers.clone())?;
+        let mut observers = eyes.observers.clone();
+        if options.explain {
+            let watching = Arc::new(Linter::new(&bootstrap, base_dir.as_deref()));
+            observers = observers.and(watching.clone());
+            *linter = Some(watching);
+        }
         let (module_cache, trace) = (options.module_cache.clone(), options.trace.clone());
         let options = HostOptions {
             workers,
@@ -63,7 +71,7 @@ impl Run {
             trace,
             ..HostOptions::default()
         };
-        let host = Host::start_observed(bootstrap, options, eyes.observers.clone().into_one());
+        let host = Host::start_observed(bootstrap, options, observers.into_one());
         Self::on(host.map_err(|error| error.to_string())?, scenario, base, seed, eyes)
     }
 

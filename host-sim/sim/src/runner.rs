@@ -1,5 +1,6 @@
 //! Running scenario files.
 
+use crate::lint::Level;
 use crate::report::{Outcome, Report};
 use crate::run::Run;
 use crate::{ModuleCache, Observers, Scenario, Trace, textpb};
@@ -27,6 +28,9 @@ pub struct RunOptions {
     pub plugin: Option<PathBuf>,
     /// Configuration of `.textpb` suites, instead of the one they name.
     pub plugin_config: Option<PathBuf>,
+    /// Watches plugins for mistakes in every run. Without it a scenario that fails is run again
+    /// and watched, unless it is traced or observed.
+    pub explain: bool,
 }
 
 /// Something that happens in a run of several files.
@@ -138,29 +142,46 @@ fn run_file(file: &Path, options: &RunOptions) -> Vec<Outcome> {
         Err(error) => return vec![Outcome::unusable(file, error)],
     };
     let run = |workers: &usize| {
-        let seed = options.seed.unwrap_or(scenario.seed);
-        let start = Instant::now();
-        if let Some(trace) = &options.trace {
-            trace.run(file, *workers, seed);
+        let outcome = run_once(&scenario, file, *workers, options);
+        let observed = options.trace.is_some() || !options.observers.is_empty();
+        if outcome.passed() || options.explain || observed {
+            return outcome;
         }
-        let (failures, unusable) = match Run::start(&scenario, base, *workers, seed, options) {
-            Ok(mut run) => match run.steps(&scenario) {
-                Ok(failures) => (failures, None),
-                Err(fault) => (Vec::new(), Some(fault)),
-            },
-            Err(fault) => (Vec::new(), Some(fault)),
-        };
-        Outcome {
-            file: file.to_owned(),
-            name: scenario.scenario.clone(),
-            workers: *workers,
-            seed,
-            failures,
-            unusable,
-            notes: Vec::new(),
-            took: start.elapsed(),
-        }
+        // The same again, watched: why it failed may well be a plugin's mistake.
+        let explain = RunOptions { explain: true, ..options.clone() };
+        let mut findings = run_once(&scenario, file, *workers, &explain).findings;
+        findings.retain(|finding| finding.level >= Level::Warning);
+        Outcome { findings, ..outcome }
     };
     let workers = options.workers.as_ref().map_or(&scenario.workers[..], std::slice::from_ref);
     workers.iter().map(run).collect()
+}
+
+fn run_once(scenario: &Scenario, file: &Path, workers: usize, options: &RunOptions) -> Outcome {
+    let base = file.parent().unwrap_or(Path::new("."));
+    let seed = options.seed.unwrap_or(scenario.seed);
+    let start = Instant::now();
+    if let Some(trace) = &options.trace {
+        trace.run(file, workers, seed);
+    }
+    let mut linter = None;
+    let run = Run::start(scenario, base, workers, seed, options, &mut linter);
+    let (failures, unusable) = match run {
+        Ok(mut run) => match run.steps(scenario) {
+            Ok(failures) => (failures, None),
+            Err(fault) => (Vec::new(), Some(fault)),
+        },
+        Err(fault) => (Vec::new(), Some(fault)),
+    };
+    Outcome {
+        file: file.to_owned(),
+        name: scenario.scenario.clone(),
+        workers,
+        seed,
+        failures,
+        unusable,
+        notes: Vec::new(),
+        findings: linter.map(|linter| linter.findings()).unwrap_or_default(),
+        took: start.elapsed(),
+    }
 }

@@ -25,6 +25,8 @@ pub(super) struct Facts {
     pub(super) exports: Vec<String>,
     /// Its sections in file order.
     pub(super) sections: Vec<Section>,
+    /// What Envoy would refuse, or never call.
+    pub(super) findings: Vec<host_sim::lint::Finding>,
 }
 
 /// One import.

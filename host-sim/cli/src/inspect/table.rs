@@ -1,6 +1,7 @@
 //! A module's facts as text.
 
 use super::facts::Facts;
+use host_sim::lint::Level;
 use std::fmt::Write;
 
 /// For people.
@@ -36,6 +37,11 @@ fn write(text: &mut String, facts: &Facts) -> std::fmt::Result {
     writeln!(text, "sections  {}", facts.sections.len())?;
     for section in &facts.sections {
         writeln!(text, "  {:20} {:>9}", section.name, section.size)?;
+    }
+    let refused = facts.findings.iter().any(|finding| finding.level == Level::Error);
+    writeln!(text, "envoy     {}", if refused { "refuses it" } else { "loads it" })?;
+    for finding in &facts.findings {
+        writeln!(text, "  {}", finding.to_string().replace('\n', "\n  "))?;
     }
     Ok(())
 }

@@ -146,7 +146,7 @@ fn finding(
 fn panic_place(hit: &Hit) -> Option<String> {
     let place = hit.message.strip_prefix("panicked at ")?.split_once(":\n")?.0;
     let (file, _column) = place.rsplit_once(':')?;
-    let foreign = ["/registry/src/", "/rustc/", "/library/", "proxy-wasm"];
+    let foreign = ["/registry/src/", "/rustc/", "/library/", "proxy-wasm-"];
     (!foreign.iter().any(|part| file.contains(part))).then(|| file.to_owned())
 }
 
@@ -208,7 +208,8 @@ impl Observer for Linter {
                 },
             });
             if hits.is_empty() && !usual {
-                let message = why.unwrap_or("the hostcall did not do what was asked").to_owned();
+                let why = why.unwrap_or("the hostcall did not do what was asked");
+                let message = format!("{} answered {status:?}: {why}", call.name);
                 hits.push(Hit::new("surprising-status", call.name, message));
             }
         }
@@ -219,8 +220,8 @@ impl Observer for Linter {
         let state = &mut *self.state();
         let running = state.running.get(&origin.worker).and_then(|running| running.last());
         let hit = match running {
-            Some(running) => check::trapped(running, &trap.reason),
-            None => check::trapped(&Running::default(), &trap.reason),
+            Some(running) => check::trapped(running, trap),
+            None => check::trapped(&Running::default(), trap),
         };
         let call = running.and_then(|running| running.surprise.as_ref());
         let call = call.filter(|_| hit.mend.is_some()).map(|surprise| surprise.call.clone());

@@ -214,9 +214,21 @@ pub(super) struct Plugin {
     /// The same of names of metrics.
     pub(super) client_metrics: BTreeSet<Vec<u8>>,
     pub(super) stream_metrics: BTreeSet<Vec<u8>>,
-    /// By gauge: the last value of each worker.
-    pub(super) gauges: BTreeMap<Vec<u8>, BTreeMap<u32, u64>>,
+    pub(super) gauges: BTreeMap<Vec<u8>, Gauge>,
     pub(super) verbose_lines: u64,
+}
+
+/// A gauge, and who records it.
+#[derive(Debug, Default)]
+pub(super) struct Gauge {
+    /// By worker: its last value.
+    pub(super) values: BTreeMap<u32, u64>,
+    /// The last value, and whose it is.
+    pub(super) last: Option<(u32, u64)>,
+    /// Times that another worker recorded than before.
+    pub(super) switches: u64,
+    /// Of those, how often the value was nearer to the worker's own last one.
+    pub(super) own: u64,
 }
 
 impl Stream {

@@ -99,7 +99,7 @@ fn healthy() -> Behaviour {
         ("content-length".to_owned(), body.len().to_string()),
     ];
     let answer = Answer { status: 200, headers, body, ..Answer::default() };
-    Behaviour { latency: Duration::from_millis(2), answer, failure: None, grpc: None }
+    Behaviour { latency: Duration::from_millis(2), answer, ..Behaviour::default() }
 }
 
 fn endpoints(bootstrap: &Bootstrap) -> Vec<SocketAddr> {

@@ -506,10 +506,13 @@ mistakes! {
         on_request_headers: "(drop (call $get_header_map_value @0 {x-user} @4096 @4100))"
     }
 
-    "gauge-record" "workers 0, 1"
+    "gauge-record" "each with a value of its own"
     wrong {
-        on_vm_start: "(drop (call $define_metric @1 {streams} @4104))",
-        on_request_headers: "(global.set $count (i32.add (global.get $count) @1))
+        on_vm_start: "(drop (call $define_metric @1 {since} @4104))",
+        on_request_headers: "(if (i32.eqz (global.get $count)) (then
+              (drop (call $get_current_time_nanoseconds @4112))
+              (global.set $count
+                (i32.wrap_i64 (i64.div_u (i64.load @4112) (i64.const 1000000))))))
             (drop (call $record_metric (i32.load @4104) (i64.extend_i32_u (global.get $count))))"
     }
     right {

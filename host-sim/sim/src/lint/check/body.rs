@@ -23,7 +23,8 @@ pub(super) fn check(seen: &Seen<'_>, scene: &mut Scene<'_>, hits: &mut Vec<Hit>)
     let missing = match half_of(buffer) {
         // An empty body is not told from none; in its own callback it is empty.
         Some(_) => len == Some(0) && !is_own(seen, buffer) && seen.in_stream_callback(),
-        None => seen.is(Status::NotFound),
+        // In its own callback there is none: an answer without a body, or one that was cut off.
+        None => seen.is(Status::NotFound) && own_callback(buffer) != Some(seen.callback),
     };
     if missing {
         let what = buffer_name(buffer);

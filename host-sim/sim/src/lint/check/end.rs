@@ -2,7 +2,7 @@
 
 use crate::lint::facts::PluginFacts;
 use crate::lint::scene::{Hit, Plugin, Running, Stream, half};
-use host_sim_engine::CallbackEnd;
+use host_sim_engine::{CallbackEnd, Trap};
 
 /// A callback has returned.
 pub(in crate::lint) fn ended(
@@ -84,13 +84,13 @@ fn action(
 }
 
 /// Why a callback trapped: the panic's message, and the hostcall that led to it.
-pub(in crate::lint) fn trapped(running: &Running, reason: &str) -> Hit {
-    let panic = running.panic.as_deref();
+pub(in crate::lint) fn trapped(running: &Running, trap: &Trap) -> Hit {
+    let panic = panic_of(&trap.said).or(running.panic.as_deref());
     let borrowed = panic.is_some_and(|text| text.contains("already") && text.contains("borrowed"));
     let lint = if borrowed { "borrow-panic" } else { "trap" };
     let mut message = match panic {
         Some(text) => text.to_owned(),
-        None => first_line(reason),
+        None => first_line(&trap.reason),
     };
     let joined = running.surprise.as_ref().filter(|_| {
         panic.is_none_or(|text| {
@@ -106,6 +106,13 @@ pub(in crate::lint) fn trapped(running: &Running, reason: &str) -> Hit {
     }
     hit.message = message;
     hit
+}
+
+/// A Rust panic's message, without what the runtime puts around it.
+fn panic_of(said: &str) -> Option<&str> {
+    let panic = &said[said.rfind("panicked at ")?..];
+    let end = panic.find("\nnote: run with").unwrap_or(panic.len());
+    panic.get(..end).map(str::trim_end)
 }
 
 fn first_line(text: &str) -> String {

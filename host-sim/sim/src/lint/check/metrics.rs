@@ -10,6 +10,9 @@ const CLIENT_NAMES: usize = 3;
 /// So many names made by stream callbacks have no bound.
 const STREAM_NAMES: usize = 64;
 
+/// So often a worker has come back to its own value after another one's.
+const OWN_VALUES: u64 = 8;
+
 pub(super) fn check(seen: &Seen<'_>, scene: &mut Scene<'_>, hits: &mut Vec<Hit>) {
     if seen.name() == "define_metric" {
         return define(seen, scene, hits);
@@ -84,15 +87,24 @@ fn define(seen: &Seen<'_>, scene: &mut Scene<'_>, hits: &mut Vec<Hit>) {
     }
 }
 
+/// Workers that record one shared truth agree: each comes near to what the last one has recorded.
+/// Workers that record a number of their own come near to their own last one.
 fn gauge(seen: &Seen<'_>, scene: &mut Scene<'_>, id: u32, shown: String, hits: &mut Vec<Hit>) {
     let (Some(worker), Some(name)) = (seen.origin.worker, name_of(scene.vm, id)) else { return };
-    let values = scene.plugin.gauges.entry(name.to_vec()).or_default();
+    let gauge = scene.plugin.gauges.entry(name.to_vec()).or_default();
     let value = seen.call.args.get(1).copied().unwrap_or(0);
-    values.insert(worker, value);
-    if values.values().any(|other| *other != value) && values.len() > 1 {
-        let workers: Vec<_> = values.keys().map(ToString::to_string).collect();
-        let message = format!("gauge {shown} is recorded by workers {}", workers.join(", "));
-        hits.push(Hit::new("gauge-record", shown, message));
+    let own = gauge.values.insert(worker, value);
+    let last = gauge.last.replace((worker, value));
+    if let (Some(own), Some((other, last))) = (own, last.filter(|(other, _)| *other != worker)) {
+        gauge.switches += 1;
+        gauge.own += u64::from(value.abs_diff(own) < value.abs_diff(last));
+        if gauge.own >= OWN_VALUES && gauge.own * 2 >= gauge.switches {
+            let message = format!(
+                "gauge {shown} is recorded by several workers, each with a value of its own: \
+                 {value} by worker {worker} after {last} by worker {other}"
+            );
+            hits.push(Hit::new("gauge-record", shown, message));
+        }
     }
 }
 
