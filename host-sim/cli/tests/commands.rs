@@ -205,3 +205,70 @@ async fn load_reports_what_an_endpoint_answered() {
     assert_eq!(result["succeeded"], endpoint.counters().served);
     assert_eq!(result["share"]["e1"], 1.0);
 }
+
+/// A module that reads request headers when the response comes, and one import that nobody has.
+fn mistaken(directory: &Path, import: &str) -> String {
+    let text = format!(
+        r#"(module
+        (import "env" "proxy_get_header_map_value"
+          (func $get (param i32 i32 i32 i32 i32) (result i32)))
+        {import}
+        (memory (export "memory") 1)
+        (data (i32.const 64) ":path")
+        (func (export "proxy_abi_version_0_2_1"))
+        (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+        (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+          (call $get (i32.const 0) (i32.const 64) (i32.const 5) (i32.const 8) (i32.const 12))
+          (if (then (unreachable)))
+          (i32.const 0)))"#
+    );
+    let path = directory.join("mistaken.wasm");
+    std::fs::write(&path, wat::parse_str(text).unwrap()).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn lint_names_a_mistake_with_its_rule_and_mend_and_can_be_told_to_allow_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let module = mistaken(directory.path(), "");
+    let output = host_sim(&["lint", &module]);
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("error[trap]") && told.contains("warning[phase-invalid-read]"), "{told}");
+    assert!(told.contains("proxy_get_header_map_value(request headers, \":path\")"), "{told}");
+    assert!(told.contains("read them in proxy_on_request_headers"), "{told}");
+    let allowed = ["lint", &module, "--allow", "trap", "--allow", "phase-invalid-read"];
+    let output = host_sim(&allowed);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert_eq!(host_sim(&["lint", &module, "--allow", "nothing"]).status.code(), Some(2));
+    let output = host_sim(&["lint", &module, "--format", "json"]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["findings"][0]["lint"], "trap");
+}
+
+#[test]
+fn run_explains_a_scenario_that_fails_by_the_plugins_mistake() {
+    let directory = tempfile::tempdir().unwrap();
+    mistaken(directory.path(), "");
+    let scenario = "scenario: requests pass\nsuite: {filters: [{module: mistaken.wasm}]}\n\
+        endpoints: {127.0.0.1:9001: {}}\nsteps: [{send: {}, expect: {statuses: {200: 1}}}]\n";
+    let file = directory.path().join("s.yaml");
+    std::fs::write(&file, scenario).unwrap();
+    let output = host_sim(&["run", &file.display().to_string()]);
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("warning[phase-invalid-read]"), "{told}");
+}
+
+#[test]
+fn inspect_says_what_envoy_refuses_and_what_was_meant() {
+    let directory = tempfile::tempdir().unwrap();
+    let module = mistaken(directory.path(), "");
+    assert!(text(&host_sim(&["inspect", &module]).stdout).contains("loads it"));
+    let import = r#"(import "env" "proxy_get_sharred_data" (func (param i32) (result i32)))"#;
+    let module = mistaken(directory.path(), import);
+    let output = host_sim(&["inspect", &module]);
+    let told = text(&output.stdout);
+    assert!(told.contains("refuses it"), "{told}");
+    assert!(told.contains("did you mean proxy_get_shared_data?"), "{told}");
+}

@@ -36,8 +36,16 @@ impl fmt::Display for Place {
 }
 
 /// Parts of paths that no plugin's author has written.
-const FOREIGN_FILES: [&str; 5] =
-    ["/rustc/", "/library/", "/registry/src/", "/git/checkouts/", "proxy-wasm-rust-sdk"];
+const FOREIGN_FILES: [&str; 8] = [
+    "/rustc/",
+    "/library/",
+    "/rust/deps/",
+    "/registry/src/",
+    "/git/checkouts/",
+    "proxy-wasm-rust-sdk",
+    "wasi-libc",
+    "/emscripten/",
+];
 
 /// Beginnings of the names of functions that no plugin's author has written.
 const FOREIGN_FUNCTIONS: [&str; 8] =

@@ -188,7 +188,7 @@ impl Sweeper<'_> {
         let seed = self.options.seed.unwrap_or(self.scenario.seed);
         let module_cache = self.options.module_cache.clone();
         let options = RunOptions { module_cache, observers, ..RunOptions::default() };
-        Run::start(self.scenario, base(self.file), workers.unwrap_or(1), seed, &options)?
+        Run::start(self.scenario, base(self.file), workers.unwrap_or(1), seed, &options, &mut None)?
             .play(self.scenario)
     }
 

@@ -2,9 +2,10 @@
 
 mod mistakes;
 mod plant;
+mod rust;
 
-use host_sim::HostOptions;
 use host_sim::lint::{Finding, Level, RULES, lint_bootstrap};
+use host_sim::{Host, HostOptions, Request};
 use host_sim_bootstrap::Bootstrap;
 use mistakes::{Code, MISTAKES, Mistake};
 use serde_json::{Value, json};
@@ -170,4 +171,32 @@ fn every_lint_has_a_planted_mistake() {
     assert_eq!(without, [""; 0]);
     assert!(planted.len() >= 30);
     assert!(RULES.iter().any(|rule| rule.level == Level::Warning));
+}
+
+#[test]
+fn the_readme_lists_every_lint_as_it_is() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(file).unwrap();
+    let mut table = "| lint | level | what Envoy does | mend |\n|---|---|---|---|\n".to_owned();
+    for rule in RULES {
+        let (name, level) = (rule.name, rule.level.as_str());
+        table += &format!("| `{name}` | {level} | {} | {} |\n", rule.rule, rule.mend);
+    }
+    assert!(readme.contains(&table), "the table of host-sim/README.md should be\n{table}");
+}
+
+#[test]
+fn a_host_that_watches_tells_what_its_plugins_did() {
+    let file = tempfile::Builder::new().suffix(".wasm").tempfile().unwrap();
+    let code = [("on_response_headers", "(drop (call $get_header_map_value @0 {a} @4096 @4100))")];
+    std::fs::write(file.path(), plant::module(&code)).unwrap();
+    let start = |findings| {
+        let options = HostOptions { findings, ..HostOptions::default() };
+        let mut host = Host::start(bootstrap(file.path(), Setup::Plain), options).unwrap();
+        host.send(&Request::get("/"));
+        host.settle(std::time::Duration::from_secs(1));
+        names(&host.findings())
+    };
+    assert_eq!(start(true), BTreeSet::from(["phase-invalid-read"]));
+    assert_eq!(start(false), BTreeSet::new());
 }
