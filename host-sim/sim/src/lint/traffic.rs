@@ -1,13 +1,16 @@
 //! Traffic that brings a plugin's mistakes to light: many clients, bodies, failures, time.
 
 use crate::endpoint::{Answer, Behaviour, Failure};
-use crate::{Host, Request, RequestId};
+use crate::{Connect, Host, Request, RequestId};
 use host_sim_bootstrap::Bootstrap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Clients, each with a path and credentials of its own.
 const CLIENTS: usize = 192;
+
+/// Connections through a listener that passes bytes.
+const CONNECTIONS: usize = 96;
 
 /// Longest that requests are waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,6 +25,34 @@ pub(super) fn run(host: &mut Host, bootstrap: &Bootstrap) {
         host.behave(*endpoint, healthy());
     }
     let workers = host.workers();
+    connect(host, bootstrap, workers);
+    if bootstrap.listeners.iter().any(|listener| listener.http().is_some()) {
+        request(host, &endpoints, workers);
+    }
+    host.advance(QUIET);
+}
+
+/// Connections through every listener that passes bytes: some end well, some are reset.
+fn connect(host: &mut Host, bootstrap: &Bootstrap, workers: usize) {
+    let listeners = bootstrap.listeners.iter().filter(|listener| listener.tcp().is_some());
+    for listener in listeners {
+        for client in 0..CONNECTIONS {
+            let to = Connect::to(&listener.name).on_worker(client % workers);
+            let Some(id) = host.connect(&to) else { continue };
+            host.send_bytes(id, format!("hello {:08x}\r\n", spread(client)).into_bytes());
+            host.advance(Duration::from_millis(5));
+            host.send_bytes(id, b"goodbye\r\n".to_vec());
+            if client % 8 == 7 {
+                host.abort(id)
+            } else {
+                host.half_close(id)
+            }
+            host.advance(Duration::from_millis(5));
+        }
+    }
+}
+
+fn request(host: &mut Host, endpoints: &[SocketAddr], workers: usize) {
     for client in 0..CLIENTS {
         let id = host.send(&get(client, client % workers));
         settle(host, id);
@@ -35,21 +66,20 @@ pub(super) fn run(host: &mut Host, bootstrap: &Bootstrap) {
     }
     let failures = [Failure::Refuse, Failure::Reset, Failure::ResetMidStream];
     for failure in failures {
-        for endpoint in &endpoints {
+        for endpoint in endpoints {
             host.script(*endpoint, [Behaviour { failure: Some(failure), ..healthy() }]);
         }
         let id = host.send(&get(CLIENTS, 0));
         settle(host, id);
     }
     for status in [404, 503] {
-        for endpoint in &endpoints {
+        for endpoint in endpoints {
             let answer = Answer { status, ..healthy().answer };
             host.script(*endpoint, [Behaviour { answer, ..healthy() }]);
         }
         let id = host.send(&get(CLIENTS + 1, workers - 1));
         settle(host, id);
     }
-    host.advance(QUIET);
 }
 
 fn settle(host: &mut Host, id: RequestId) {
