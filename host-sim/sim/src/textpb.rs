@@ -80,6 +80,7 @@ pub(crate) fn run_file(file: &Path, options: &RunOptions) -> Vec<Outcome> {
             failures,
             unusable,
             notes,
+            findings: Vec::new(),
             took: start.elapsed(),
         }
     };
