@@ -29,8 +29,10 @@ pub(crate) async fn accept_loop(
         let connection = Connection::new(driver.clone(), listener.clone(), remote);
         let open = connections.open();
         let connections = connections.clone();
+        let (driver, id) = (driver.clone(), connection.id);
         tokio::task::spawn_local(async move {
             connection.serve(stream, &connections).await;
+            driver.input(|worker| worker.connection_closed(id));
             drop(open);
         });
     };

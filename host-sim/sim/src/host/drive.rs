@@ -14,6 +14,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Our end of every connection to an endpoint.
+const LOCAL_END: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50_000);
+
 /// From a connection attempt to its refusal.
 const REFUSAL_LATENCY: Duration = Duration::from_micros(200);
 
@@ -293,6 +297,7 @@ impl Host {
         let others = answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let last = answer.trailers.is_empty() && answer.chunks.is_empty() && !mid_stream;
         let ends = answer.body.is_empty() && last;
+        to.attempt_connected(id, LOCAL_END);
         to.upstream_headers(id, Headers::from_pairs(head.chain(others)), ends);
         if !answer.body.is_empty() {
             to.upstream_data(id, Bytes::copy_from_slice(&answer.body), last);
