@@ -34,8 +34,7 @@ fn looks() -> Vec<Op> {
 fn case(name: String, mut ops: Vec<Op>, exchange: Exchange) -> Case {
     ops.extend(looks());
     let patience = Duration::from_millis(250);
-    let case = Case::new(name, ops, Exchange { patience, ..exchange });
-    case
+    Case::new(name, ops, Exchange { patience, ..exchange })
 }
 
 /// From each callback, over either protocol, with either answer.

@@ -80,14 +80,12 @@ fn unresumed() -> Vec<Case> {
     let case = |(phase, _): &(Phase, u32)| {
         let exchange = Exchange::whole("main").hangs();
         let ops = vec![Op::answer(*phase, 1)];
-        let case = Case::new(format!("unresumed/{}", phase.name()), ops, exchange);
-        case
+        Case::new(format!("unresumed/{}", phase.name()), ops, exchange)
     };
     let body = |at: When, name: &str| {
         let exchange = Exchange::post("main", Body::Sized(vec!["one body"])).hangs();
         let ops = vec![Op::answer(Phase::RequestBody, 1).when(at)];
-        let case = Case::new(format!("unresumed/body_{name}"), ops, exchange);
-        case
+        Case::new(format!("unresumed/body_{name}"), ops, exchange)
     };
     let bodies = [body(When::BeforeEnd, "before_end"), body(When::AtEnd, "at_end")];
     PAUSABLE.iter().map(case).chain(bodies).collect()
