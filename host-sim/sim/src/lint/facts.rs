@@ -14,6 +14,8 @@ use std::path::Path;
 pub(super) struct Facts {
     plugins: BTreeMap<String, PluginFacts>,
     clusters: Vec<String>,
+    /// Addresses of their endpoints.
+    endpoints: Vec<String>,
     /// What is wrong before anything runs.
     pub(super) findings: Vec<Finding>,
 }
@@ -42,7 +44,9 @@ impl Facts {
     /// Reads the modules, too; one that cannot be read is the engine's to refuse.
     pub(super) fn of(bootstrap: &Bootstrap, base_dir: Option<&Path>) -> Self {
         let clusters = bootstrap.clusters.iter().map(|cluster| cluster.name.clone()).collect();
-        let mut facts = Self { clusters, ..Self::default() };
+        let endpoints = bootstrap.clusters.iter().flat_map(|cluster| &cluster.endpoints);
+        let endpoints = endpoints.map(|endpoint| endpoint.address.to_string()).collect();
+        let mut facts = Self { clusters, endpoints, ..Self::default() };
         let mut vms = Vec::new();
         let listeners = bootstrap.listeners.iter();
         for listener in listeners {
@@ -121,6 +125,11 @@ impl Facts {
     /// Every plugin.
     pub(super) fn plugins(&self) -> impl Iterator<Item = (&String, &PluginFacts)> {
         self.plugins.iter()
+    }
+
+    /// Whether a value is one of the few that the bootstrap names: no client has made it up.
+    pub(super) fn names(&self, value: &[u8]) -> bool {
+        self.has_cluster(value) || self.endpoints.iter().any(|own| own.as_bytes() == value)
     }
 
     /// Whether the bootstrap has a cluster of that name.

@@ -57,10 +57,10 @@ pub(super) fn check(seen: &Seen<'_>, scene: &mut Scene<'_>, hits: &mut Vec<Hit>)
     }
     if seen.is_ok() && map == MapType::HttpRequestHeaders {
         match name {
-            "get_header_map_value" => note(scene, seen.bytes(1), seen.given(3)),
+            "get_header_map_value" => note(seen, scene, seen.bytes(1), seen.given(3)),
             "get_header_map_pairs" => {
                 for (key, value) in pairs::decode(seen.given(1)).unwrap_or_default() {
-                    note(scene, key, value);
+                    note(seen, scene, key, value);
                 }
             }
             _ => {}
@@ -77,9 +77,9 @@ fn half_of(map: MapType) -> Option<Half> {
 }
 
 /// Keeps what a client has chosen.
-fn note(scene: &mut Scene<'_>, key: &[u8], value: &[u8]) {
+fn note(seen: &Seen<'_>, scene: &mut Scene<'_>, key: &[u8], value: &[u8]) {
     let key = key.to_ascii_lowercase();
-    if value.len() < SHORTEST || FEW_VALUES.contains(&key.as_slice()) {
+    if seen.facts.names(value) || value.len() < SHORTEST || FEW_VALUES.contains(&key.as_slice()) {
         return;
     }
     let stream = &mut *scene.stream;
