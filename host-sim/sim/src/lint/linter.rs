@@ -256,7 +256,10 @@ fn is_usual(call: &str, status: Status) -> bool {
     match status {
         Status::NotFound => matches!(
             call,
-            "proxy_get_header_map_value" | "proxy_get_shared_data" | "proxy_get_property"
+            "proxy_get_header_map_value"
+                | "proxy_get_shared_data"
+                | "proxy_get_property"
+                | "proxy_get_buffer_bytes"
         ),
         Status::Empty | Status::CasMismatch => true,
         // A cluster without endpoints is an outage, not a mistake.
