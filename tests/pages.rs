@@ -8,11 +8,14 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use weir_tests::Suite;
 
-/// Every README, and what lies beside the one on top.
+/// Every README, what lies beside the one on top, and host-sim's further pages.
 fn pages() -> Result<Vec<(PathBuf, String)>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut paths =
         ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root.join(name)).to_vec();
+    for entry in std::fs::read_dir(root.join("host-sim/docs"))? {
+        paths.push(entry?.path());
+    }
     for folder in ["envoy-config", "filters", "host-sim"] {
         paths.push(root.join(folder).join("README.md"));
         for entry in std::fs::read_dir(root.join(folder))? {
