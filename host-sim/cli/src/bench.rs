@@ -24,7 +24,7 @@ use std::process::ExitCode;
 #[command(after_help = "Examples:\n  \
     host-sim bench -c envoy-config/demo.yaml\n  \
     host-sim bench -c envoy-config/demo.yaml --format json | jq .per_request\n  \
-    host-sim bench -c envoy.yaml --path /api --header 'x-tenant: {n}'\n\n\
+    host-sim bench -c envoy.yaml --path /api --header 'x-tenant: acme'\n\n\
     Exit codes: 0 measured, 1 the file or a module is rejected, 2 unusable arguments.")]
 pub(crate) struct BenchArgs {
     /// The Envoy bootstrap, YAML or JSON.
@@ -45,7 +45,8 @@ pub(crate) struct BenchArgs {
     /// Path of the requests.
     #[arg(long, value_name = "PATH", default_value = "/")]
     path: String,
-    /// A header of the requests; `{n}` becomes a number below 100, another one each request.
+    /// A header of the requests; an n in braces, as in the default, becomes a number below 100,
+    /// another one each request.
     #[arg(long, value_name = "NAME: VALUE", value_parser = header::parse, default_value = "x-client: client-{n}")]
     header: Vec<(String, String)>,
     /// How to print.

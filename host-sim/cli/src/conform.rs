@@ -1,7 +1,8 @@
 //! `host-sim conform`: the same cells in real Envoy and here.
 
 use crate::Unusable;
-use clap::{Args, ValueEnum};
+use crate::format::Format;
+use clap::Args;
 use host_sim_conform::{Options, Progress, catalogue, conform};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -35,12 +36,6 @@ pub(crate) struct ConformArgs {
     format: Format,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    Text,
-    Json,
-}
-
 pub(crate) fn execute(args: &ConformArgs) -> anyhow::Result<ExitCode> {
     if args.list {
         let mut out = std::io::stdout().lock();
@@ -72,7 +67,7 @@ pub(crate) fn execute(args: &ConformArgs) -> anyhow::Result<ExitCode> {
             writeln!(out)?;
         }
     }
-    Ok(if report.agrees() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if report.agrees() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn envoy(args: &ConformArgs) -> Result<PathBuf, Unusable> {

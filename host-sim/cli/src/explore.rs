@@ -1,7 +1,7 @@
 //! `host-sim explore`: the orders in which workers can run.
 
-use crate::Unusable;
 use crate::cache::CacheArgs;
+use crate::{Unusable, source};
 use anyhow::Context;
 use clap::Args;
 use host_sim::{ExploreOptions, Schedule, explore, replay_schedule};
@@ -63,10 +63,7 @@ pub(crate) fn execute(args: &ExploreArgs) -> anyhow::Result<ExitCode> {
         jobs: args.jobs.into(),
         module_cache: args.cache.modules(),
     };
-    let files = host_sim::scenario_files(&args.paths).map_err(|e| Unusable(e.to_string()))?;
-    if files.is_empty() {
-        return Err(Unusable("there is no scenario".to_owned()).into());
-    }
+    let files = source::scenarios(&args.paths)?;
     let watched = std::io::stderr().is_terminal();
     let (mut found, mut unusable, mut saved) = (false, false, false);
     for file in files {

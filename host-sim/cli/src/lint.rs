@@ -5,10 +5,13 @@ use crate::format::Format;
 use crate::{Unusable, source};
 use clap::Args;
 use host_sim::lint::{Finding, Level, RULES, lint_bootstrap, lint_file, rule, worst};
-use host_sim::{HostOptions, RunOptions};
+use host_sim::{HostOptions, RunOptions, find_files};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// What is looked for in folders.
+const ENDINGS: [&str; 3] = ["wasm", "yaml", "textpb"];
 
 /// Name a plugin's mistakes, with place, rule and mend.
 ///
@@ -24,7 +27,8 @@ use std::process::ExitCode;
     Exit codes: 0 nothing, or notes only; 1 a warning or an error; 2 unusable arguments, or a \
     scenario that could not be run.")]
 pub(crate) struct LintArgs {
-    /// Modules (.wasm), bootstraps, scenario files, or folders of these.
+    /// Modules (.wasm), bootstraps and scenario files (.yaml), test suites (.textpb), or folders
+    /// searched for them.
     #[arg(required_unless_present = "list", value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// A lint that is not told of; can be repeated.
@@ -60,9 +64,14 @@ pub(crate) fn execute(args: &LintArgs) -> anyhow::Result<ExitCode> {
     if let Some(name) = args.allow.iter().find(|name| rule(name).is_none()) {
         return Err(Unusable(format!("--allow: there is no lint '{name}', see --list")).into());
     }
+    let files = find_files(&args.paths, &ENDINGS).map_err(|error| Unusable(error.to_string()))?;
+    if files.is_empty() {
+        let nothing = "there is nothing to lint: no .wasm, .yaml or .textpb file";
+        return Err(Unusable(nothing.to_owned()).into());
+    }
     let mut findings = Vec::new();
-    for path in &args.paths {
-        findings.extend(lint(path, args)?);
+    for file in &files {
+        findings.extend(lint(file, args)?);
     }
     findings.retain(|finding| !args.allow.iter().any(|name| name == finding.lint));
     let findings = distinct(findings);
@@ -80,7 +89,7 @@ fn lint(path: &Path, args: &LintArgs) -> anyhow::Result<Vec<Finding>> {
     if path.extension().is_some_and(|ending| ending == "wasm") {
         return lint_file(path, options).map_err(|error| Unusable(error).into());
     }
-    if !path.is_dir() && is_bootstrap(path)? {
+    if is_bootstrap(path)? {
         return Ok(lint_bootstrap(&source::bootstrap(path)?, options));
     }
     let module_cache = args.cache.modules();

@@ -1,7 +1,7 @@
 //! `host-sim run`: scenarios on a virtual clock.
 
-use crate::Unusable;
 use crate::cache::CacheArgs;
+use crate::{Unusable, source};
 use clap::{Args, ValueEnum};
 use host_sim::{Format, Progress, RunOptions, Trace};
 use std::io::IsTerminal;
@@ -32,7 +32,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t = Report::Text)]
     format: Report,
     /// Seed of every random choice, instead of the files' own.
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Module of .textpb suites, instead of their `wasm_path`.
     #[arg(long, value_name = "FILE")]
@@ -111,6 +111,7 @@ pub(crate) fn execute(args: &RunArgs) -> anyhow::Result<ExitCode> {
         let summary = trace.finish()?;
         eprintln!("trace: {} lines, sha256 {}", summary.lines, summary.digest);
     }
+    tell_if_none(&report);
     match args.format {
         Report::Text => print!("{}", report.summary()),
         format => print!("{}", report.render(format.into())),
@@ -168,14 +169,26 @@ fn repeat(args: &RunArgs, options: &RunOptions, times: usize) -> anyhow::Result<
     if watched {
         eprintln!();
     }
+    tell_if_none(&repeated.report);
     print!("{}", repeated.report.render(args.format.into()));
     let (lines, digest) = (repeated.trace.lines, &repeated.trace.digest);
-    println!("{} of {times} runs gave {lines} lines with sha256 {digest}", repeated.same);
-    for other in &repeated.others {
-        println!("another gave {other}");
+    let mut told =
+        format!("{} of {times} runs gave {lines} lines with sha256 {digest}\n", repeated.same);
+    told.extend(repeated.others.iter().map(|other| format!("another gave {other}\n")));
+    match args.format {
+        Report::Text => print!("{told}"),
+        // The other formats are one document.
+        _ => eprint!("{told}"),
     }
     let all_same = repeated.others.is_empty();
     Ok(if all_same { ExitCode::from(repeated.report.exit_code()) } else { ExitCode::FAILURE })
+}
+
+/// The exit code alone would leave one guessing.
+fn tell_if_none(report: &host_sim::Report) {
+    if report.outcomes.is_empty() {
+        eprintln!("host-sim: {}", source::NO_SCENARIO);
+    }
 }
 
 fn named(file: &Path, error: &std::io::Error) -> Unusable {

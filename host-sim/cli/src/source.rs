@@ -1,9 +1,12 @@
-//! The bootstrap file of a command line.
+//! The files of a command line.
 
 use crate::Unusable;
 use host_sim_bootstrap::Bootstrap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Said of paths without one.
+pub(crate) const NO_SCENARIO: &str = "there is no scenario in what was named";
 
 /// Reads and understands a bootstrap. A file that cannot be read is a wrong argument; one that
 /// host-sim cannot run is rejected with every problem, each after the file's name.
@@ -19,4 +22,10 @@ pub(crate) fn bootstrap(file: &Path) -> anyhow::Result<Bootstrap> {
         };
         anyhow::anyhow!("{place} is rejected, {count}:\n{}", lines.join("\n"))
     })
+}
+
+/// The scenario files that `paths` stand for, at least one.
+pub(crate) fn scenarios(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Unusable> {
+    let files = host_sim::scenario_files(paths).map_err(|error| Unusable(error.to_string()))?;
+    if files.is_empty() { Err(Unusable(NO_SCENARIO.to_owned())) } else { Ok(files) }
 }

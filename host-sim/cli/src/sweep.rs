@@ -1,8 +1,9 @@
 //! `host-sim sweep`: every hostcall of a scenario once answered wrongly.
 
-use crate::Unusable;
 use crate::cache::CacheArgs;
-use clap::{Args, ValueEnum};
+use crate::format::Format;
+use crate::{Unusable, source};
+use clap::Args;
 use host_sim::sweep::{Sweep, SweepOptions, sweep};
 use serde_json::json;
 use std::num::NonZeroUsize;
@@ -18,12 +19,14 @@ use std::process::ExitCode;
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     host-sim sweep my.yaml\n  \
-    host-sim sweep my.yaml --plugin limiter --most 200\n\n\
-    Exit codes: 0 no harm, 1 some fault does harm, 2 a scenario could not be run.")]
+    host-sim sweep my.yaml --plugin limiter --most 200\n  \
+    host-sim sweep my.yaml --except proxy_log --format json\n\n\
+    Exit codes: 0 no harm, 1 some fault does harm, 2 a scenario could not be run, or there was \
+    none.")]
 pub(crate) struct SweepArgs {
-    /// Scenario files.
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
+    /// Scenario files, or folders of .yaml files.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
     /// Only hostcalls of this plugin.
     #[arg(long, value_name = "NAME")]
     plugin: Option<String>,
@@ -34,30 +37,21 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_name = "N")]
     most: Option<NonZeroUsize>,
     /// Logical workers. Default: the first number in the file.
-    #[arg(long, value_name = "N")]
-    workers: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    workers: Option<u16>,
     /// Seed of every random choice, instead of the file's own.
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// How to print.
-    #[arg(long, value_enum, default_value_t = Form::Text)]
-    format: Form,
+    /// How to print; the JSON object is by file.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
     #[command(flatten)]
     cache: CacheArgs,
 }
 
-/// Form of the output.
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum Form {
-    /// For people.
-    Text,
-    /// One JSON object, by file.
-    Json,
-}
-
 pub(crate) fn execute(args: &SweepArgs) -> anyhow::Result<ExitCode> {
     let options = SweepOptions {
-        workers: args.workers.map(NonZeroUsize::get),
+        workers: args.workers.map(usize::from),
         seed: args.seed,
         plugin: args.plugin.clone(),
         except: args.except.clone(),
@@ -65,17 +59,18 @@ pub(crate) fn execute(args: &SweepArgs) -> anyhow::Result<ExitCode> {
         module_cache: args.cache.modules(),
         ..SweepOptions::default()
     };
+    let files = source::scenarios(&args.paths)?;
     let mut all = serde_json::Map::new();
     let mut harmless = true;
-    for file in &args.files {
-        let sweep: Sweep = sweep(file, &options).map_err(Unusable)?;
+    for file in files {
+        let sweep: Sweep = sweep(&file, &options).map_err(Unusable)?;
         harmless &= sweep.findings.is_empty();
         match args.format {
-            Form::Text => println!("{}: {sweep}", file.display()),
-            Form::Json => drop(all.insert(file.display().to_string(), json!(sweep))),
+            Format::Text => println!("{}: {sweep}", file.display()),
+            Format::Json => drop(all.insert(file.display().to_string(), json!(sweep))),
         }
     }
-    if args.format == Form::Json {
+    if args.format == Format::Json {
         println!("{}", serde_json::to_string_pretty(&all)?);
     }
     Ok(ExitCode::from(u8::from(!harmless)))

@@ -247,6 +247,46 @@ fn lint_names_a_mistake_with_its_rule_and_mend_and_can_be_told_to_allow_it() {
 }
 
 #[test]
+fn lint_searches_folders_and_one_with_nothing_in_it_is_unusable() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().display().to_string();
+    let output = host_sim(&["lint", &folder]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("there is nothing to lint"), "{output:?}");
+    mistaken(directory.path(), "");
+    let output = host_sim(&["lint", &folder]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("error[trap]"), "{output:?}");
+}
+
+#[test]
+fn a_folder_without_a_scenario_is_told_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().display().to_string();
+    for command in ["run", "sweep", "explore"] {
+        let output = host_sim(&[command, &folder]);
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        assert!(text(&output.stderr).contains("there is no scenario"), "{command}: {output:?}");
+    }
+}
+
+#[test]
+fn every_subcommand_shows_examples_and_exit_codes() {
+    let help = host_sim(&["--help"]);
+    let (_, commands) = text(&help.stdout).split_once("Commands:\n").unwrap();
+    let names = commands.lines().take_while(|line| !line.is_empty());
+    let names: Vec<_> = names.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.contains(&"run") && names.contains(&"conform"), "{names:?}");
+    for name in names.into_iter().filter(|name| *name != "help") {
+        let help = host_sim(&[name, "--help"]);
+        let help = text(&help.stdout);
+        for part in ["Example", "Exit codes: 0 "] {
+            assert!(help.contains(part), "host-sim {name} --help lacks {part:?}:\n{help}");
+        }
+    }
+}
+
+#[test]
 fn run_explains_a_scenario_that_fails_by_the_plugins_mistake() {
     let directory = tempfile::tempdir().unwrap();
     mistaken(directory.path(), "");

@@ -73,6 +73,9 @@ fn repeated_runs_give_one_digest() {
     let repeated = host_sim(folder.path(), &args);
     assert_eq!(repeated.status.code(), Some(0), "{repeated:?}");
     assert!(stdout(&repeated).contains("5 of 5 runs gave"), "{repeated:?}");
+    let args = ["run", "counter.yaml", "--repeat", "2", "--format", "json"];
+    let repeated = host_sim(folder.path(), &args);
+    serde_json::from_str::<serde_json::Value>(stdout(&repeated)).expect("one document, no more");
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub use observers::Observers;
 pub use problem::{Place, Problem};
 pub use report::{Format, Outcome, Report};
 pub use request::{Received, Reply, Request, RequestId};
-pub use runner::{Progress, RunOptions, run, run_watched, scenario_files};
+pub use runner::{Progress, RunOptions, find_files, run, run_watched, scenario_files};
 pub use scenario::{Scenario, ScenarioError, json_schema};
 pub use tcp::{Connect, TcpBehaviour, TcpConnection, TcpId, TcpReaction, TcpReceived};
 pub use textpb::check_suite;

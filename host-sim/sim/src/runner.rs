@@ -76,7 +76,7 @@ pub fn run_watched(
     mut watch: impl FnMut(Progress<'_>),
 ) -> io::Result<Report> {
     let endings: Vec<_> = SCENARIOS.iter().chain(&textpb::ENDINGS).copied().collect();
-    let files = files(paths, &endings)?;
+    let files = find_files(paths, &endings)?;
     let mut report = Report::default();
     let of = files.len();
     for (at, file) in files.iter().enumerate() {
@@ -94,10 +94,15 @@ pub fn run_watched(
 /// # Errors
 /// When a path cannot be read.
 pub fn scenario_files(paths: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
-    files(paths, &SCENARIOS)
+    find_files(paths, &SCENARIOS)
 }
 
-fn files(paths: &[PathBuf], endings: &[&str]) -> io::Result<Vec<PathBuf>> {
+/// What `paths` stand for: files as they are, and the files with one of `endings` in folders, in
+/// alphabetical order.
+///
+/// # Errors
+/// When a path cannot be read.
+pub fn find_files(paths: &[PathBuf], endings: &[&str]) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     paths.iter().try_for_each(|path| collect(path, endings, &mut files))?;
     Ok(files)
