@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Our end of every connection to an endpoint.
-const LOCAL_END: SocketAddr =
+pub(super) const LOCAL_END: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50_000);
 
 /// From a connection attempt to its refusal.
-const REFUSAL_LATENCY: Duration = Duration::from_micros(200);
+pub(super) const REFUSAL_LATENCY: Duration = Duration::from_micros(200);
 
 /// An attempt under way.
 pub(super) struct Attempt {

@@ -1,7 +1,7 @@
 //! Connections that carry bytes: the client's side of them, and the endpoints'.
 
 use super::Host;
-use super::drive::What;
+use super::drive::{LOCAL_END, REFUSAL_LATENCY, What};
 use crate::tcp::{Connect, TcpBehaviour, TcpConnection, TcpId, TcpReaction, TcpReceived};
 use bytes::Bytes;
 use host_sim_engine::{
@@ -10,10 +10,6 @@ use host_sim_engine::{
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// From a connection attempt to its refusal.
-const REFUSAL_LATENCY: Duration = Duration::from_micros(200);
 
 /// Everything about TCP.
 #[derive(Default)]
@@ -173,8 +169,7 @@ impl Host {
         upstream.number = Some(endpoint.received.len());
         endpoint.received.push(TcpReceived { at, ..TcpReceived::default() });
         let behaviour = upstream.behaviour.clone();
-        let local = SocketAddr::from(([127, 0, 0, 1], 50_000));
-        self.workers[worker].upstream_connected(connection, local);
+        self.workers[worker].upstream_connected(connection, LOCAL_END);
         let closes = behaviour.reaction == TcpReaction::Close;
         if closes || !behaviour.greeting.is_empty() {
             self.upstream_sends(worker, connection, behaviour.greeting.clone(), closes);
