@@ -196,7 +196,7 @@ fn a_file_that_is_written_in_place_goes_unnoticed_and_that_is_said() {
     let file = directory.path().join("ecds.yaml");
     let text = std::fs::read_to_string(&file).unwrap().replace("\"one\"", "\"two\"");
     std::fs::write(&file, text).unwrap();
-    let later = std::time::SystemTime::now() + Duration::from_secs(9);
+    let later = std::fs::metadata(&file).unwrap().modified().unwrap() + Duration::from_secs(9);
     std::fs::File::options().write(true).open(&file).unwrap().set_modified(later).unwrap();
     host.poll_config_files();
     assert_eq!(counts(&host, ["update_attempt"]), [1]);
