@@ -28,6 +28,13 @@ pub fn scenario(input: &[u8]) {
     }
 }
 
+/// A suite of the plugin tester.
+pub fn textpb(input: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(input) {
+        let _ = host_sim::check_suite(text);
+    }
+}
+
 /// Hostcalls of a guest that means harm, in any callback, with any arguments: see [`guest`].
 pub fn hostile(input: &[u8]) {
     let _ = served(input);

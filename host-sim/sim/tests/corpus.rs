@@ -97,6 +97,11 @@ fn no_scenario_harms_its_reader() {
 }
 
 #[test]
+fn no_suite_harms_its_reader() {
+    survives("textpb", fuzz::textpb, 500);
+}
+
+#[test]
 fn no_guest_harms_its_host() {
     survives("hostile", fuzz::hostile, 150);
 }
