@@ -4,6 +4,7 @@ use crate::rig::{Plugin, Rig, Setup, request};
 use bytes::Bytes;
 use host_sim_abi::QUIRKS;
 use host_sim_engine::ExchangeId;
+use std::path::{Path, PathBuf};
 
 fn log(rig: &Rig) -> Vec<String> {
     rig.log().iter().map(|line| line.strip_prefix("p: ").unwrap_or(line).to_owned()).collect()
@@ -24,11 +25,19 @@ fn said(body: &str) -> Vec<String> {
     log(&rig)
 }
 
+/// All files of a folder and of those in it.
+fn sources(folder: &Path) -> String {
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let text = |path: PathBuf| match path.is_dir() {
+        true => sources(&path),
+        false => std::fs::read_to_string(path).unwrap(),
+    };
+    paths.map(text).collect()
+}
+
 #[test]
 fn every_row_of_the_profile_has_its_test() {
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/all");
-    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let text: String = files.map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let text = sources(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/all").as_ref());
     for quirk in QUIRKS {
         let test = format!("#[test]\nfn {}()", quirk.test);
         assert!(text.contains(&test), "{}: there is no test {}", quirk.id, quirk.test);
