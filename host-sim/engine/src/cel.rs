@@ -2,7 +2,8 @@
 //!
 //! An evaluator of our own, because of what it runs over: the attributes, whose values, groups and
 //! messages `proxy_get_property` walks and encodes with the same code. Expressions come from guests
-//! and are not to be trusted: their length, depth and work are bounded.
+//! and are not to be trusted: their length, depth and work, and the size of what they make, are
+//! bounded.
 
 mod eval;
 mod functions;

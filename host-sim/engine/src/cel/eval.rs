@@ -5,8 +5,13 @@ use super::number;
 use super::parse::{Expr, Loop, Macro};
 use super::value::{Group, Value, field};
 
-/// Steps that an expression may take: macros within macros would never end.
+/// Steps that an expression may take: macros within macros would never end, and a text or list that
+/// is added to itself again and again would not fit into any memory. What is copied or looked
+/// through as a whole costs as much as it has: see [`number::cost`].
 const MAX_STEPS: u64 = 1_000_000;
+
+/// Steps that it costs to compile a pattern.
+const PATTERN_STEPS: u64 = 1_000;
 
 /// Where names come from.
 pub(crate) trait Activation {
@@ -36,68 +41,107 @@ struct Run<'a, A> {
 }
 
 impl<A: Activation> Run<'_, A> {
+    /// Depth is stack: what an expression needs beside its operands is in functions of its own, which
+    /// have returned, or are not yet called, while operands are evaluated.
     fn eval(&mut self, expr: &Expr) -> Outcome {
-        self.steps += 1;
-        if self.steps > MAX_STEPS {
-            return Err(Failed);
-        }
+        self.charge(1)?;
         match expr {
             Expr::Literal(value) => Ok(value.clone()),
             Expr::Ident(name) => self.name(name),
             Expr::Select(operand, name) => self.select(operand, name.as_bytes()),
-            Expr::Has(operand, name) => {
-                let operand = self.eval(operand)?;
-                if !is_container(&operand) {
-                    return Err(Failed);
-                }
-                Ok(Value::Bool(field(&operand, name.as_bytes(), self.scene).is_some()))
-            }
-            Expr::Index(operand, key) => {
-                let operand = self.eval(operand)?;
-                let key = self.eval(key)?;
-                self.index(&operand, &key)
-            }
-            Expr::List(items) => {
-                items.iter().map(|item| self.eval(item)).collect::<Result<_, _>>().map(Value::List)
-            }
-            Expr::Map(members) => {
-                let mut map = Vec::with_capacity(members.len());
-                for (key, value) in members {
-                    let key = self.eval(key)?;
-                    if map.iter().any(|(known, _)| number::equal(known, &key)) {
-                        return Err(Failed);
-                    }
-                    map.push((key, self.eval(value)?));
-                }
-                Ok(Value::Map(map))
-            }
+            Expr::Has(operand, name) => self.has(operand, name.as_bytes()),
+            Expr::Index(operand, key) => self.index(operand, key),
+            Expr::List(items) => self.list(items),
+            Expr::Map(members) => self.map(members),
             Expr::And(left, right) => self.logic(left, right, false),
             Expr::Or(left, right) => self.logic(left, right, true),
-            Expr::Choose(condition, yes, no) => match self.eval(condition)? {
-                Value::Bool(true) => self.eval(yes),
-                Value::Bool(false) => self.eval(no),
-                _ => Err(Failed),
-            },
-            Expr::Call("in", args) => {
-                let args = self.all(args)?;
-                let [item, container] = args.as_slice() else { return Err(Failed) };
-                self.contains(container, item)
+            Expr::Choose(condition, yes, no) => self.choose(condition, yes, no),
+            Expr::Call(function, args) => self.call(function, args),
+            Expr::Loop(kind, parts) => {
+                let range = self.eval(&parts.range)?;
+                self.iterate(*kind, parts, range)
             }
-            Expr::Call(function, args) => functions::call(function, &self.all(args)?),
-            Expr::Loop(kind, parts) => self.iterate(*kind, parts),
+        }
+    }
+
+    fn has(&mut self, operand: &Expr, name: &[u8]) -> Outcome {
+        let operand = self.eval(operand)?;
+        if !is_container(&operand) {
+            return Err(Failed);
+        }
+        Ok(Value::Bool(field(&operand, name, self.scene).is_some()))
+    }
+
+    fn list(&mut self, exprs: &[Expr]) -> Outcome {
+        let mut items = Vec::with_capacity(exprs.len());
+        for expr in exprs {
+            items.push(self.eval(expr)?);
+        }
+        self.paid(Value::List(items))
+    }
+
+    fn map(&mut self, members: &[(Expr, Expr)]) -> Outcome {
+        self.charge(number::lookups(members.len()))?;
+        let mut map: Vec<(Value, Value)> = Vec::with_capacity(members.len());
+        for (key, value) in members {
+            let key = self.eval(key)?;
+            if map.iter().any(|(known, _)| number::equal(known, &key)) {
+                return Err(Failed);
+            }
+            map.push((key, self.eval(value)?));
+        }
+        self.paid(Value::Map(map))
+    }
+
+    fn choose(&mut self, condition: &Expr, yes: &Expr, no: &Expr) -> Outcome {
+        match self.eval(condition)? {
+            Value::Bool(true) => self.eval(yes),
+            Value::Bool(false) => self.eval(no),
+            _ => Err(Failed),
+        }
+    }
+
+    fn call(&mut self, function: &'static str, args: &[Expr]) -> Outcome {
+        if function == "matches" {
+            self.charge(PATTERN_STEPS)?;
+        }
+        let args = self.all(args)?;
+        match (function, args.as_slice()) {
+            ("in", [item, container]) => self.contains(container, item),
+            (function, args) => functions::call(function, args),
         }
     }
 
     fn all(&mut self, exprs: &[Expr]) -> Result<Vec<Value>, Failed> {
-        exprs.iter().map(|expr| self.eval(expr)).collect()
+        let mut values = Vec::with_capacity(exprs.len());
+        for expr in exprs {
+            let value = self.eval(expr)?;
+            values.push(self.paid(value)?);
+        }
+        Ok(values)
     }
 
-    fn name(&self, name: &str) -> Outcome {
+    fn charge(&mut self, steps: u64) -> Result<(), Failed> {
+        self.steps = self.steps.saturating_add(steps);
+        if self.steps > MAX_STEPS { Err(Failed) } else { Ok(()) }
+    }
+
+    /// The value, if the expression can afford it.
+    fn paid(&mut self, value: Value) -> Outcome {
+        self.charge(number::cost(&value).ok_or(Failed)?)?;
+        Ok(value)
+    }
+
+    fn name(&mut self, name: &str) -> Outcome {
         let own = self.variables.iter().rev().find(|(own, _)| own == name);
-        if let Some((_, value)) = own {
-            return Ok(value.clone());
-        }
-        self.scene.find(name).or_else(|| functions::type_named(name)).ok_or(Failed)
+        let value = match own {
+            Some((_, value)) => value.clone(),
+            None => {
+                let found = self.scene.find(name);
+                found.or_else(|| functions::type_named(name)).ok_or(Failed)?
+            }
+        };
+        self.paid(value)
     }
 
     fn select(&mut self, operand: &Expr, name: &[u8]) -> Outcome {
@@ -108,7 +152,13 @@ impl<A: Activation> Run<'_, A> {
         field(&operand, name, self.scene).ok_or(Failed)
     }
 
-    fn index(&self, operand: &Value, key: &Value) -> Outcome {
+    fn index(&mut self, operand: &Expr, key: &Expr) -> Outcome {
+        let operand = self.eval(operand)?;
+        let key = self.eval(key)?;
+        self.member(&operand, &key)
+    }
+
+    fn member(&self, operand: &Value, key: &Value) -> Outcome {
         let found = match (operand, key) {
             (Value::List(items), key) => {
                 let at = number::index(key).ok_or(Failed)?;
@@ -152,8 +202,8 @@ impl<A: Activation> Run<'_, A> {
         Ok(Value::Bool(found))
     }
 
-    fn iterate(&mut self, kind: Macro, parts: &Loop) -> Outcome {
-        let items = match self.eval(&parts.range)? {
+    fn iterate(&mut self, kind: Macro, parts: &Loop, range: Value) -> Outcome {
+        let items = match range {
             Value::List(items) => items,
             Value::Map(members) => members.into_iter().map(|(key, _)| key).collect(),
             Value::Headers(headers) => {
@@ -198,7 +248,7 @@ impl<A: Activation> Run<'_, A> {
             }
         }
         match kind {
-            Macro::Map | Macro::Filter => Ok(Value::List(list)),
+            Macro::Map | Macro::Filter => self.paid(Value::List(list)),
             Macro::ExistsOne => Ok(Value::Bool(count == 1)),
             Macro::All | Macro::Exists if failed => Err(Failed),
             Macro::All | Macro::Exists => Ok(Value::Bool(kind == Macro::All)),
@@ -370,6 +420,8 @@ mod tests {
             "-(-9223372036854775807 - 1)",
             "duration('x')",
             "timestamp('x')",
+            "timestamp(0).getHours('+24:00')",
+            "timestamp(0).getHours('--9223372036854775807:00')",
             "null",
             "type(1)",
             "request",
@@ -417,5 +469,49 @@ mod tests {
         let list = format!("[{}]", "1,".repeat(300));
         let nested = format!("{list}.all(a, {list}.all(b, {list}.all(c, {list}.all(d, true))))");
         assert_eq!(value(&nested), None);
+    }
+
+    #[test]
+    fn the_deepest_expression_fits_into_a_small_stack() {
+        let deepest = || {
+            let chain = format!("[1]{}", ".map(a, a)".repeat(240));
+            assert!(value(&chain).is_some());
+            let brackets = format!("{}1{}", "[".repeat(99), "]".repeat(99));
+            assert!(value(&brackets).is_some());
+            let parentheses = format!("{}1{}", "(".repeat(240), ")".repeat(240));
+            assert!(value(&parentheses).is_some());
+            let sums = format!("{}1{}", "(1 + ".repeat(120), ")".repeat(120));
+            assert!(value(&sums).is_some());
+            let loops = format!("{}1{}", "[1].map(a, ".repeat(99), ")".repeat(99));
+            assert!(value(&loops).is_some());
+            let minus = format!("{}1", "!".repeat(240));
+            assert_eq!(value(&minus), None);
+            // Links and what stands in them count together.
+            let both = format!("[1]{}", ".map(a, [[[[[[[[[[a]]]]]]]]]])".repeat(240));
+            assert!(parse(&both).is_none());
+        };
+        let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(deepest).unwrap();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn no_value_outgrows_the_host() {
+        let grown = |start: &str, stage: &str, times| format!("{start}{}", stage.repeat(times));
+        // Each stage doubles a text, a list, a tree of lists.
+        for (start, stage) in [
+            ("['ab']", ".map(a, a + a)"),
+            ("[[1]]", ".map(a, a + a)"),
+            ("[[1]]", ".map(a, [a, a])"),
+        ] {
+            assert!(value(&grown(start, stage, 4)).is_some(), "{stage}");
+            assert_eq!(value(&grown(start, stage, 60)), None, "{stage}");
+        }
+        // Lists in lists in lists.
+        let deeper = format!(".map(a, {}a{})", "[".repeat(20), "]".repeat(20));
+        assert!(value(&grown("[1]", &deeper, 4)).is_some());
+        assert_eq!(value(&grown("[1]", &deeper, 5)), None);
+        // A text of a megabyte, all of it looked through for another one.
+        let texts = grown("['a']", ".map(a, a + a)", 20);
+        assert_eq!(value(&format!("{texts}.all(a, a.contains(a + 'b'))")), Some(vec![0]));
     }
 }

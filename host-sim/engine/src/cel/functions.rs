@@ -1,4 +1,7 @@
 //! The functions of the language, and which of them exist.
+//!
+//! Existence is the parser's business: Envoy refuses an expression that calls an unknown function,
+//! or a known one with too few arguments, when it is created. Types are found out when it runs.
 
 use super::eval::{Failed, Outcome};
 use super::number::{arithmetic, equal, order};
@@ -114,7 +117,8 @@ fn binary(function: &str, a: &Value, b: &Value) -> Outcome {
         ">" => ordered(&[Ordering::Greater]),
         ">=" => ordered(&[Ordering::Greater, Ordering::Equal]),
         "contains" => texts().map(|(a, b)| {
-            Value::Bool(b.is_empty() || a.windows(b.len()).any(|window| window == b))
+            // Linear: both may be long.
+            Value::Bool(memchr::memmem::find(a, b).is_some())
         }),
         "startsWith" => texts().map(|(a, b)| Value::Bool(a.starts_with(b))),
         "endsWith" => texts().map(|(a, b)| Value::Bool(a.ends_with(b))),

@@ -1,4 +1,7 @@
-//! Words of an expression.
+//! Words of an expression: the whole text first, so that the parser looks at tokens only.
+//!
+//! Escapes and numbers are Envoy's: what its parser refuses (`\q`, a number that does not fit) is
+//! refused here, and not left to evaluation.
 
 use super::value::Value;
 

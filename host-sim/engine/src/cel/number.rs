@@ -1,4 +1,4 @@
-//! Comparison across numeric types, and arithmetic that does not wrap.
+//! Comparison across numeric types, arithmetic that does not wrap, and what a value costs.
 
 use super::eval::{Failed, Outcome};
 use super::value::Value;
@@ -42,6 +42,46 @@ pub(super) fn order(a: &Value, b: &Value) -> Option<Ordering> {
         (Text(a), Text(b)) | (Bytes(a), Bytes(b)) => Some(a.cmp(b)),
         _ => None,
     }
+}
+
+/// Deepest nesting of a value: it is copied, compared and dropped by recursion.
+const MAX_NESTING: usize = 100;
+
+/// Bytes of text that cost a step, and keys of maps that are compared in one.
+const A_STEP: usize = 64;
+
+/// Steps that it costs to copy a value or to look through it; none if it is too deep to exist.
+pub(super) fn cost(value: &Value) -> Option<u64> {
+    cost_within(value, MAX_NESTING)
+}
+
+fn cost_within(value: &Value, nesting: usize) -> Option<u64> {
+    let mut steps = 0u64;
+    match value {
+        Value::Text(bytes) | Value::Bytes(bytes) => steps = (bytes.len() / A_STEP) as u64,
+        Value::List(items) => {
+            let inside = nesting.checked_sub(1)?;
+            for item in items {
+                steps = steps.saturating_add(cost_within(item, inside)?).saturating_add(1);
+            }
+        }
+        Value::Map(members) => {
+            let inside = nesting.checked_sub(1)?;
+            steps = lookups(members.len());
+            for (key, value) in members {
+                let member = cost_within(key, inside)?.saturating_add(cost_within(value, inside)?);
+                steps = steps.saturating_add(member).saturating_add(1);
+            }
+        }
+        Value::Headers(headers) => steps = headers.as_ref().map_or(0, |h| h.len() as u64),
+        _ => {}
+    }
+    Some(steps)
+}
+
+/// Steps for as many keys, each compared with all others.
+pub(super) fn lookups(keys: usize) -> u64 {
+    (keys.saturating_mul(keys) / A_STEP) as u64
 }
 
 /// A place in a list.

@@ -75,6 +75,8 @@ fn precedence(sign: &str) -> Option<u8> {
     })
 }
 
+/// Nesting is stack, of which a guest may have used up most: what is put together from operands is
+/// so in functions that are called when the operands have been read.
 impl Parser {
     fn peek(&self) -> Option<&'static str> {
         match self.tokens.get(self.at)? {
@@ -98,17 +100,19 @@ impl Parser {
         if self.depth > MAX_DEPTH {
             return None;
         }
-        let condition = self.binary(1)?;
-        let expr = if self.take("?") {
-            let yes = self.binary(1)?;
-            self.expect(":")?;
-            let no = self.expr()?;
-            Expr::Choose(Box::new(condition), Box::new(yes), Box::new(no))
-        } else {
-            condition
-        };
+        let mut expr = self.binary(1)?;
+        if self.take("?") {
+            expr = self.branches(expr)?;
+        }
         self.depth -= 1;
         Some(expr)
+    }
+
+    fn branches(&mut self, condition: Expr) -> Option<Expr> {
+        let yes = self.binary(1)?;
+        self.expect(":")?;
+        let no = self.expr()?;
+        Some(Expr::Choose(Box::new(condition), Box::new(yes), Box::new(no)))
     }
 
     fn binary(&mut self, loosest: u8) -> Option<Expr> {
@@ -125,47 +129,44 @@ impl Parser {
                 return None;
             }
             let right = self.binary(level + 1)?;
-            left = match sign {
-                "||" => Expr::Or(Box::new(left), Box::new(right)),
-                "&&" => Expr::And(Box::new(left), Box::new(right)),
-                sign => Expr::Call(sign, vec![left, right]),
-            };
+            left = joined(sign, left, right);
         }
         self.depth -= deeper;
         Some(left)
     }
 
     fn unary(&mut self) -> Option<Expr> {
+        let signs = self.signs();
+        self.depth += signs.len();
+        if self.depth > MAX_DEPTH {
+            return None;
+        }
+        let expr = self.postfix()?;
+        self.depth -= signs.len();
+        Some(signs.into_iter().rev().fold(expr, signed))
+    }
+
+    fn signs(&mut self) -> Vec<&'static str> {
         let mut signs = Vec::new();
         while let Some(sign @ ("!" | "-")) = self.peek() {
             self.at += 1;
             signs.push(sign);
         }
-        self.depth += signs.len();
-        if self.depth > MAX_DEPTH {
-            return None;
-        }
-        let mut expr = self.postfix()?;
-        self.depth -= signs.len();
-        for sign in signs.into_iter().rev() {
-            expr = match (sign, expr) {
-                ("-", Expr::Literal(Value::Int(value))) => {
-                    Expr::Literal(Value::Int(value.wrapping_neg()))
-                }
-                ("-", Expr::Literal(Value::Double(value))) => Expr::Literal(Value::Double(-value)),
-                ("-", expr) => Expr::Call("negate", vec![expr]),
-                (sign, expr) => Expr::Call(sign, vec![expr]),
-            };
-        }
-        Some(expr)
+        signs
     }
 
     fn postfix(&mut self) -> Option<Expr> {
-        let mut expr = self.primary()?;
-        let mut deeper = 0;
+        let expr = self.primary()?;
+        self.links(expr)
+    }
+
+    /// Members, methods and places in lists, one behind the other.
+    fn links(&mut self, mut expr: Expr) -> Option<Expr> {
+        let before = self.depth;
         loop {
-            deeper += 1;
-            if self.depth + deeper > MAX_DEPTH {
+            // Each step makes the tree one deeper, also for the arguments that it brings.
+            self.depth += 1;
+            if self.depth > MAX_DEPTH {
                 return None;
             }
             if self.take(".") {
@@ -181,6 +182,7 @@ impl Parser {
                 self.expect("]")?;
                 expr = Expr::Index(Box::new(expr), Box::new(key));
             } else {
+                self.depth = before;
                 return Some(expr);
             }
         }
@@ -252,6 +254,23 @@ impl Parser {
             }
         }
         Some(Expr::Map(members))
+    }
+}
+
+fn joined(sign: &'static str, left: Expr, right: Expr) -> Expr {
+    match sign {
+        "||" => Expr::Or(Box::new(left), Box::new(right)),
+        "&&" => Expr::And(Box::new(left), Box::new(right)),
+        sign => Expr::Call(sign, vec![left, right]),
+    }
+}
+
+fn signed(expr: Expr, sign: &'static str) -> Expr {
+    match (sign, expr) {
+        ("-", Expr::Literal(Value::Int(value))) => Expr::Literal(Value::Int(value.wrapping_neg())),
+        ("-", Expr::Literal(Value::Double(value))) => Expr::Literal(Value::Double(-value)),
+        ("-", expr) => Expr::Call("negate", vec![expr]),
+        (sign, expr) => Expr::Call(sign, vec![expr]),
     }
 }
 

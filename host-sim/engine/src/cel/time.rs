@@ -1,4 +1,8 @@
-//! Times in words and in parts.
+//! Times in words and in parts: nanoseconds in 64 bits, as Envoy keeps them, and a calendar of a
+//! few lines.
+//!
+//! Zones are offsets only. Names would need a database that ages, and a run must come out the same
+//! on every machine.
 
 const SECOND: i64 = 1_000_000_000;
 const DAY: i64 = 86_400;
@@ -63,7 +67,8 @@ pub(super) fn zone(name: &str) -> Option<i64> {
     };
     let (hours, minutes) = rest.split_once(':')?;
     let (hours, minutes): (i64, i64) = (hours.parse().ok()?, minutes.parse().ok()?);
-    (hours < 24 && (0..60).contains(&minutes)).then_some(sign * (hours * 3600 + minutes * 60))
+    let exists = (0..24).contains(&hours) && (0..60).contains(&minutes);
+    exists.then(|| sign * (hours * 3600 + minutes * 60))
 }
 
 /// Nanoseconds since 1970 of a moment as RFC 3339 writes it.
