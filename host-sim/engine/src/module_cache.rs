@@ -10,9 +10,10 @@
 //! wasmtime has a cache of its own, but in debug builds its entries belong to one executable and
 //! die with the next build, which is where a test suite needs them. Hence this file, and the one
 //! `unsafe` block of the project: compiled code is trusted as code. Whoever can write to the
-//! directory could make this process run anything, so a directory that others may write to is not
-//! used. The bytes are read, checked and copied before they become code: changing the file later
-//! changes nothing.
+//! directory could make this process run anything, so a directory that is somebody else's, or
+//! that others may write to, is not used. The bytes are read, checked and copied before they become
+//! code: changing the file later changes nothing. That they are code of this wasmtime, for this
+//! configuration and machine, wasmtime checks itself.
 
 use crate::module::CodeHash;
 use sha2::{Digest, Sha256};
@@ -180,11 +181,12 @@ fn make_private(directory: &Path) -> Option<()> {
     DirBuilder::new().recursive(true).create(directory).ok()
 }
 
-/// Nobody else may put code there.
+/// Nobody else may put code there: it is this user's, and no other's to write to.
 #[cfg(unix)]
 fn is_private(directory: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    fs::metadata(directory).is_ok_and(|meta| meta.permissions().mode() & 0o022 == 0)
+    use std::os::unix::fs::MetadataExt;
+    let own = rustix::process::geteuid().as_raw();
+    fs::metadata(directory).is_ok_and(|meta| meta.uid() == own && meta.mode() & 0o022 == 0)
 }
 
 #[cfg(not(unix))]
@@ -245,6 +247,21 @@ mod tests {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
         assert!(cache.load(&engine, &[7; 32], 1).is_none());
         assert!(cache.store(&module(&engine), &[7; 32], 1).is_none());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_directory_of_somebody_elses_is_not_used() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(is_private(directory.path()));
+        // Only root can give one away, and whoever is not root does not own this one.
+        let theirs = if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(directory.path(), Some(12_345), None).unwrap();
+            directory.path()
+        } else {
+            Path::new("/")
+        };
+        assert!(!is_private(theirs));
     }
 
     #[test]
