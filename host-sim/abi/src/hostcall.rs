@@ -56,11 +56,11 @@ impl Hostcall {
         self.since <= version && self.until.is_none_or(|last| version <= last)
     }
 
-    /// Where bytes of the guest go in: positions of the arguments that are a pointer, each followed
-    /// by its length. What comes out is not among them.
+    /// Where bytes of the guest go into the hostcall of that name: positions of the arguments that
+    /// are a pointer, each followed by its length. What comes out is not among them.
     #[must_use]
-    pub fn inputs(&self) -> &'static [usize] {
-        match self.name.strip_prefix("proxy_").unwrap_or(self.name) {
+    pub fn inputs(name: &str) -> &'static [usize] {
+        match name.strip_prefix("proxy_").unwrap_or(name) {
             "get_property" | "get_shared_data" | "register_shared_queue" => &[0],
             "set_property"
             | "set_shared_data"

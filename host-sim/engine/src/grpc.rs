@@ -12,6 +12,7 @@ mod service;
 mod status;
 
 pub(crate) use service::{Parsed, Service, parse};
+pub(crate) use status::http_to_grpc;
 
 use crate::cluster::{Cluster, LiveHost};
 use crate::host_selection::Wish;

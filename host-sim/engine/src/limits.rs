@@ -9,6 +9,7 @@
 //! the log line names plugin, callback and limit. Memory is different: there `memory.grow` answers
 //! -1, as in V8, and the plugin may yet cope; if it traps afterwards, the line says so.
 
+use host_sim_abi::Hostcall;
 use std::fmt;
 use std::time::Duration;
 
@@ -120,24 +121,19 @@ impl Used {
 /// Bytes of a hostcall that the host copies and may keep. A length that reaches outside of the
 /// memory counts for the memory: nothing will be copied.
 fn handed_over(name: &str, args: &[u64], memory: u64) -> u64 {
-    let lengths: &[usize] = match name {
-        "proxy_register_shared_queue" => &[1],
-        "proxy_set_shared_data" | "proxy_set_property" => &[1, 3],
-        "proxy_log"
-        | "proxy_define_metric"
-        | "proxy_set_header_map_pairs"
-        | "proxy_enqueue_shared_queue"
-        | "proxy_grpc_send" => &[2],
-        "proxy_add_header_map_value" | "proxy_replace_header_map_value" => &[2, 4],
-        "proxy_set_buffer_bytes" => &[4],
-        "proxy_send_local_response" => &[2, 4, 6],
-        "proxy_http_call" => &[3, 5, 7],
-        "proxy_grpc_call" => &[1, 3, 5, 7, 9],
-        "proxy_grpc_stream" => &[1, 3, 5, 7],
-        "proxy_call_foreign_function" => &[3],
-        _ => &[],
-    };
-    lengths.iter().filter_map(|at| args.get(*at)).map(|length| (*length).min(memory)).sum()
+    // What something is looked up by is forgotten at once.
+    if matches!(
+        name,
+        "proxy_get_property"
+            | "proxy_get_shared_data"
+            | "proxy_resolve_shared_queue"
+            | "proxy_get_header_map_value"
+            | "proxy_remove_header_map_value"
+    ) {
+        return 0;
+    }
+    let lengths = Hostcall::inputs(name).iter().filter_map(|pointer| args.get(pointer + 1));
+    lengths.map(|length| (*length).min(memory)).sum()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 use crate::Headers;
 use crate::buffer::Buffer;
 use crate::flags::ResponseFlags;
+use crate::grpc::http_to_grpc;
 use crate::stream::{LocalReply, Owner, Role, Way};
 use crate::worker::Worker;
 use bytes::Bytes;
@@ -192,14 +193,7 @@ pub(crate) fn grpc_reply(reply: LocalReply) -> (Headers, Bytes) {
     let mut headers = Headers::new();
     headers.set_static(":status", "200");
     headers.set_static("content-type", "application/grpc");
-    let status = reply.grpc_status.unwrap_or(match reply.status {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502..=504 => 14,
-        _ => 2,
-    });
+    let status = reply.grpc_status.unwrap_or_else(|| http_to_grpc(reply.status));
     headers.set_static("grpc-status", status.to_string());
     if !reply.body.is_empty() {
         headers.set_static("grpc-message", reply.body);

@@ -13,7 +13,7 @@ pub(super) fn status_of(headers: &Headers) -> (Option<u32>, String) {
 }
 
 /// What gRPC makes of an HTTP status.
-pub(super) fn http_to_grpc(status: u16) -> u32 {
+pub(crate) fn http_to_grpc(status: u16) -> u32 {
     match status {
         400 => 13,
         401 => 16,
