@@ -64,6 +64,10 @@ impl FilterState {
         self.0.iter().find(|(name, _)| name == key).map(|(_, entry)| entry)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// False for an entry that stays as it is: read-only, or living for another span.
     pub(crate) fn set(&mut self, key: &[u8], entry: Entry) -> bool {
         match self.0.iter_mut().find(|(name, _)| name == key) {

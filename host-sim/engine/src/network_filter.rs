@@ -92,7 +92,7 @@ impl Worker {
             }
         }
         if let Some(vm) = self.vm(vm) {
-            vm.store.data_mut().contexts.remove(&context);
+            vm.store.data_mut().remove_context(context);
         }
         self.run_deferred();
     }

@@ -245,7 +245,9 @@ impl ThreadState {
             Role::Attempt(_) => return,
         };
         let kept = found.filter_state.of_connection();
-        self.connections.insert(connection, kept);
+        if !kept.is_empty() {
+            self.connections.insert(connection, kept);
+        }
     }
 
     /// The stream that owns the request headers: attempts of an exchange share the exchange's.

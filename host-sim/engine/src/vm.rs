@@ -265,7 +265,6 @@ impl Vm {
         // A reply for another stream than the callback's says nothing about the next callback.
         state.stop_iteration = false;
         state.used = Used::default();
-        state.stop_iteration = false;
         state.said.clear();
         allow(&mut self.store, self.fuel, self.deadline_ticks);
         let before = self.observe_start(name);

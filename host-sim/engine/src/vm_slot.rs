@@ -143,7 +143,7 @@ impl Worker {
         let (index, root) = (held.vm, held.root);
         held.generation = u64::MAX;
         if let Some(vm) = self.vm(index) {
-            vm.store.data_mut().contexts.remove(&root);
+            vm.store.data_mut().remove_context(root);
         }
     }
 

@@ -19,7 +19,7 @@ pub(super) fn resolve(guest: &mut Guest<'_>, name: u32, name_len: u32, out: u32)
     let name = String::from_utf8_lossy(slice(memory, name, name_len)?).into_owned();
     slice(memory, out, 4)?;
     let root = state.root_id().ok_or(Status::BadArgument)?;
-    state.last_dns_token += 1;
+    state.last_dns_token = state.last_dns_token.wrapping_add(1);
     let token = state.last_dns_token;
     let address = match name.as_str() {
         "localhost" => Some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
