@@ -1,4 +1,8 @@
 //! The end of a chain of network filters: an upstream connection, or the HTTP codec.
+//!
+//! Envoy's TCP proxy is a filter like those before it; here it is the chain's end, because nothing
+//! can stand behind it, and because reading from the client waits for it. Each attempt is counted
+//! as a request of its cluster, as Envoy's pools do.
 
 use crate::cluster::Cluster;
 use crate::connection::Link;

@@ -133,8 +133,9 @@ impl Worker {
         self.shared.borrow_mut().outputs.pop_front()
     }
 
-    /// Closes connections with network filters, then ends the root contexts, those of the last filter first: done, delete. A root that answers
-    /// "not yet" is not waited for. The worker takes no more input.
+    /// Closes connections with network filters, then ends the root contexts, those of the last
+    /// filter first: done, delete. A root that answers "not yet" is not waited for. The worker
+    /// takes no more input.
     pub fn shutdown(&mut self) {
         self.close_all_connections();
         self.retire();

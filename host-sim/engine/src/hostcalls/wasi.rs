@@ -1,8 +1,8 @@
 //! WASI preview 1, as little of it as Envoy has: no files, no sockets, one clock.
 //!
-//! All of preview 1 but `proc_raise` is linked, under both names toolchains use. What Envoy refuses is refused with
-//! Envoy's errno; where its signature differs from the standard (`path_symlink`, `path_link`),
-//! Envoy's is linked, so that a module that cannot load there does not load here.
+//! All of preview 1 but `proc_raise` is linked, under both names toolchains use. What Envoy refuses
+//! is refused with Envoy's errno; where its signature differs from the standard (`path_symlink`,
+//! `path_link`), Envoy's is linked, so that a module that cannot load there does not load here.
 
 use crate::LogLevel;
 use crate::fault::Fault;
