@@ -207,6 +207,8 @@ pub(super) struct Vm {
 pub(super) struct Plugin {
     /// It resumes or answers streams from other callbacks than the pausing ones.
     pub(super) resumes: bool,
+    /// Body callbacks that let a stream go on: they pause until the body is whole.
+    pub(super) passes: BTreeSet<&'static str>,
     pub(super) configuration_read: bool,
     /// Keys made of what clients sent, and all that streams have made.
     pub(super) client_keys: BTreeSet<Vec<u8>>,

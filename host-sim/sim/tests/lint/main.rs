@@ -164,6 +164,17 @@ fn no_corrected_counterpart_is_complained_of() {
 }
 
 #[test]
+fn who_waits_for_a_whole_body_is_not_complained_of_and_who_waits_forever_is() {
+    const WAITS: &str = "(return (i32.eqz (local.get 2)))";
+    const WAITING: [(&str, &str); 2] = [("on_request_body", WAITS), ("on_response_body", WAITS)];
+    let findings = lint(&Code::Callbacks(&WAITING), Setup::Plain);
+    assert!(findings.is_empty(), "{}", listed(&findings));
+    const FOREVER: [(&str, &str); 1] = [("on_response_body", "(return @1)")];
+    let findings = lint(&Code::Callbacks(&FOREVER), Setup::Plain);
+    assert_eq!(names(&findings), BTreeSet::from(["never-resumed"]), "{}", listed(&findings));
+}
+
+#[test]
 fn every_lint_has_a_planted_mistake() {
     let planted: BTreeSet<_> = MISTAKES.iter().map(|mistake| mistake.lint).collect();
     let without: Vec<_> =
