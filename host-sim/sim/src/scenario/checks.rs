@@ -20,7 +20,7 @@ pub(super) fn check(scenario: &Scenario, node: &Node, base: Option<&Path>) -> Ve
     let mut names: Vec<&str> = Vec::new();
     for (at, step) in scenario.steps.iter().enumerate() {
         checks.step(at, step, &names);
-        names.extend(step.send.iter().filter_map(|send| send.name.as_deref()));
+        names.extend(step.sends().filter_map(|send| send.name.as_deref()));
     }
     checks.problems.sort();
     checks.problems
@@ -97,6 +97,9 @@ impl Checks<'_> {
         if let Some(send) = &step.send {
             self.body(&["steps", at, "send", "body"], &send.body);
         }
+        for (number, send) in step.together.iter().enumerate() {
+            self.body(&["steps", at, "together", &number.to_string(), "body"], &send.body);
+        }
         for (number, action) in step.tcp.iter().enumerate() {
             let path = ["steps", at.as_str(), "tcp", &number.to_string()];
             if action.connection().is_none() {
@@ -120,7 +123,7 @@ impl Checks<'_> {
             self.content(&path("corrupt_shared_data"), content);
         }
         let Some(expect) = &step.expect else { return };
-        if step.send.is_none() {
+        if step.sends().next().is_none() {
             let own = expect.reply.as_ref().is_some_and(|reply| reply.of.is_none());
             if own {
                 let text = "this step sends nothing: say of whose replies, `of: NAME`";
@@ -130,7 +133,7 @@ impl Checks<'_> {
         let known: Vec<&str> = names
             .iter()
             .copied()
-            .chain(step.send.iter().filter_map(|s| s.name.as_deref()))
+            .chain(step.sends().filter_map(|send| send.name.as_deref()))
             .collect();
         let of = expect.reply.iter().chain(&expect.replies).filter_map(|reply| reply.of.as_deref());
         for name in of.filter(|name| !known.contains(name)) {

@@ -52,6 +52,13 @@ pub struct Step {
     pub expect: Option<Expect>,
 }
 
+impl Step {
+    /// All that it sends, one after the other and together.
+    pub(crate) fn sends(&self) -> impl Iterator<Item = &Send> {
+        self.send.iter().chain(&self.together)
+    }
+}
+
 /// Requests to send.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

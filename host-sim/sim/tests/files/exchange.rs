@@ -156,3 +156,19 @@ steps:
         ],
     );
 }
+
+#[test]
+fn what_is_sent_together_has_replies_and_names_too() {
+    Folder::with([("tracer", TRACER)]).holds(
+        r#"
+scenario: two at one moment, and what became of one of them later
+suite: {filters: [{module: tracer.wasm, name: tracer}]}
+endpoints: {127.0.0.1:9001: {paths: {/b: {status: 404}}}}
+steps:
+- together: [{path: /a, name: a}, {path: /b, name: b}]
+  expect: {replies: [{status: 200}, {status: 404}], reply: {complete: true}}
+- advance: 1s
+  expect: {reply: {of: b, status: 404}}
+"#,
+    );
+}
