@@ -1,8 +1,8 @@
 //! What plugins did, kept for expectations: calls, callbacks, hostcalls, instructions.
 //!
-//! Everything is counted from the beginning; an expectation about one step takes the difference to
-//! a [`Mark`] set when the step began. A watch is only made for scenarios that ask for one of these
-//! things: the engine builds nothing for observers that are not there.
+//! An expectation is about one step: a [`Mark`] set when the step began forgets what came before it.
+//! A watch is only made for scenarios that ask for one of these things: the engine builds nothing
+//! for observers that are not there.
 
 use crate::scenario::expect::CallKind;
 use host_sim_abi::{Status, pairs};
@@ -10,11 +10,11 @@ use host_sim_engine::{CallbackEnd, HostcallView, Observer, Origin};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Callbacks kept in order. A scenario that runs more looks at counts.
-const MAX_CALLBACKS: usize = 100_000;
+/// Callbacks of a step that are kept. What is not kept is told, see [`Watch::overflow`].
+const MAX_CALLBACKS: usize = 500_000;
 
-/// Calls kept.
-const MAX_CALLS: usize = 10_000;
+/// Calls of a step that are kept.
+const MAX_CALLS: usize = 50_000;
 
 /// A call as the plugin asked for it.
 #[derive(Clone, Debug)]
@@ -49,37 +49,43 @@ struct Seen {
     calls: Vec<Call>,
     callbacks: Vec<Ran>,
     hostcalls: BTreeMap<&'static str, u64>,
+    /// More came than is kept.
+    overflow: bool,
 }
 
 /// How much had been seen at a moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mark {
-    calls: usize,
-    callbacks: usize,
     hostcalls: BTreeMap<&'static str, u64>,
 }
 
 impl Watch {
+    /// A step begins.
     pub(crate) fn mark(&self) -> Mark {
-        let seen = self.lock();
-        Mark {
-            calls: seen.calls.len(),
-            callbacks: seen.callbacks.len(),
-            hostcalls: seen.hostcalls.clone(),
-        }
+        let mut seen = self.lock();
+        seen.calls.clear();
+        seen.callbacks.clear();
+        seen.overflow = false;
+        Mark { hostcalls: seen.hostcalls.clone() }
     }
 
-    /// Calls since then.
-    pub(crate) fn calls(&self, since: &Mark) -> Vec<Call> {
-        self.lock().calls[since.calls..].to_vec()
+    /// Calls since the last mark.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.lock().calls.clone()
     }
 
-    /// Callbacks since then.
-    pub(crate) fn callbacks(&self, since: &Mark) -> Vec<Ran> {
-        self.lock().callbacks[since.callbacks..].to_vec()
+    /// Callbacks since the last mark.
+    pub(crate) fn callbacks(&self) -> Vec<Ran> {
+        self.lock().callbacks.clone()
     }
 
-    /// Hostcalls since then, of a name or all.
+    /// Whether more calls or callbacks came since the last mark than are kept, so that nothing
+    /// certain can be said of them.
+    pub(crate) fn overflow(&self) -> bool {
+        self.lock().overflow
+    }
+
+    /// Hostcalls since a mark, of a name or all.
     pub(crate) fn hostcalls(&self, since: &Mark, name: Option<&str>) -> u64 {
         let seen = self.lock();
         let own = seen.hostcalls.iter().filter(|(own, _)| name.is_none_or(|name| **own == name));
@@ -96,8 +102,10 @@ impl Observer for Watch {
         let made = made(origin, call, status);
         let mut seen = self.lock();
         *seen.hostcalls.entry(call.name).or_default() += 1;
-        if let Some(made) = made.filter(|_| seen.calls.len() < MAX_CALLS) {
-            seen.calls.push(made);
+        match made {
+            Some(made) if seen.calls.len() < MAX_CALLS => seen.calls.push(made),
+            Some(_) => seen.overflow = true,
+            None => {}
         }
     }
 
@@ -110,6 +118,8 @@ impl Observer for Watch {
                 fuel: end.fuel,
                 trapped: end.trapped,
             });
+        } else {
+            seen.overflow = true;
         }
     }
 }
