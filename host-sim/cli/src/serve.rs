@@ -29,7 +29,8 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     host-sim serve -c envoy-config/demo.yaml\n  \
-    host-sim serve -c envoy.yaml --concurrency 1 --log-level debug\n\n\
+    host-sim serve -c envoy.yaml --concurrency 1 --log-level debug\n  \
+    host-sim serve -c envoy.yaml --lint --callback-deadline 1s\n\n\
     Exit codes: 0 stopped, 1 the file was rejected or a port is taken, 2 unusable arguments.")]
 pub(crate) struct ServeArgs {
     /// The Envoy bootstrap, YAML or JSON.
@@ -49,7 +50,7 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     lint: bool,
     /// Seed of load balancing, back-off and request ids. Default: another one each time.
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// How long a plugin's callback may run before its VM is stopped, to about 10 ms. Default: as
     /// long as it likes, as in Envoy.
