@@ -59,7 +59,7 @@ const JSON_OPTIONS: Message<()> =
 
 fn access_log(message: &mut Reader<'_>) -> Option<AccessLog> {
     message.accept(&["name"]);
-    message.required_any("typed_config", &[FILE, STDOUT, STDERR])
+    message.extension("typed_config", &[FILE, STDOUT, STDERR])
 }
 
 fn file(message: &mut Reader<'_>) -> Option<AccessLog> {

@@ -95,7 +95,7 @@ const EXTENSION: Message<WasmService> = Message {
     name: "envoy.config.core.v3.TypedExtensionConfig",
     read: |message| {
         message.required_text("name");
-        message.required_any("typed_config", &[WASM_SERVICE])
+        message.extension("typed_config", &[WASM_SERVICE])
     },
 };
 

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use crate::circuit_breakers::CIRCUIT_BREAKERS;
 use crate::endpoint::LOAD_ASSIGNMENT;
+use crate::http::HTTP2_OPTIONS;
 use crate::load_balancing::{LEAST_REQUEST_LB_CONFIG, LOAD_BALANCING_POLICY};
 use crate::metadata::{Metadata, metadata_of};
 use crate::reader::{Message, Reader};
 use crate::transport_socket::UPSTREAM;
 use crate::upstream_http::UPSTREAM_HTTP;
 use crate::{
-    CircuitBreakers, Endpoint, LoadBalancingPolicy, SelectionMethod, UpstreamHttp, UpstreamTls,
+    CircuitBreakers, Endpoint, LoadBalancingPolicy, SelectionMethod, UpstreamHttp,
+    UpstreamProtocol, UpstreamTls,
 };
 
 /// A cluster.
@@ -235,15 +237,19 @@ fn load_balancing(message: &mut Reader<'_>) -> Option<LoadBalancingPolicy> {
 
 fn protocol_options(message: &mut Reader<'_>) -> UpstreamHttp {
     let field = "typed_extension_protocol_options";
-    let mut options = UpstreamHttp::default();
+    let mut options = None;
     for (key, read) in message.any_map(field, &[UPSTREAM_HTTP]) {
         if key != HTTP_OPTIONS {
             let text = format!("the key must be '{HTTP_OPTIONS}'");
             message.problem_at(&format!("{field}[{key:?}]"), text);
         }
-        options = read;
+        options = Some(read);
     }
-    options
+    // The older spelling, which Envoy still takes and which counts for nothing beside the newer one.
+    let http2 = message.message("http2_protocol_options", HTTP2_OPTIONS);
+    let protocol = UpstreamProtocol::Http2;
+    let older = http2.map(|http2| UpstreamHttp { protocol, http2, ..UpstreamHttp::default() });
+    options.or(older).unwrap_or_default()
 }
 
 fn original_dst(message: &mut Reader<'_>) -> Option<Option<String>> {

@@ -124,7 +124,7 @@ const RESOURCE: Message<(String, PluginConfig)> =
 
 fn resource(message: &mut Reader<'_>) -> Option<(String, PluginConfig)> {
     let name = message.required_text("name");
-    let plugin = message.required_any("typed_config", &[WASM]);
+    let plugin = message.extension("typed_config", &[WASM]);
     Some((name?, plugin?))
 }
 

@@ -106,7 +106,7 @@ fn entry(message: &mut Reader<'_>, kinds: &[Message<HttpFilterConfig>]) -> Optio
         let discovery = message.message("config_discovery", CONFIG_DISCOVERY);
         discovery.map(HttpFilterConfig::Discovered)
     } else {
-        message.required_any("typed_config", kinds)
+        message.extension("typed_config", kinds)
     };
     Some(HttpFilter { name: name?, config: config? })
 }

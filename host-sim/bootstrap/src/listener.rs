@@ -169,7 +169,7 @@ fn filter_chain(message: &mut Reader<'_>) -> Option<FilterChain> {
 
 fn network_filter(message: &mut Reader<'_>) -> Option<NetworkFilter> {
     message.required_text("name");
-    message.required_any("typed_config", &[WASM, HTTP, TCP])
+    message.extension("typed_config", &[WASM, HTTP, TCP])
 }
 
 /// The one element of a list that Envoy allows to be longer.

@@ -127,7 +127,7 @@ fn extension(message: &mut Reader<'_>) -> Option<LoadBalancingPolicy> {
     message.required_text("name");
     let kinds =
         [ROUND_ROBIN, LEAST_REQUEST, RANDOM, OVERRIDE_HOST, CLUSTER_PROVIDED, CLIENT_SIDE_WEIGHTED];
-    message.required_any("typed_config", &kinds)
+    message.extension("typed_config", &kinds)
 }
 
 fn least_request(message: &mut Reader<'_>) -> Option<LoadBalancingPolicy> {

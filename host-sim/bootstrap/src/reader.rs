@@ -6,6 +6,7 @@
 //! pairs that function with the message's name; only [`Reader`]'s own methods call it, and after it
 //! they report every field it did not ask for: forgetting the strictness is not possible.
 
+mod any;
 mod scalar;
 mod value;
 
@@ -105,7 +106,11 @@ impl<'a> Reader<'a> {
     /// How many elements a repeated field has, readable or not; does not count as reading it.
     pub(crate) fn count(&self, field: &str) -> usize {
         let value = self.fields.get(field).or_else(|| self.fields.get(&schema::json_name(field)));
-        value.and_then(Value::as_array).map_or(0, Vec::len)
+        match value {
+            None | Some(Value::Null) => 0,
+            Some(Value::Array(values)) => values.len(),
+            Some(_) => 1,
+        }
     }
 
     /// A one-of: reports when more than one field is set, or none although one is required.
@@ -166,41 +171,6 @@ impl<'a> Reader<'a> {
         elements.filter_map(read).collect()
     }
 
-    /// An `Any` field, by its `@type`.
-    pub(crate) fn any<T>(&mut self, field: &'static str, kinds: &[Message<T>]) -> Option<T> {
-        let value = self.take(field)?;
-        self.any_value(value, self.path_of(field), kinds)
-    }
-
-    /// An `Any` field that must be set.
-    pub(crate) fn required_any<T>(
-        &mut self,
-        field: &'static str,
-        kinds: &[Message<T>],
-    ) -> Option<T> {
-        if !self.has(field) {
-            self.asked.push(field);
-            self.missing(field);
-            return None;
-        }
-        self.any(field, kinds)
-    }
-
-    /// A `map<string, Any>` field.
-    pub(crate) fn any_map<T>(
-        &mut self,
-        field: &'static str,
-        kinds: &[Message<T>],
-    ) -> Vec<(String, T)> {
-        let path = self.path_of(field);
-        let entries = self.entries(field);
-        let read = |(key, value): (&String, _)| {
-            let value = self.any_value(value, format!("{path}[{key:?}]"), kinds)?;
-            Some((key.clone(), value))
-        };
-        entries.into_iter().flatten().filter_map(read).collect()
-    }
-
     /// A `map<string, message>` field.
     pub(crate) fn map<T>(&mut self, field: &'static str, message: Message<T>) -> Vec<(String, T)> {
         let path = self.path_of(field);
@@ -210,29 +180,6 @@ impl<'a> Reader<'a> {
             Some((key.clone(), value))
         };
         entries.into_iter().flatten().filter_map(read).collect()
-    }
-
-    fn any_value<T>(&self, value: &Value, path: String, kinds: &[Message<T>]) -> Option<T> {
-        let report = |message: String| {
-            self.problems.borrow_mut().push(Problem { path: path.clone(), message });
-        };
-        let Some(name) = value.get("@type") else {
-            report(format!("expected an object with '@type', got {}", describe(value)));
-            return None;
-        };
-        // The part before the slash is a host name that nobody asks.
-        let name = name.as_str().unwrap_or_default();
-        let name = name.rsplit_once('/').map_or(name, |(_, name)| name);
-        if let Some(kind) = kinds.iter().find(|kind| kind.name == name) {
-            return open(value, *kind, path, self.problems);
-        }
-        let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
-        let hint = match schema::nearest(name, names.iter().copied()) {
-            Some(near) => format!("did you mean '{near}'?"),
-            None => format!("simulated here: {}", names.join(", ")),
-        };
-        report(format!("@type '{name}' is not simulated by host-sim; {hint}"));
-        None
     }
 
     fn missing(&self, field: &str) {

@@ -73,7 +73,7 @@ const HOST_PREDICATE: Message<()> = Message {
     name: "envoy.config.route.v3.RetryPolicy.RetryHostPredicate",
     read: |message| {
         message.required_text("name");
-        message.required_any("typed_config", &[PREVIOUS_HOSTS])
+        message.extension("typed_config", &[PREVIOUS_HOSTS])
     },
 };
 

@@ -18,11 +18,11 @@ pub(crate) const UPSTREAM: Message<Option<UpstreamTls>> = Message { name: NAME, 
 fn downstream(message: &mut Reader<'_>) -> Option<Option<DownstreamTls>> {
     message.accept(&["name"]);
     let plain = Message { name: RAW_BUFFER, read: |_: &mut Reader<'_>| Some(None) };
-    message.required_any("typed_config", &[DOWNSTREAM_TLS, plain])
+    message.extension("typed_config", &[DOWNSTREAM_TLS, plain])
 }
 
 fn upstream(message: &mut Reader<'_>) -> Option<Option<UpstreamTls>> {
     message.accept(&["name"]);
     let plain = Message { name: RAW_BUFFER, read: |_: &mut Reader<'_>| Some(None) };
-    message.required_any("typed_config", &[UPSTREAM_TLS, plain])
+    message.extension("typed_config", &[UPSTREAM_TLS, plain])
 }

@@ -1,6 +1,6 @@
 //! What is refused, and in which words: the words are the interface to whoever mends the file.
 
-use host_sim_bootstrap::{Bootstrap, Problems};
+use host_sim_bootstrap::{Bootstrap, Problems, UpstreamProtocol};
 use proptest::prelude::*;
 
 /// A small bootstrap with holes: `(hole, what to put there)`. An empty hole leaves a valid file.
@@ -111,7 +111,12 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "xff_num_trusted_hops: -1",
         "{HCM}.xff_num_trusted_hops: expected an integer from 0 to 4294967295, got the number -1",
     ),
-    ("hcm", "access_log: {}", "{HCM}.access_log: expected a list, got an object"),
+    ("hcm", "access_log: {}", "{HCM}.access_log[0]: field 'typed_config' is required"),
+    (
+        "route",
+        "retry_policy: {retriable_status_codes: many}",
+        "{ROUTE}.retry_policy.retriable_status_codes[0]: expected an integer from 100 to 999, got the string \"many\"",
+    ),
     (
         "hcm",
         "http2_protocol_options: [1]",
@@ -327,6 +332,14 @@ const ACCEPTED: &[(&str, &str)] = &[
         "load_assignment: {cluster_name: shop, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: \"::1\", port_value: 80}}}}]}]}",
     ),
     ("clusters", "  - name: other"),
+    // What stands alone where there may be several, as in the examples of the Rust SDK.
+    (
+        "hcm",
+        "access_log: {name: a, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog}}",
+    ),
+    ("vhost", "request_headers_to_remove: x-a"),
+    ("vhost", "request_headers_to_add: {header: {key: x-a, value: b}}"),
+    ("route", "retry_policy: {retry_on: retriable-status-codes, retriable_status_codes: 503}"),
 ];
 
 #[test]
@@ -558,4 +571,66 @@ fn a_tcp_proxy_says_what_it_does_not_understand() {
         let problems = listener_of(&given).unwrap_err().to_string();
         assert_eq!(problems, problem, "{given}");
     }
+}
+
+/// A listener for HTTP with this filter before the router.
+fn http_filter(config: &str) -> Result<Bootstrap, Problems> {
+    listener_of(&format!(
+        r#"{{name: hcm, typed_config: {{"@type": {NETWORK}.http_connection_manager.v3.HttpConnectionManager,
+          stat_prefix: x, route_config: {{virtual_hosts: []}}, http_filters: [
+          {{name: first, typed_config: {config}}},
+          {{name: router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}]}}}}"#
+    ))
+}
+
+#[test]
+fn a_typed_struct_is_the_message_that_it_names() {
+    let url = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+    let value = "{config: {name: tap, vm_config: {code: {local: {filename: a.wasm}}}}}";
+    let plain = http_filter(&format!(r#"{{"@type": {url}, {}"#, &value[1..])).unwrap();
+    for wrapper in ["udpa.type.v1.TypedStruct", "xds.type.v3.TypedStruct"] {
+        let config = format!(
+            r#"{{"@type": type.googleapis.com/{wrapper}, type_url: {url}, value: {value}}}"#
+        );
+        let wrapped = http_filter(&config).unwrap();
+        assert_eq!(wrapped.listeners, plain.listeners, "{wrapper}");
+    }
+}
+
+#[test]
+fn a_typed_struct_says_what_it_does_not_understand() {
+    let first = format!("{HCM}.http_filters[0].typed_config");
+    let wasm = "type_url: envoy.extensions.filters.http.wasm.v3.Wasm";
+    for (fields, problem) in [
+        ("value: {}".to_owned(), ": field 'type_url' is required"),
+        (wasm.to_owned(), ".value: field 'config' is required"),
+        (format!("{wasm}, values: {{}}"), ": no such field 'values'; did you mean 'value'?"),
+        (format!("{wasm}, value: 5"), ".value: expected an object, got the number 5"),
+        (
+            "type_url: envoy.extensions.filters.http.wasm.v3.Wsm".to_owned(),
+            ".type_url: 'envoy.extensions.filters.http.wasm.v3.Wsm' is not simulated by host-sim; \
+             did you mean 'envoy.extensions.filters.http.wasm.v3.Wasm'?",
+        ),
+    ] {
+        let config =
+            format!(r#"{{"@type": type.googleapis.com/xds.type.v3.TypedStruct, {fields}}}"#);
+        let problems = http_filter(&config).unwrap_err().to_string();
+        assert!(problems.starts_with(&format!("{first}{problem}")), "{fields}: {problems}");
+    }
+}
+
+#[test]
+fn a_clusters_older_way_to_say_http_2_counts_where_there_is_no_newer_one() {
+    let older = "http2_protocol_options: {max_concurrent_streams: 7}";
+    let cluster = with(&[("cluster", older)]).unwrap().clusters.remove(0);
+    assert_eq!(cluster.http.protocol, UpstreamProtocol::Http2);
+    assert_eq!(cluster.http.http2.max_concurrent_streams, Some(7));
+
+    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let newer = format!(
+        r#"typed_extension_protocol_options: {{{options}: {{"@type": type.googleapis.com/{options},
+      explicit_http_config: {{http_protocol_options: {{}}}}}}}}"#
+    );
+    let both = with(&[("cluster", &format!("{older}\n    {newer}"))]).unwrap();
+    assert_eq!(both.clusters[0].http.protocol, UpstreamProtocol::Http1);
 }

@@ -225,14 +225,12 @@ impl<'a> Reader<'a> {
         compiled.inspect_err(report).ok()
     }
 
-    /// The elements of a repeated field; none when unset or no list.
+    /// The elements of a repeated field; none when unset. Envoy takes one that stands there without
+    /// a list around it, as its published examples have it: `listeners: {address: ...}`.
     pub(super) fn elements(&mut self, field: &'static str) -> &'a [Value] {
         match self.take(field) {
             Some(Value::Array(values)) => values,
-            Some(value) => {
-                self.expected(field, "a list", value);
-                &[]
-            }
+            Some(value) => std::slice::from_ref(value),
             None => &[],
         }
     }
