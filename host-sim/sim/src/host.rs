@@ -235,9 +235,8 @@ impl Host {
     /// Sends a request on a worker; whoever sent it names it `named`.
     fn begin(&mut self, worker: usize, named: RequestId, request: &Request) -> RequestId {
         let id = RequestId(self.requests.len());
-        let [a, b, c, d] = request.source;
         let info = Downstream {
-            remote: SocketAddr::from(([a, b, c, d], 40_000)),
+            remote: SocketAddr::new(request.source, 40_000),
             local: SocketAddr::from(([127, 0, 0, 1], 10_000)),
             tls: None,
             protocol: Protocol::Http11,

@@ -2,7 +2,11 @@
 
 use bytes::Bytes;
 use host_sim_engine::Headers;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
+
+/// Where a client is unless told otherwise.
+pub(crate) const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
 /// A request to send.
 #[derive(Clone, Debug)]
@@ -15,7 +19,7 @@ pub struct Request {
     /// Chunks, each with the time since the one before.
     pub(crate) body: Vec<(Duration, Bytes)>,
     pub(crate) trailers: Vec<(String, String)>,
-    pub(crate) source: [u8; 4],
+    pub(crate) source: IpAddr,
     pub(crate) abort_after: Option<Duration>,
 }
 
@@ -30,7 +34,7 @@ impl Request {
             headers: Vec::new(),
             body: Vec::new(),
             trailers: Vec::new(),
-            source: [10, 0, 0, 1],
+            source: CLIENT,
             abort_after: None,
         }
     }
@@ -76,8 +80,8 @@ impl Request {
     }
 
     /// Sets the client's address.
-    pub fn from_address(mut self, source: [u8; 4]) -> Self {
-        self.source = source;
+    pub fn from_address(mut self, source: impl Into<IpAddr>) -> Self {
+        self.source = source.into();
         self
     }
 
@@ -88,10 +92,11 @@ impl Request {
     }
 
     pub(crate) fn head(&self) -> Headers {
+        // In the order in which a plugin sees them of Envoy's HTTP/1.1.
         let pseudo = [
-            (":method", self.method.as_str()),
-            (":path", self.path.as_str()),
             (":authority", self.authority.as_str()),
+            (":path", self.path.as_str()),
+            (":method", self.method.as_str()),
             (":scheme", "http"),
         ];
         let others = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));

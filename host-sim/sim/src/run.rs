@@ -274,7 +274,7 @@ impl Run {
             let mut connect = action.listener.as_deref().map_or_else(Connect::new, Connect::to);
             connect = connect.on_worker(action.worker.unwrap_or(0));
             if let Some(from) = action.from {
-                connect = connect.from_address(from.octets());
+                connect = connect.from_address(from);
             }
             if let Some(name) = &action.tls {
                 connect = connect.tls(name);
@@ -343,7 +343,7 @@ impl Run {
             template = template.abort_after(patience.0);
         }
         if let Some(from) = send.from {
-            template = template.from_address(from.octets());
+            template = template.from_address(from);
         }
         let mut ids = Vec::with_capacity(send.count);
         for at in 0..send.count {

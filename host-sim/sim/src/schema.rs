@@ -262,6 +262,9 @@ fn format_fault(format: &str, given: &Value) -> Option<String> {
         "socket-address" if text.parse::<std::net::SocketAddr>().is_err() => {
             Some(format!("'{text}' is no address: write 127.0.0.1:9001"))
         }
+        "ip" if text.parse::<std::net::IpAddr>().is_err() => {
+            Some(format!("'{text}' is no IP address: write 192.0.2.1 or 2001:db8::1"))
+        }
         "status-code" if text.parse::<u16>().is_err() => {
             Some(format!("'{text}' is no status: write a number, 0 for a reset"))
         }
@@ -299,6 +302,7 @@ mod tests {
                 "when": {"$ref": "#/$defs/Span"},
                 "both": {"anyOf": [{"type": "string"}, {"type": "object", "properties": {"x": {"type": "integer"}}, "additionalProperties": false}]},
                 "many": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "integer"}}, "propertyNames": {"format": "socket-address"}},
+                "from": {"type": "string", "format": "ip"},
                 "free": true
             },
             "required": ["name"],
@@ -318,7 +322,7 @@ mod tests {
 
     #[test]
     fn every_problem_is_told_at_its_place_with_what_was_meant() {
-        let text = "nam: x\ncount: 10\nkind: goood\nwhen: soon\nboth: {y: 1}\nmany: {here: [a]}\n";
+        let text = "nam: x\ncount: 10\nkind: goood\nwhen: soon\nboth: {y: 1}\nmany: {here: [a]}\nfrom: ::g\n";
         assert_eq!(
             told(text),
             [
@@ -330,6 +334,7 @@ mod tests {
                 "line 5 column 8: unknown field 'y' (known: x)",
                 "line 6 column 8: 'here' is no address: write 127.0.0.1:9001",
                 "line 6 column 15: expected a whole number, got the string \"a\"",
+                "line 7 column 7: '::g' is no IP address: write 192.0.2.1 or 2001:db8::1",
             ]
         );
     }

@@ -1,5 +1,6 @@
 //! Connections that carry bytes, and endpoints that take them.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// A connection to open.
@@ -7,7 +8,7 @@ use std::time::Duration;
 pub struct Connect {
     pub(crate) listener: Option<String>,
     pub(crate) worker: Option<usize>,
-    pub(crate) source: Option<[u8; 4]>,
+    pub(crate) source: Option<IpAddr>,
     pub(crate) sni: Option<String>,
 }
 
@@ -29,8 +30,8 @@ impl Connect {
     }
 
     /// Sets the client's address; 10.0.0.1 by default.
-    pub fn from_address(mut self, source: [u8; 4]) -> Self {
-        self.source = Some(source);
+    pub fn from_address(mut self, source: impl Into<IpAddr>) -> Self {
+        self.source = Some(source.into());
         self
     }
 

@@ -2,6 +2,7 @@
 
 use super::Host;
 use super::drive::{LOCAL_END, REFUSAL_LATENCY, What};
+use crate::request::CLIENT;
 use crate::tcp::{Connect, TcpBehaviour, TcpConnection, TcpId, TcpReaction, TcpReceived};
 use bytes::Bytes;
 use host_sim_engine::{
@@ -57,10 +58,9 @@ impl Host {
         })?;
         let worker = connect.worker.unwrap_or(0) % self.workers();
         let id = TcpId(self.tcp.opened.len());
-        let [a, b, c, d] = connect.source.unwrap_or([10, 0, 0, 1]);
         let tls = connect.sni.as_deref();
         let info = Downstream {
-            remote: SocketAddr::from(([a, b, c, d], 40_000)),
+            remote: SocketAddr::new(connect.source.unwrap_or(CLIENT), 40_000),
             local: SocketAddr::from(([127, 0, 0, 1], 10_000)),
             tls: tls.map(|sni| TlsInfo { version: "TLSv1.3".to_owned(), sni: Some(sni.into()) }),
             protocol: Protocol::Http11,

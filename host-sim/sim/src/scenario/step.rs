@@ -13,7 +13,9 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 
-/// Something to do, in the order of these fields, then something to look at.
+/// Something to do, then something to look at. In this order, whatever the file's: `endpoints`,
+/// `tcp_endpoints`, `step_clock`, `set_shared_data`, `write_shared_data`, `corrupt_shared_data`,
+/// `clear_faults`, `faults`, `update`, `advance`, `send`, `together`, `tcp`, `expect`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Step {
@@ -84,7 +86,7 @@ pub struct Send {
     /// Trailers, after the body.
     pub trailers: Fields,
     /// Address of the client. Default `10.0.0.1`.
-    pub from: Option<std::net::Ipv4Addr>,
+    pub from: Option<std::net::IpAddr>,
     /// The client goes away after this long.
     pub abort_after: Option<Span>,
     /// Whether to let time pass until all have their responses, at most two minutes. Default true.

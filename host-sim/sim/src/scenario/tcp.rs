@@ -24,7 +24,7 @@ pub struct TcpAction {
     /// With `open`: TLS for this server name, which the proxy terminates.
     pub tls: Option<String>,
     /// With `open`: from this address. Default `10.0.0.1`.
-    pub from: Option<std::net::Ipv4Addr>,
+    pub from: Option<std::net::IpAddr>,
     /// Send bytes on this connection.
     pub send: Option<String>,
     /// With `send`: the bytes.
