@@ -17,6 +17,7 @@
 mod cost;
 mod recorder;
 
+use crate::dns;
 use crate::endpoint::{Answer, Behaviour};
 use crate::{Host, HostOptions, Request, StartError};
 pub use cost::{Background, CallbackCost, Costs, Instructions, PerRequest};
@@ -25,7 +26,6 @@ use host_sim_engine::{Limits, ModuleCache};
 use recorder::Recorder;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -187,26 +187,10 @@ fn start(
     };
     let trace = recorder.map(|recorder| recorder as _);
     let mut host = Host::start_observed(bootstrap, host_options, trace)?;
-    for endpoint in name_endpoints(&host) {
+    for endpoint in dns::make_up(host.engine().clusters()) {
         host.behave(endpoint, behaviour());
     }
     Ok(host)
-}
-
-/// Every address of every cluster. A name gets one of 198.18.0.0/15, the block set aside for
-/// benchmarks.
-fn name_endpoints(host: &Host) -> Vec<SocketAddr> {
-    let mut names = 0;
-    for cluster in host.engine().clusters() {
-        for (index, endpoint) in cluster.config().endpoints.iter().enumerate() {
-            if endpoint.address.to_socket_addr().is_none() {
-                names += 1;
-                let ip = Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 0).to_bits() + names);
-                cluster.resolve(index, &[(ip, endpoint.address.port).into()]);
-            }
-        }
-    }
-    host.engine().clusters().iter().flat_map(|cluster| cluster.endpoints()).collect()
 }
 
 fn behaviour() -> Behaviour {

@@ -95,6 +95,7 @@ mod capability;
 mod capture;
 mod clock;
 mod difference;
+mod dns;
 mod endpoint;
 mod expect;
 mod explore;

@@ -1,5 +1,6 @@
 //! One run of one scenario.
 
+use crate::dns;
 use crate::expect::{Before, Counted, Seen, check};
 use crate::explore::Stage;
 use crate::fault::Injector;
@@ -115,6 +116,7 @@ impl Run {
             next_worker: 0,
             draws: seed ^ 0x5745_4952,
         };
+        dns::tell(run.host.engine().clusters(), &scenario.names)?;
         run.set_endpoints(&scenario.endpoints)?;
         run.set_tcp_endpoints(&scenario.tcp_endpoints)?;
         Ok(run)

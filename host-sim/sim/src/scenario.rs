@@ -39,7 +39,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use step::{ByAddress, Step};
 use suite::SuiteSpec;
@@ -61,6 +61,10 @@ pub struct Scenario {
     pub bootstrap: Option<PathBuf>,
     /// The short form of one.
     pub suite: Option<SuiteSpec>,
+    /// What DNS says of the names in the bootstrap's clusters, perhaps nothing: `{shop: [10.1.0.1]}`.
+    /// `localhost` is 127.0.0.1 unless it is here; any other name must be here.
+    #[serde(default)]
+    pub names: BTreeMap<String, Vec<IpAddr>>,
     /// What the endpoints do. Those that are not named answer 200 after a millisecond.
     #[serde(default)]
     #[schemars(with = "ByAddress<EndpointSpec>")]

@@ -1,5 +1,6 @@
 //! Traffic that brings a plugin's mistakes to light: many clients, bodies, failures, time.
 
+use crate::dns;
 use crate::endpoint::{Answer, Behaviour, Failure};
 use crate::{Connect, Host, Request, RequestId};
 use host_sim_bootstrap::Bootstrap;
@@ -20,7 +21,7 @@ const QUIET: Duration = Duration::from_secs(65);
 
 /// Sends it. Every endpoint of the bootstrap answers with a body.
 pub(super) fn run(host: &mut Host, bootstrap: &Bootstrap) {
-    let endpoints = endpoints(bootstrap);
+    let endpoints = dns::make_up(host.engine().clusters());
     for endpoint in &endpoints {
         host.behave(*endpoint, healthy());
     }
@@ -130,9 +131,4 @@ fn healthy() -> Behaviour {
     ];
     let answer = Answer { status: 200, headers, body, ..Answer::default() };
     Behaviour { latency: Duration::from_millis(2), answer, ..Behaviour::default() }
-}
-
-fn endpoints(bootstrap: &Bootstrap) -> Vec<SocketAddr> {
-    let endpoints = bootstrap.clusters.iter().flat_map(|cluster| &cluster.endpoints);
-    endpoints.filter_map(|endpoint| endpoint.address.to_socket_addr()).collect()
 }

@@ -1,7 +1,7 @@
 //! Scripted endpoints: every way to fail, as the plugin's own call and as the client see it.
 
-use crate::Folder;
 use crate::guest::CALL_HEADERS;
+use crate::{Folder, tells};
 
 /// Calls the cluster `auth` for each request, says what came, and lets the request pass then.
 fn caller() -> String {
@@ -141,4 +141,78 @@ steps:
   expect: {reply: {headers: {grpc-status: '7', grpc-message: no way}}}
 "#,
     );
+}
+
+/// Two routes, to clusters whose endpoints are names, and the client's address in the access log.
+const NAMED: &str = r#"
+static_resources:
+  listeners:
+    address: {socket_address: {address: 127.0.0.1, port_value: 10000}}
+    filter_chains:
+      filters:
+        name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: x
+          access_log:
+            name: out
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog
+              log_format:
+                text_format_source: {inline_string: "from %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%\n"}
+          route_config:
+            virtual_hosts:
+              name: all
+              domains: "*"
+              routes:
+              - {match: {path: /shop}, route: {cluster: shop}}
+              - {match: {prefix: /}, route: {cluster: own}}
+          http_filters:
+            name: router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+  clusters:
+  - name: shop
+    type: STRICT_DNS
+    load_assignment: {cluster_name: shop, endpoints: {lb_endpoints: {endpoint: {address: {socket_address: {address: shop.test, port_value: 80}}}}}}
+  - name: own
+    type: LOGICAL_DNS
+    load_assignment: {cluster_name: own, endpoints: {lb_endpoints: {endpoint: {address: {socket_address: {address: localhost, port_value: 9001}}}}}}
+"#;
+
+#[test]
+fn the_scenario_says_what_dns_says() {
+    let folder = Folder::with([]);
+    folder.write("envoy.yaml", NAMED);
+    let scenario = r"
+scenario: a name with two addresses, and the one name that needs none
+bootstrap: envoy.yaml
+names: {shop.test: [10.1.0.1, '2001:db8::1']}
+steps:
+- send: {path: /shop, count: 4}
+  expect: {statuses: {200: 4}, received: {'10.1.0.1:80': 2, '[2001:db8::1]:80': 2}}
+- send: {from: '2001:db8::7'}
+  expect:
+    received: {127.0.0.1:9001: 1}
+    access_log: ['^from 2001:db8::7$']
+";
+    folder.holds(scenario);
+    folder.holds(
+        r"
+scenario: a name that DNS does not know
+bootstrap: envoy.yaml
+names: {shop.test: []}
+steps: [{send: {path: /shop}, expect: {reply: {status: 503, body: no healthy upstream}}}]
+",
+    );
+    for (names, told) in [
+        ("", "cluster shop: 'shop.test' has no address; write 'names: {shop.test: [127.0.0.1]}'"),
+        ("names: {shop.test: [], ship.test: []}", "no cluster has an endpoint called 'ship.test'"),
+    ] {
+        let with = format!(
+            "scenario: x\nbootstrap: envoy.yaml\n{names}\nsteps: [{{send: {{}}, expect: {{traps: 0}}}}]\n"
+        );
+        let report = folder.run("scenario.yaml", &with);
+        assert_eq!(report.exit_code(), 2, "{names}");
+        tells(&report.render(host_sim::Format::Text), &[told]);
+    }
 }
