@@ -156,10 +156,10 @@ mod tests {
     }
 
     #[test]
-    fn the_abi_is_the_newest_marker() {
+    fn the_abi_is_the_first_marker_as_in_envoy() {
         let text = r#"(module (func (export "proxy_abi_version_0_2_0"))
             (func (export "proxy_abi_version_0_2_1")))"#;
-        assert_eq!(facts(text).abi.as_deref(), Some("0.2.1"));
+        assert_eq!(facts(text).abi.as_deref(), Some("0.2.0"));
         assert_eq!(facts("(module)").abi, None);
     }
 
