@@ -76,6 +76,23 @@ pub fn set_filter_state(key: &str, value: &str) {
     let _ = ffi::set_property(key.as_bytes(), value.as_bytes());
 }
 
+/// Filter state that holds what a filter made of the steering header.
+const EDITED_LIST: &str = "weir.edited_list";
+
+/// Says that the steering header was changed after the router wrote it, and what is left of it.
+///
+/// The router cannot look for itself: request headers are not readable in response callbacks, and by
+/// then an upstream filter has stripped this one.
+pub fn set_edited_list(list: &str) {
+    // Some value, so that a list that is gone can be told from one that was never changed.
+    set_filter_state(EDITED_LIST, if list.is_empty() { "-" } else { list });
+}
+
+/// What is left of the steering header, if a filter has changed it.
+pub fn edited_list() -> Option<String> {
+    string(&[EDITED_LIST])
+}
+
 /// Segments are joined by NUL.
 fn join(path: &[&str]) -> String {
     path.join("\0")

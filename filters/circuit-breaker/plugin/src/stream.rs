@@ -99,9 +99,11 @@ fn steer(header: Option<&str>, steering: &Steering) -> Action {
     match (header, steering) {
         (Some(header), Steering::Replace(list)) => {
             headers::set(Map::Request, header, list);
+            property::set_edited_list(list);
         }
         (Some(header), Steering::Remove) => {
             headers::remove(Map::Request, header);
+            property::set_edited_list("");
         }
         _ => {}
     }

@@ -26,8 +26,8 @@ impl Flight {
         !self.list.is_empty()
     }
 
-    /// True if `list`, the steering header as it is now, begins with another endpoint than was
-    /// picked. A header that is gone was stripped on the way out, and says nothing.
+    /// True if `list`, what another filter has left of the steering header, begins with another
+    /// endpoint than was picked. `None`: nobody says to have changed it.
     pub fn is_edited(&self, list: Option<&str>) -> bool {
         let first = list.and_then(|list| list.split(',').next()).map(|first| first.parse().ok());
         first.is_some_and(|first| first != self.first())
@@ -107,8 +107,8 @@ mod tests {
     fn a_list_that_begins_with_something_else_was_edited() {
         let flight = Flight { list: vec!["127.0.0.1:1".parse().unwrap()], ..Flight::default() };
         assert!(!flight.is_edited(Some("127.0.0.1:1,127.0.0.1:2")));
-        assert!(flight.is_edited(Some("127.0.0.1:2")) && flight.is_edited(Some("")));
-        assert!(!flight.is_edited(None), "stripped on the way out");
+        assert!(flight.is_edited(Some("127.0.0.1:2")) && flight.is_edited(Some("-")));
+        assert!(!flight.is_edited(None), "nobody changed it");
     }
 
     #[test]

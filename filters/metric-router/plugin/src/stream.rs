@@ -44,7 +44,7 @@ impl Stream {
             Some(_) if astray || !journey.flight.is_steered() => property::attempt_count(),
             _ => 1,
         };
-        let list = if astray { headers::get(Map::Request, &self.shared.header) } else { None };
+        let list = if astray { property::edited_list() } else { None };
         let edited = journey.flight.is_edited(list.as_deref());
         let status = property::response_code();
         let flags = match status {
