@@ -13,7 +13,7 @@ pub struct Report {
     pub total: usize,
     /// Cells in which both showed the same.
     pub equal: usize,
-    /// Cases that were run a second time, because they differed the first time.
+    /// Cases that were run again, because they differed the first time.
     pub repeated: usize,
     /// Differences that are meant.
     pub explained: Vec<Difference>,
