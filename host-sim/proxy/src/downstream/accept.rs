@@ -46,7 +46,8 @@ pub(crate) async fn accept_loop(
         }
     }
     // Closing the socket resets what waits in its queue: those clients were promised an answer.
-    if let Ok(socket) = socket.into_std() {
+    let socket = socket.into_std();
+    if let Ok(socket) = &socket {
         while let Ok((stream, remote)) = socket.accept() {
             if stream.set_nonblocking(true).is_ok()
                 && let Ok(stream) = TcpStream::from_std(stream)
@@ -54,6 +55,11 @@ pub(crate) async fn accept_loop(
                 spawn((stream, remote));
             }
         }
+    }
+    // Before the socket closes: who sees it closed may count on every response from now on saying
+    // that its connection ends.
+    if *phase.borrow() >= Phase::Draining {
+        connections.drain();
     }
 }
 

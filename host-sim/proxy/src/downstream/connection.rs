@@ -121,16 +121,17 @@ impl Connection {
         let mut retired = pin!(connection.retired());
         let mut ending = false;
         loop {
+            // The end first: a response that comes at the same moment has to announce it.
             tokio::select! {
                 biased;
+                () = draining.as_mut(), if !ending => {}
+                () = retired.as_mut(), if !ending => {}
                 ended = serving.as_mut() => {
                     if let Err(error) = ended {
                         connection.driver.log(LogLevel::Debug, &format!("downstream: {error}"));
                     }
                     return;
                 }
-                () = draining.as_mut(), if !ending => {}
-                () = retired.as_mut(), if !ending => {}
             }
             // GOAWAY, or `connection: close` on the next response; at once when idle.
             ending = true;

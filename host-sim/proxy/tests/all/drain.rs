@@ -3,15 +3,19 @@
 use crate::bootstrap::File;
 use crate::origin;
 use crate::running::{admin, start, url};
+use host_sim_proxy::{Proxy, ProxyOptions};
 use host_sim_rig::client::{Client, Request};
 use host_sim_rig::connect::Protocol;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 #[tokio::test]
 async fn a_drain_waits_for_requests_in_flight() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let mut gate = origin::gate().await;
-        let proxy = start(&File::to([gate.address]));
+        // One worker: of two, the other may be the one that refuses connections already.
+        let options = ProxyOptions { concurrency: NonZeroU32::MIN, ..crate::running::options() };
+        let proxy = Proxy::start(File::to([gate.address]).parse(), options).unwrap();
         let address = proxy.listener("main").unwrap();
         let client = Client::new().protocol(protocol);
         let exchange = client.start(Request::get(url(&proxy, "/"))).await.unwrap();
@@ -37,7 +41,7 @@ async fn a_drain_cuts_what_outlasts_its_timeout() {
     let mut gate = origin::gate().await;
     let mut options = crate::running::options();
     options.drain_timeout = Duration::from_millis(1);
-    let proxy = host_sim_proxy::Proxy::start(File::to([gate.address]).parse(), options).unwrap();
+    let proxy = Proxy::start(File::to([gate.address]).parse(), options).unwrap();
     let exchange = Client::new().start(Request::get(url(&proxy, "/"))).await.unwrap();
     gate.arrived.recv().await.unwrap();
     tokio::task::spawn_blocking(move || proxy.drain_and_stop()).await.unwrap();
