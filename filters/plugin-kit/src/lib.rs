@@ -19,6 +19,7 @@ mod configure;
 mod degraded;
 mod draws;
 mod ffi;
+pub mod grpc;
 pub mod headers;
 mod logger;
 pub mod metrics;
@@ -32,7 +33,7 @@ pub use degraded::Degraded;
 pub use draws::Draws;
 pub use logger::install;
 pub use property::set_filter_state;
-pub use reply::{Reply, reply};
+pub use reply::{Reply, reply, resume_request};
 pub use store::HostStore;
 
 /// Registers a plugin: `main!(module: "token-bucket", root: Root::new)`, where `Root::new` takes

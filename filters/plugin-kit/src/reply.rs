@@ -1,4 +1,4 @@
-//! Answering a request instead of forwarding it.
+//! Answering a request instead of forwarding it, and forwarding one that was held.
 
 use crate::ffi;
 
@@ -22,6 +22,15 @@ pub fn reply(reply: Reply<'_>) -> bool {
     let headers = serialize(reply.headers);
     let grpc = reply.grpc_status.and_then(|status| i32::try_from(status).ok()).unwrap_or(-1);
     ffi::send_local_response(reply.status, reply.details, reply.body, &headers, grpc).is_ok()
+}
+
+/// The stream of a request, as the ABI numbers streams.
+const HTTP_REQUEST: u32 = 0;
+
+/// Lets a request go on whose callback answered `Action::Pause`. It does so when the callback that
+/// runs now has returned. Answers whether the host took it.
+pub fn resume_request() -> bool {
+    ffi::continue_stream(HTTP_REQUEST).is_ok()
 }
 
 /// A header map as the ABI writes it: count, sizes, then names and values, each ended by NUL.
