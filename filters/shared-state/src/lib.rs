@@ -15,6 +15,8 @@
 //! | `weir/1/health/leader/<cluster>` | health-signal (CAS) | health-signal | [`Lease`] |
 //! | `weir/1/breaker/<scope>/<key>` | circuit-breaker (CAS) | metric-router | [`BreakerRecord`] |
 //! | `weir/1/bucket/<plugin>/<policy>/<shard>` | token-bucket (CAS) | token-bucket | [`SlotTable`] |
+//! | `weir/1/permit/<plugin>/<policy>/<shard>` | token-bucket (CAS) | token-bucket | [`PermitTable`] |
+//! | `weir/1/active/<plugin>/<policy>` | token-bucket (CAS) | token-bucket | [`ActiveKeys`] |
 //! | `weir/1/bucket/seed` | token-bucket (CAS, once) | token-bucket | [`HashSeed`] |
 //!
 //! Rules that hold for all of them:
@@ -33,6 +35,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod active;
 mod breaker;
 mod bucket;
 mod endpoint;
@@ -42,12 +45,14 @@ mod lease;
 mod members;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
+mod permit;
 mod record;
 mod store;
 mod time;
 mod update;
 mod worker;
 
+pub use active::{ActiveKeys, Demand, MAX_ACTIVE};
 pub use breaker::{
     BreakerRecord, BreakerState, BreakerWindow, DEFAULT_ENDPOINT_SCOPE, HalfOpenProgress,
     MAX_PERMITS, PermitLease, WINDOW_BUCKETS, WindowBucket,
@@ -60,6 +65,7 @@ pub use lease::{Lease, LeaseOutcome};
 pub use members::{MAX_MEMBERS, Member, Members};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryStore;
+pub use permit::{Holding, MAX_HOLDINGS, PermitTable};
 pub use record::{DecodeError, Reader, Record, Writer, decode, encode};
 pub use store::{Cas, Expected, SetError, SharedStore, StoreError, Versioned};
 pub use time::{CLOCK_TOLERANCE, UnixNanos};

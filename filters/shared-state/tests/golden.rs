@@ -6,9 +6,9 @@
 
 use core::time::Duration;
 use shared_state::{
-    BreakerRecord, Endpoint, EndpointHealth, HealthState, Lease, LoadReport, Member, Members,
-    Record, Transition, UnixNanos, WorkerEntry, WorkerReport, WorkerSlots, decode, encode,
-    metric_id,
+    ActiveKeys, BreakerRecord, Endpoint, EndpointHealth, HealthState, Holding, Lease, LoadReport,
+    Member, Members, PermitTable, Record, Transition, UnixNanos, WorkerEntry, WorkerReport,
+    WorkerSlots, decode, encode, metric_id,
 };
 
 fn pinned<R: Record + PartialEq + core::fmt::Debug>(record: &R, golden: &str) {
@@ -103,4 +103,26 @@ fn a_closed_breaker() {
         &BreakerRecord::default(),
         "5752070100000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000ee2080de",
     );
+}
+
+#[test]
+fn a_table_of_permits() {
+    let mut table = PermitTable::default();
+    table.settle(UnixNanos::from_nanos(5), Duration::from_secs(3));
+    let expires_at = UnixNanos::from_secs(3);
+    table.put(Holding { fingerprint: 0x0102, owner: 7, count: 2, expires_at });
+    pinned(
+        &table,
+        "57520901050000000000000001000201000000000000070000000000000002000000005ed0b20000000053b8667e",
+    );
+}
+
+#[test]
+fn active_keys() {
+    let mut keys = ActiveKeys::default();
+    keys.roll(UnixNanos::from_secs(8), Duration::from_secs(1));
+    keys.add(0x0102, 3, 4);
+    keys.roll(UnixNanos::from_secs(9), Duration::from_secs(1));
+    keys.add(0x0102, 3, 5);
+    pinned(&keys, "57520a010900000000000000010002010000000000000300000005000000040000008271555a");
 }
