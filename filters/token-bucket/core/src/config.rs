@@ -2,7 +2,7 @@
 
 mod read;
 
-use crate::{Attributes, Gcra, KeyPart};
+use crate::{Attributes, KeyPart, Limit};
 use plugin_config::{Parsed, Problems};
 use shared_state::{Key, SlotTable};
 
@@ -100,8 +100,8 @@ pub struct Policy {
     pub parts: Vec<KeyPart>,
     /// When a part has no value.
     pub on_missing_key: OnMissingKey,
-    /// The bucket.
-    pub bucket: Gcra,
+    /// What it limits by.
+    pub limit: Limit,
     /// Its item in `RateLimit-Policy`.
     pub declaration: String,
     /// Where its tables are.
@@ -172,6 +172,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Gcra;
 
     fn config(json: &str) -> Config {
         Config::from_json(json.as_bytes()).unwrap_or_else(|problems| panic!("{problems}")).value
@@ -197,7 +198,8 @@ mod tests {
         assert!(config.ratelimit_headers);
         let policy = &config.policies[0];
         assert_eq!((policy.shadow, policy.on_missing_key), (false, OnMissingKey::Shared));
-        assert_eq!(policy.bucket, Gcra::new(5, 1, core::time::Duration::from_secs(1)).unwrap());
+        let bucket = Gcra::new(5, 1, core::time::Duration::from_secs(1)).unwrap();
+        assert_eq!(policy.limit, Limit::Bucket(bucket));
         for fingerprint in 0..9 {
             let key = policy.shards.of(fingerprint).as_str();
             assert_eq!(key, "weir/1/bucket/token_bucket/p/0", "one bucket needs one shard");

@@ -24,11 +24,13 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod admission;
 mod config;
 mod denial;
 pub mod fields;
 mod gcra;
 mod key;
+mod limit;
 mod limiter;
 mod siphash;
 mod table;
@@ -36,10 +38,12 @@ mod table;
 mod testing;
 mod verdict;
 
+pub use admission::{Admission, Settlement};
 pub use config::{
     Config, FailureMode, Match, Mode, OnFull, OnMissingKey, PathMatch, Policy, ReplyConfig, Shards,
 };
 pub use gcra::{Decision, Gcra, Level};
 pub use key::{Attributes, KeyPart};
+pub use limit::Limit;
 pub use limiter::Limiter;
-pub use verdict::{Fault, Outcome, Reason, Refusal, Verdict};
+pub use verdict::{Fault, Outcome, Question, Reason, Refusal, Tally, Verdict};

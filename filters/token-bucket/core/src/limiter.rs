@@ -1,12 +1,12 @@
 //! All policies of a plugin, applied to one request.
 //!
 //! **All or nothing.** A request that one policy refuses must not cost it a token of another. The
-//! store has no transaction over several keys, so the limiter first looks at all buckets and then
+//! store has no transaction over several keys, so the limiter first looks at all limits and then
 //! spends from one after the other. Between the look and the spending another worker may take the
 //! last token; what was spent until then is given back. For that instant other workers may see it
 //! as spent, and refuse a request that would have passed; none passes that should not have.
 //!
-//! **One read saved.** The first bucket needs no look: if it refuses, nothing has been spent yet.
+//! **One read saved.** The first limit needs no look: if it refuses, nothing has been spent yet.
 //! One policy therefore takes one read and one write, and a refusal one read.
 //!
 //! **Exact across workers.** Each spending is one compare-and-swap on the record, with no leases
@@ -15,23 +15,19 @@
 //!
 //! **Shadow policies** have their say after the others have admitted, each for itself: they must
 //! neither cost nor save a token of a policy that counts.
+//!
+//! **The end.** What an admitted request holds is an [`Admission`]; [`Limiter::end`] takes it back
+//! and settles it.
 
+mod round;
+mod tokens;
+
+use crate::admission::{Admission, Settlement};
 use crate::denial::Denials;
-use crate::key::{Attributes, fingerprint};
-use crate::table::{Answer, Ask, Place, Receipt, give_back, spend};
-use crate::{Config, FailureMode, Fault, Level, Mode, OnMissingKey, Outcome, Policy};
-use crate::{Reason, Refusal, Verdict};
-use core::time::Duration;
-use shared_state::{
-    DecodeError, HashSeed, ReadError, SharedStore, StoreError, Transition, UnixNanos, UpdateError,
-    Updated, read, update,
-};
-
-/// Tokens that a request takes.
-const COST: u32 = 1;
-
-/// Fingerprint of the one bucket of a policy without a key, and of all requests that lack a part.
-const SHARED_BUCKET: u64 = 0;
+use crate::key::Attributes;
+use crate::{Config, Fault, Level, Mode, Outcome, Reason, Refusal, Tally, Verdict};
+use round::Round;
+use shared_state::{DecodeError, HashSeed, SharedStore, Transition, UnixNanos, Updated, update};
 
 /// The limiter of one worker. What it remembers, it could ask for again.
 #[derive(Debug)]
@@ -41,9 +37,6 @@ pub struct Limiter {
     seed: Option<HashSeed>,
     denials: Denials,
 }
-
-/// A policy and its bucket for this request.
-type Target = (usize, u64);
 
 impl Limiter {
     /// With a seed drawn by this worker. It is used if no worker has stored one before.
@@ -56,7 +49,8 @@ impl Limiter {
         &self.config
     }
 
-    /// Decides on a request, and spends.
+    /// Decides on a request, and spends. If the verdict has an admission, [`Limiter::end`] must get
+    /// it when the request is over.
     pub fn decide(
         &mut self,
         store: &impl SharedStore,
@@ -67,19 +61,46 @@ impl Limiter {
         if self.config.mode == Mode::Off {
             return verdict;
         }
-        let seed = self.seed(store, &mut verdict);
+        let seed = self.seed(store, &mut verdict.tally);
+        let tally = &mut verdict.tally;
         let (config, denials) = (&self.config, &mut self.denials);
-        let mut round = Round { config, store, now, denials, verdict: &mut verdict };
+        let mut round = Round { config, store, now, denials, tally, levels: Vec::new() };
         let admitted = round.enforced(seed, request);
         match admitted {
-            Ok(()) => round.shadowed(seed, request),
-            Err(refusal) => round.refused(refusal),
+            Ok(admission) => {
+                verdict.shadow_refusal = round.shadowed(seed, request);
+                verdict.levels = round.levels;
+                verdict.admission = admission;
+                if config.mode == Mode::Shadow {
+                    verdict.levels.clear();
+                }
+            }
+            Err(refusal) => refused(refusal, config.mode, &mut verdict),
         }
         verdict
     }
 
+    /// Ends an admitted request: gives back, settles, releases.
+    pub fn end(
+        &mut self,
+        store: &impl SharedStore,
+        admission: Admission,
+        settlement: Settlement,
+        now: UnixNanos,
+    ) -> Tally {
+        let mut tally = Tally::default();
+        let (config, denials) = (&self.config, &mut self.denials);
+        let mut round =
+            Round { config, store, now, denials, tally: &mut tally, levels: Vec::new() };
+        match settlement {
+            Settlement::Undone => round.give_back(&admission.held),
+            Settlement::Served => {}
+        }
+        tally
+    }
+
     /// The seed of all workers, fetched once. Policies without a key need none.
-    fn seed(&mut self, store: &impl SharedStore, verdict: &mut Verdict) -> HashSeed {
+    fn seed(&mut self, store: &impl SharedStore, tally: &mut Tally) -> HashSeed {
         let keyed = self.config.policies.iter().any(|policy| !policy.parts.is_empty());
         if let Some(seed) = self.seed.or((!keyed).then_some(self.drawn)) {
             return seed;
@@ -91,7 +112,7 @@ impl Limiter {
         });
         match found {
             Ok(Updated { value, corrupt, .. }) => {
-                verdict.faults.extend(corrupt.map(|error| corrupt_record("seed", error)));
+                tally.faults.extend(corrupt.map(|error| corrupt_record("seed", error)));
                 self.seed = Some(value);
                 value
             }
@@ -101,253 +122,18 @@ impl Limiter {
     }
 }
 
-/// One request.
-struct Round<'a, S> {
-    config: &'a Config,
-    store: &'a S,
-    now: UnixNanos,
-    denials: &'a mut Denials,
-    verdict: &'a mut Verdict,
-}
-
-impl<S: SharedStore> Round<'_, S> {
-    fn enforced(&mut self, seed: HashSeed, request: &impl Attributes) -> Result<(), Refusal> {
-        let mut targets = Vec::new();
-        let config = self.config;
-        for (at, policy) in config.policies.iter().enumerate().filter(|(_, policy)| !policy.shadow)
-        {
-            targets.extend(self.target(at, policy, seed, request)?);
-        }
-        self.known_refusal(&targets)?;
-        for target in targets.iter().skip(1) {
-            self.look(*target)?;
-        }
-        let mut receipts = Vec::with_capacity(targets.len());
-        for target in &targets {
-            match self.spend(*target) {
-                Ok(receipt) => receipts.push((*target, receipt)),
-                Err(refusal) => {
-                    self.give_back(&receipts);
-                    return Err(refusal);
-                }
-            }
-        }
-        self.verdict.outcomes.extend(targets.iter().map(|(at, _)| (*at, Outcome::Allowed)));
-        if self.config.mode == Mode::Shadow {
-            self.verdict.levels.clear();
-        }
-        Ok(())
+/// Writes a refusal down.
+fn refused(refusal: Refusal, mode: Mode, verdict: &mut Verdict) {
+    if mode == Mode::Shadow {
+        verdict.shadow_refusal = Some(refusal);
+        verdict.tally.outcomes.push((refusal.policy, Outcome::ShadowLimited));
+        return;
     }
-
-    fn shadowed(&mut self, seed: HashSeed, request: &impl Attributes) {
-        let levels = self.verdict.levels.len();
-        let config = self.config;
-        for (at, policy) in config.policies.iter().enumerate().filter(|(_, policy)| policy.shadow) {
-            let asked = match self.target(at, policy, seed, request) {
-                Ok(None) => continue,
-                Ok(Some(target)) => {
-                    self.known_refusal(&[target]).and_then(|()| self.spend(target).map(drop))
-                }
-                Err(refusal) => Err(refusal),
-            };
-            let outcome = match asked {
-                Ok(()) => Outcome::Allowed,
-                Err(refusal) => {
-                    self.verdict.shadow_refusal.get_or_insert(refusal);
-                    Outcome::ShadowLimited
-                }
-            };
-            self.verdict.outcomes.push((at, outcome));
-        }
-        // Clients are told of limits that exist.
-        self.verdict.levels.truncate(levels);
-    }
-
-    fn refused(&mut self, refusal: Refusal) {
-        self.verdict.levels.clear();
-        if self.config.mode == Mode::Shadow {
-            self.verdict.shadow_refusal = Some(refusal);
-            self.verdict.outcomes.push((refusal.policy, Outcome::ShadowLimited));
-            return;
-        }
-        self.verdict.refusal = Some(refusal);
-        self.verdict.outcomes.push((refusal.policy, Outcome::Limited));
-        if let (Reason::NoToken, Some(wait)) = (refusal.reason, refusal.wait) {
-            let level = Level { remaining: 0, next_token: wait };
-            self.verdict.levels.push((refusal.policy, level));
-        }
-    }
-
-    /// The policy's bucket for this request; `None` if the policy does not apply.
-    fn target(
-        &mut self,
-        at: usize,
-        policy: &Policy,
-        seed: HashSeed,
-        request: &impl Attributes,
-    ) -> Result<Option<Target>, Refusal> {
-        if !policy.applies.to(request) {
-            return Ok(None);
-        }
-        if policy.parts.is_empty() {
-            return Ok(Some((at, SHARED_BUCKET)));
-        }
-        match (fingerprint(seed, &policy.name, &policy.parts, request), policy.on_missing_key) {
-            (Some(fingerprint), _) => Ok(Some((at, fingerprint))),
-            (None, OnMissingKey::Shared) => Ok(Some((at, SHARED_BUCKET))),
-            (None, OnMissingKey::Skip) => {
-                self.verdict.outcomes.push((at, Outcome::Skipped));
-                Ok(None)
-            }
-            (None, OnMissingKey::Deny) => {
-                Err(Refusal { policy: at, reason: Reason::MissingKey, wait: None })
-            }
-        }
-    }
-
-    /// Refuses for the longest of the waits that this worker remembers. No shared data is read.
-    fn known_refusal(&self, targets: &[Target]) -> Result<(), Refusal> {
-        let known = |&(at, fingerprint): &Target| {
-            let bucket = &self.config.policies.get(at)?.bucket;
-            let longest = bucket.refill_time().saturating_add(bucket.token_time());
-            let wait = self.denials.wait(at, fingerprint, self.now, longest)?;
-            Some(Refusal { policy: at, reason: Reason::NoToken, wait: Some(wait) })
-        };
-        match targets.iter().filter_map(known).max_by_key(|refusal| refusal.wait) {
-            Some(refusal) => Err(refusal),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether the bucket would admit, as far as one can tell without spending.
-    fn look(&mut self, (at, fingerprint): Target) -> Result<(), Refusal> {
-        let Some(policy) = self.config.policies.get(at) else { return Ok(()) };
-        let prior = match read(self.store, policy.shards.of(fingerprint)) {
-            Ok(prior) => prior,
-            // Whoever writes next counts and mends it.
-            Err(ReadError::Corrupt(_)) => None,
-            Err(ReadError::Store(error)) => return self.store_failed(at, policy, error),
-        };
-        let answer = match spend(prior, &self.ask(policy, fingerprint)) {
-            Transition::Keep(answer) | Transition::Store(_, answer) => answer,
-        };
-        match answer {
-            Answer::Admitted(..) | Answer::Uncounted => Ok(()),
-            refused => self.answered(at, fingerprint, refused).map(drop),
-        }
-    }
-
-    /// Spends, or tells why not. `None` if there is nothing to give back.
-    fn spend(&mut self, (at, fingerprint): Target) -> Result<Option<Receipt>, Refusal> {
-        let Some(policy) = self.config.policies.get(at) else { return Ok(None) };
-        let ask = self.ask(policy, fingerprint);
-        match update(self.store, policy.shards.of(fingerprint), |prior| spend(prior, &ask)) {
-            Ok(Updated { value, conflicts, corrupt }) => {
-                if conflicts > 0 {
-                    self.verdict.conflicts.push((at, conflicts));
-                }
-                self.verdict
-                    .faults
-                    .extend(corrupt.map(|error| corrupt_record(&policy.name, error)));
-                self.answered(at, fingerprint, value)
-            }
-            Err(UpdateError::Store(error)) => self.store_failed(at, policy, error).map(|()| None),
-            Err(UpdateError::Contended) => self.contended(at, policy).map(|()| None),
-        }
-    }
-
-    fn give_back(&mut self, receipts: &[(Target, Option<Receipt>)]) {
-        for ((at, fingerprint), receipt) in receipts {
-            let (Some(receipt), Some(policy)) = (receipt, self.config.policies.get(*at)) else {
-                continue;
-            };
-            let key = policy.shards.of(*fingerprint);
-            let given = update(self.store, key, |prior| give_back(prior, *fingerprint, receipt));
-            if !given.is_ok_and(|given| given.value) {
-                self.verdict.faults.push(Fault {
-                    reason: "token_not_returned",
-                    detail: format!(
-                        "other workers had spent from the bucket of policy '{}' since",
-                        policy.name
-                    ),
-                });
-            }
-        }
-    }
-
-    /// Turns a table's answer into this request's, and remembers what will still hold later.
-    fn answered(
-        &mut self,
-        at: usize,
-        fingerprint: u64,
-        answer: Answer,
-    ) -> Result<Option<Receipt>, Refusal> {
-        let refused = |reason, wait| Err(Refusal { policy: at, reason, wait });
-        match answer {
-            Answer::Admitted(receipt, level) => {
-                if receipt.place == Place::Overflow {
-                    self.verdict.overflows.push(at);
-                }
-                self.verdict.levels.push((at, level));
-                Ok(Some(receipt))
-            }
-            Answer::Uncounted => {
-                self.verdict.overflows.push(at);
-                Ok(None)
-            }
-            Answer::Refused(wait, place) => {
-                if place == Place::Overflow {
-                    self.verdict.overflows.push(at);
-                }
-                self.denials.insert(at, fingerprint, self.now.plus(wait));
-                refused(Reason::NoToken, Some(wait))
-            }
-            Answer::Full(wait) => {
-                self.verdict.overflows.push(at);
-                refused(Reason::TableFull, Some(wait))
-            }
-            Answer::TooCostly => refused(Reason::TooCostly, None),
-        }
-    }
-
-    fn store_failed(
-        &mut self,
-        at: usize,
-        policy: &Policy,
-        error: StoreError,
-    ) -> Result<(), Refusal> {
-        let detail = format!("shared data answered {} to policy '{}'", error.status, policy.name);
-        self.verdict.faults.push(Fault { reason: "store_failed", detail });
-        fall_back(self.config.failure_mode, at, Reason::StoreFailed, policy.bucket.token_time())
-    }
-
-    fn contended(&mut self, at: usize, policy: &Policy) -> Result<(), Refusal> {
-        let detail = format!("policy '{}' lost every attempt to other workers", policy.name);
-        self.verdict.faults.push(Fault { reason: "contended", detail });
-        fall_back(self.config.on_contention, at, Reason::Contended, policy.bucket.token_time())
-    }
-
-    fn ask<'b>(&self, policy: &'b Policy, fingerprint: u64) -> Ask<'b> {
-        Ask {
-            fingerprint,
-            bucket: &policy.bucket,
-            cost: COST,
-            now: self.now,
-            room: self.config.slots_per_shard,
-            on_full: self.config.on_full,
-        }
-    }
-}
-
-fn fall_back(
-    mode: FailureMode,
-    policy: usize,
-    reason: Reason,
-    wait: Duration,
-) -> Result<(), Refusal> {
-    match mode {
-        FailureMode::Allow => Ok(()),
-        FailureMode::Deny => Err(Refusal { policy, reason, wait: Some(wait) }),
+    verdict.refusal = Some(refusal);
+    verdict.tally.outcomes.push((refusal.policy, Outcome::Limited));
+    if let (Reason::NoToken, Some(wait)) = (refusal.reason, refusal.wait) {
+        let level = Level { remaining: 0, next_token: wait };
+        verdict.levels.push((refusal.policy, level));
     }
 }
 

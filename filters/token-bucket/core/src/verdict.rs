@@ -1,26 +1,51 @@
 //! What was decided about one request, and what there is to count.
 
-use crate::{Config, Level, fields::Quota};
+use crate::{Admission, Config, Level, fields::Quota};
 use core::fmt;
 use core::time::Duration;
 
 /// The decision, as a value. What is empty takes no memory.
-#[derive(Clone, Debug, Default, PartialEq)]
+///
+/// A request without a `refusal` is admitted: once each of `questions` has been answered in its
+/// favour and `hold` has passed, it goes on.
+#[derive(Debug, Default, PartialEq)]
 pub struct Verdict {
     /// Set if the request is to be answered and not forwarded.
     pub refusal: Option<Refusal>,
     /// The first refusal that is not acted on, because the policy or the plugin is in shadow mode.
     pub shadow_refusal: Option<Refusal>,
-    /// What to count for each policy that had a say.
-    pub outcomes: Vec<(usize, Outcome)>,
-    /// Levels of the buckets that count in earnest, for the response headers.
+    /// How long the request waits for tokens that it has reserved.
+    pub hold: Option<Duration>,
+    /// What the global service is to be asked before the request goes on.
+    pub questions: Vec<Question>,
+    /// What the request holds, for [`crate::Limiter::end`].
+    pub admission: Admission,
+    /// Levels of the limits that count in earnest, for the response headers.
     pub levels: Vec<(usize, Level)>,
+    /// What there is to count.
+    pub tally: Tally,
+}
+
+/// What there is to count.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// What came of each policy that had a say.
+    pub outcomes: Vec<(usize, Outcome)>,
     /// Writes lost to other workers and repeated, for each policy that lost any.
     pub conflicts: Vec<(usize, u32)>,
     /// Policies whose table had no free slot for this key.
     pub overflows: Vec<usize>,
     /// What did not work.
     pub faults: Vec<Fault>,
+}
+
+/// A question to the global service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Index of the policy that asks.
+    pub policy: usize,
+    /// Tokens that the request takes.
+    pub cost: u32,
 }
 
 impl Verdict {
@@ -38,7 +63,7 @@ impl Verdict {
             (Some(refusal), _) => ("limited", refusal),
             (None, Some(refusal)) => ("shadow_limited", refusal),
             (None, None) => {
-                let fault = self.faults.first()?;
+                let fault = self.tally.faults.first()?;
                 return Some(format!("degraded reason={}", fault.reason));
             }
         };

@@ -2,7 +2,7 @@
 
 use plugin_kit::Degraded;
 use plugin_kit::metrics::Counter;
-use token_bucket_core::{Config, Outcome, Verdict};
+use token_bucket_core::{Config, Outcome, Tally};
 
 /// What is counted of one policy.
 #[derive(Debug)]
@@ -36,25 +36,25 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn count(&self, verdict: &Verdict) {
-        for (policy, outcome) in &verdict.outcomes {
+    pub(crate) fn count(&self, tally: &Tally) {
+        for (policy, outcome) in &tally.outcomes {
             if let Some(found) = self.policies.get(*policy)
                 && let Some(counter) = found.requests.get(*outcome as usize)
             {
                 counter.add(1);
             }
         }
-        for (policy, conflicts) in &verdict.conflicts {
+        for (policy, conflicts) in &tally.conflicts {
             if let Some(found) = self.policies.get(*policy) {
                 found.conflicts.add(u64::from(*conflicts));
             }
         }
-        for policy in &verdict.overflows {
+        for policy in &tally.overflows {
             if let Some(found) = self.policies.get(*policy) {
                 found.overflows.add(1);
             }
         }
-        for fault in &verdict.faults {
+        for fault in &tally.faults {
             self.degraded.note(fault.reason, &fault.detail);
         }
     }

@@ -7,7 +7,7 @@ use plugin_kit::{HostStore, Reply};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::rc::Rc;
-use token_bucket_core::{Config, Refusal, Verdict, fields};
+use token_bucket_core::{Admission, Config, Refusal, Settlement, Verdict, fields};
 
 /// Name of the filter state.
 const FILTER_STATE: &str = "weir.token_bucket";
@@ -23,11 +23,32 @@ pub(crate) struct Stream {
     worker: Option<Rc<Worker>>,
     /// Values of the two headers, kept for the response of a request that passed.
     ratelimit: Option<(String, String)>,
+    /// What the request holds, until it is over.
+    admission: Admission,
 }
 
 impl Stream {
     pub(crate) fn new(worker: Option<Rc<Worker>>) -> Self {
-        Self { worker, ratelimit: None }
+        Self { worker, ratelimit: None, admission: Admission::default() }
+    }
+
+    /// Ends the admission, if there still is one.
+    fn end(&mut self, settlement: Settlement) {
+        let admission = core::mem::take(&mut self.admission);
+        let Some(worker) = self.worker.as_ref() else { return };
+        if !admission.is_changed_by(&settlement) {
+            return;
+        }
+        let Ok(mut limiter) = worker.limiter.try_borrow_mut() else { return };
+        let tally = limiter.end(&HostStore, admission, settlement, plugin_kit::now());
+        worker.metrics.count(&tally);
+    }
+}
+
+impl Drop for Stream {
+    /// A stream that the host forgot before it logged it.
+    fn drop(&mut self) {
+        self.end(Settlement::Undone);
     }
 }
 
@@ -38,11 +59,12 @@ impl HttpContext for Stream {
         let Some(worker) = self.worker.clone() else { return Action::Continue };
         // Nobody else holds it: one VM runs one callback at a time, and no hostcall below calls back.
         let Ok(mut limiter) = worker.limiter.try_borrow_mut() else { return Action::Continue };
-        let verdict = limiter.decide(&HostStore, &HostAttributes::default(), plugin_kit::now());
+        let mut verdict = limiter.decide(&HostStore, &HostAttributes::default(), plugin_kit::now());
         drop(limiter);
         let Ok(limiter) = worker.limiter.try_borrow() else { return Action::Continue };
         let config = limiter.config();
-        worker.metrics.count(&verdict);
+        worker.metrics.count(&verdict.tally);
+        self.admission = core::mem::take(&mut verdict.admission);
         if let Some(line) = verdict.summary(config) {
             plugin_kit::set_filter_state(FILTER_STATE, &line);
         }
@@ -64,6 +86,10 @@ impl HttpContext for Stream {
             headers::add(Map::Response, RATELIMIT, &limits);
         }
         Action::Continue
+    }
+
+    fn on_log(&mut self) {
+        self.end(Settlement::Served);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Config, FailureMode, Match, Mode, OnFull, OnMissingKey, PathMatch, Policy, ReplyConfig, Shards,
 };
-use crate::{Gcra, KeyPart, fields::declaration};
+use crate::{Gcra, KeyPart, Limit, fields::declaration};
 use core::ops::RangeInclusive;
 use core::time::Duration;
 use plugin_config::{Choice, Fields, Or, Required};
@@ -96,7 +96,7 @@ fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16) -> Option<Policy> {
         shadow: mode == Mode::Shadow,
         applies,
         on_missing_key,
-        bucket,
+        limit: Limit::Bucket(bucket),
         declaration,
         shards: Shards::new(plugin, &name, if parts.is_empty() { 1 } else { shards }),
         parts,

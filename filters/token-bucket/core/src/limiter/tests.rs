@@ -1,6 +1,7 @@
 use super::*;
 use crate::testing::{Request, config};
-use shared_state::{Expected, MemoryStore, SetError, Versioned};
+use core::time::Duration;
+use shared_state::{Expected, MemoryStore, SetError, StoreError, Versioned, read};
 
 const SEED: HashSeed = HashSeed([3, 4]);
 
@@ -48,7 +49,7 @@ fn the_first_request_meets_full_buckets_and_nothing_was_written_before_it() {
     assert!(store.keys().is_empty());
     let verdict = limiter.decide(&store, &Request::default(), at(0));
     assert_eq!((verdict.refusal, left(&verdict)), (None, vec![2, 1]));
-    assert_eq!(verdict.outcomes, [(0, Outcome::Allowed), (1, Outcome::Allowed)]);
+    assert_eq!(verdict.tally.outcomes, [(0, Outcome::Allowed), (1, Outcome::Allowed)]);
     assert_eq!(verdict.summary(limiter.config()), None);
 }
 
@@ -63,10 +64,25 @@ fn a_refusal_spends_nothing_of_any_policy() {
         let wait = Some(Duration::from_secs(1));
         let refusal = Refusal { policy: 1, reason: Reason::NoToken, wait };
         assert_eq!(verdict.refusal, Some(refusal));
-        assert_eq!(verdict.outcomes, [(1, Outcome::Limited)]);
+        assert_eq!(verdict.tally.outcomes, [(1, Outcome::Limited)]);
     }
     let verdict = other.decide(&store, &request, at(1_000));
     assert_eq!(left(&verdict), [1, 0], "wide has had its 3, spent 2, got 1 back, spent 1");
+}
+
+#[test]
+fn a_request_that_is_undone_gives_all_back_and_one_that_was_served_nothing() {
+    let store = MemoryStore::default();
+    let mut worker = limiter(&two(""));
+    let verdict = worker.decide(&store, &Request::default(), at(0));
+    assert!(verdict.admission.is_changed_by(&Settlement::Undone));
+    let tally = worker.end(&store, verdict.admission, Settlement::Undone, at(5));
+    assert_eq!(tally, Tally::default());
+    let verdict = worker.decide(&store, &Request::default(), at(5));
+    assert_eq!(left(&verdict), [2, 1]);
+    assert!(!verdict.admission.is_changed_by(&Settlement::Served));
+    let _ = worker.end(&store, verdict.admission, Settlement::Served, at(10));
+    assert_eq!(left(&worker.decide(&store, &Request::default(), at(10))), [1, 0]);
 }
 
 #[test]
@@ -85,7 +101,7 @@ fn what_a_later_policy_refuses_in_a_race_is_given_back() {
     });
     let verdict = worker.decide(&store, &Request::default(), at(0));
     assert_eq!(verdict.refusal.map(|refusal| refusal.policy), Some(1));
-    assert_eq!(verdict.faults, []);
+    assert_eq!(verdict.tally.faults, []);
     let mut fresh = limiter(
         r#"{"policies":[{"name":"wide","token_bucket":{"max_tokens":3,"fill_interval":"1s"}}]}"#,
     );
@@ -106,7 +122,7 @@ fn a_token_that_others_have_spent_on_top_of_is_lost_and_counted_and_never_double
     });
     let verdict = worker.decide(&store, &Request::default(), at(0));
     assert_eq!(verdict.refusal.map(|refusal| refusal.policy), Some(1));
-    assert_eq!(verdict.faults[0].reason, "token_not_returned");
+    assert_eq!(verdict.tally.faults[0].reason, "token_not_returned");
     let verdict = limiter(&two("")).decide(&store, &Request::default(), at(1_000));
     assert_eq!(left(&verdict), [0, 0], "wide: two passed, one lost, one came, one passed");
 }
@@ -123,7 +139,7 @@ fn a_lost_race_is_decided_again_and_counted() {
     });
     let verdict = worker.decide(&store, &client("a"), at(0));
     assert_eq!(verdict.refusal.map(|refusal| refusal.reason), Some(Reason::NoToken));
-    assert_eq!(verdict.conflicts, [(0, 1)]);
+    assert_eq!(verdict.tally.conflicts, [(0, 1)]);
 }
 
 #[test]
@@ -209,7 +225,7 @@ fn requests_without_a_key_share_a_bucket_are_skipped_or_are_refused() {
     let store = MemoryStore::default();
     let mut worker = limiter(&by_client(r#","on_missing_key":"skip""#, ""));
     let verdict = worker.decide(&store, &Request::default(), at(0));
-    assert_eq!((verdict.refusal, verdict.outcomes), (None, vec![(0, Outcome::Skipped)]));
+    assert_eq!((verdict.refusal, verdict.tally.outcomes), (None, vec![(0, Outcome::Skipped)]));
 
     let mut worker = limiter(&by_client(r#","on_missing_key":"deny""#, ""));
     let refusal = worker.decide(&store, &Request::default(), at(0)).refusal.unwrap();
@@ -238,11 +254,14 @@ fn a_shadow_policy_counts_and_marks_and_lets_pass() {
     let mut worker = limiter(&by_client(r#","mode":"shadow""#, ""));
     for _ in 0..2 {
         let verdict = worker.decide(&store, &client("a"), at(0));
-        assert_eq!(verdict.outcomes, [(0, Outcome::Allowed)]);
+        assert_eq!(verdict.tally.outcomes, [(0, Outcome::Allowed)]);
         assert!(verdict.levels.is_empty(), "clients are not told of a limit that does not bind");
     }
     let verdict = worker.decide(&store, &client("a"), at(250));
-    assert_eq!((verdict.refusal, &verdict.outcomes), (None, &vec![(0, Outcome::ShadowLimited)]));
+    assert_eq!(
+        (verdict.refusal, &verdict.tally.outcomes),
+        (None, &vec![(0, Outcome::ShadowLimited)])
+    );
     let line = verdict.summary(worker.config()).unwrap();
     assert_eq!(line, "shadow_limited policy=per-client reason=no_token wait=0.750s");
 }
@@ -258,7 +277,7 @@ fn a_shadow_policy_neither_costs_nor_saves_a_token_of_one_that_counts() {
     let passed: Vec<_> = (0..4).map(|_| passes(&mut worker, &store, &Request::default())).collect();
     assert_eq!(passed, [true, true, false, false]);
     let trial = worker.decide(&store, &Request::default(), at(0));
-    assert_eq!(trial.outcomes, [(1, Outcome::Limited)], "what is refused is not tried");
+    assert_eq!(trial.tally.outcomes, [(1, Outcome::Limited)], "what is refused is not tried");
 }
 
 #[test]
@@ -270,7 +289,7 @@ fn a_plugin_in_shadow_mode_decides_all_and_acts_on_nothing() {
         assert!(verdict.refusal.is_none() && verdict.levels.is_empty());
     }
     let verdict = worker.decide(&store, &Request::default(), at(0));
-    assert_eq!(verdict.outcomes, [(1, Outcome::ShadowLimited)]);
+    assert_eq!(verdict.tally.outcomes, [(1, Outcome::ShadowLimited)]);
     assert!(verdict.shadow_refusal.is_some());
 }
 
@@ -289,9 +308,9 @@ fn garbage_in_shared_data_is_counted_replaced_and_stops_nobody() {
     store.set("weir/1/bucket/token_bucket/wide/0", b"garbage", Expected::Any).unwrap();
     let verdict = worker.decide(&store, &Request::default(), at(0));
     assert_eq!(verdict.refusal, None);
-    assert_eq!(verdict.faults[0].reason, "corrupt_record");
+    assert_eq!(verdict.tally.faults[0].reason, "corrupt_record");
     assert_eq!(verdict.summary(worker.config()).unwrap(), "degraded reason=corrupt_record");
-    assert_eq!(worker.decide(&store, &Request::default(), at(0)).faults, []);
+    assert_eq!(worker.decide(&store, &Request::default(), at(0)).tally.faults, []);
 }
 
 #[test]
@@ -300,7 +319,7 @@ fn a_failing_store_lets_pass_or_refuses_as_configured() {
     store.fail_with(10);
     let verdict = limiter(&two("")).decide(&store, &Request::default(), at(0));
     assert_eq!(verdict.refusal, None);
-    assert!(verdict.faults.iter().all(|fault| fault.reason == "store_failed"));
+    assert!(verdict.tally.faults.iter().all(|fault| fault.reason == "store_failed"));
     let mut strict = limiter(&by_client("", r#","failure_mode":"deny""#));
     let refusal = strict.decide(&store, &client("a"), at(0)).refusal.unwrap();
     assert_eq!(refusal.reason, Reason::StoreFailed);
@@ -316,9 +335,9 @@ fn contention_without_end_refuses_or_lets_pass_as_configured() {
         let mut worker = limiter(&two(&format!(r#","on_contention":"{mode}""#)));
         let verdict = worker.decide(&store, &Request::default(), at(0));
         assert_eq!(verdict.refusal.is_some(), refused);
-        assert_eq!(verdict.faults[0].reason, "contended");
+        assert_eq!(verdict.tally.faults[0].reason, "contended");
         let again = worker.decide(&store, &Request::default(), at(0));
-        assert_eq!(again.faults[0].reason, "contended", "it is not remembered as a refusal");
+        assert_eq!(again.tally.faults[0].reason, "contended", "it is not remembered as a refusal");
     }
 }
 

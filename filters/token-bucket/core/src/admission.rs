@@ -1,0 +1,54 @@
+//! What an admitted request holds, from the decision to its end.
+//!
+//! A token that is spent is gone with the decision, but not all is so simple: a request that never
+//! reaches the origin gets its tokens back, one that cost more or less than it was taken for is
+//! settled, and a permit is released. Whoever carries the request keeps its [`Admission`] and gives
+//! it to [`crate::Limiter::end`] once. It cannot be copied, and what is dropped instead stays spent:
+//! tokens are lost, never made.
+
+use crate::table::Receipt;
+
+/// A policy, its bucket for one request, and what the request takes from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Index of the policy.
+    pub(crate) policy: usize,
+    /// Which of its buckets.
+    pub(crate) fingerprint: u64,
+    /// Tokens.
+    pub(crate) cost: u32,
+}
+
+/// What one policy gave.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Held {
+    /// Tokens of a bucket.
+    Tokens(Receipt),
+}
+
+/// What a request holds; nothing if it was refused, or passed without being counted.
+#[derive(Debug, Default, PartialEq)]
+pub struct Admission {
+    pub(crate) held: Vec<(Target, Held)>,
+}
+
+impl Admission {
+    /// True if such an end changes anything in shared data. Where it does not, the clock need not
+    /// be read for it.
+    pub fn is_changed_by(&self, settlement: &Settlement) -> bool {
+        self.held.iter().any(|(_, held)| match (held, settlement) {
+            (Held::Tokens(_), Settlement::Undone) => true,
+            (Held::Tokens(_), Settlement::Served) => false,
+        })
+    }
+}
+
+/// How an admitted request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// It never reached the origin: the client went away while it was held, or somebody else
+    /// refused it. All is given back.
+    Undone,
+    /// It was carried out. What was spent stays spent.
+    Served,
+}

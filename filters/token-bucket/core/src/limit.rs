@@ -1,0 +1,28 @@
+//! What a policy limits by.
+
+use crate::Gcra;
+use core::time::Duration;
+
+/// The limit of a policy. Each kind has its own state in shared data, and its own way to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Requests in time: a token bucket for each value of the key.
+    Bucket(Gcra),
+}
+
+impl Limit {
+    /// What a client is told to wait that cannot be told exactly.
+    pub(crate) fn usual_wait(&self) -> Duration {
+        match self {
+            Self::Bucket(bucket) => bucket.token_time(),
+        }
+    }
+
+    /// The longest that a refusal can tell a client to wait. What a worker remembers and lies
+    /// further ahead is from before the clock stepped back.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        match self {
+            Self::Bucket(bucket) => bucket.refill_time().saturating_add(bucket.token_time()),
+        }
+    }
+}
