@@ -98,8 +98,9 @@ metric!(
 impl Counter {
     /// Adds `count`.
     pub fn add(&self, count: u64) {
-        // The host refuses an increment by nothing.
-        if let (Some(id), Ok(count @ 1..)) = (self.0.id(), i64::try_from(count)) {
+        // The host refuses an increment by nothing, and nothing defines no metric either.
+        let Ok(count @ 1..) = i64::try_from(count) else { return };
+        if let Some(id) = self.0.id() {
             let _ = ffi::increment_metric(id, count);
         }
     }

@@ -108,24 +108,25 @@ pub struct Policy {
     pub shards: Shards,
 }
 
-/// The tables of a policy; at least one.
+/// The tables of a policy; at least one. Their keys are written when they are needed: there may be
+/// thousands, of which a worker touches a few at a time.
 #[derive(Clone, Debug)]
 pub struct Shards {
-    first: Key<SlotTable>,
-    others: Vec<Key<SlotTable>>,
+    plugin: String,
+    policy: String,
+    count: u16,
 }
 
 impl Shards {
     fn new(plugin: &str, policy: &str, count: u16) -> Self {
-        let key = |shard| SlotTable::key(plugin, policy, shard);
-        Self { first: key(0), others: (1..count).map(key).collect() }
+        Self { plugin: plugin.to_owned(), policy: policy.to_owned(), count }
     }
 
     /// The table that holds the bucket with this fingerprint.
-    pub fn of(&self, fingerprint: u64) -> &Key<SlotTable> {
-        let count = self.others.len().saturating_add(1) as u64;
-        let shard = fingerprint.checked_rem(count).unwrap_or(0) as usize;
-        shard.checked_sub(1).and_then(|at| self.others.get(at)).unwrap_or(&self.first)
+    pub fn of(&self, fingerprint: u64) -> Key<SlotTable> {
+        // A remainder of a u16 is one.
+        let shard = fingerprint.checked_rem(self.count.into()).unwrap_or(0) as u16;
+        SlotTable::key(&self.plugin, &self.policy, shard)
     }
 }
 
@@ -201,8 +202,12 @@ mod tests {
         let bucket = Gcra::new(5, 1, core::time::Duration::from_secs(1)).unwrap();
         assert_eq!(policy.limit, Limit::Bucket(bucket));
         for fingerprint in 0..9 {
-            let key = policy.shards.of(fingerprint).as_str();
-            assert_eq!(key, "weir/1/bucket/token_bucket/p/0", "one bucket needs one shard");
+            let key = policy.shards.of(fingerprint);
+            assert_eq!(
+                key.as_str(),
+                "weir/1/bucket/token_bucket/p/0",
+                "one bucket needs one shard"
+            );
         }
     }
 
@@ -219,14 +224,16 @@ mod tests {
         let found: Vec<_> = config
             .policies
             .iter()
-            .map(|policy| (policy.name.as_str(), policy.shards.of(15).as_str(), policy.shadow))
+            .map(|policy| {
+                (policy.name.as_str(), policy.shards.of(15).as_str().to_owned(), policy.shadow)
+            })
             .collect();
         assert_eq!(
             found,
             [
-                ("a", "weir/1/bucket/token_bucket/a/7", false),
-                ("b", "weir/1/bucket/token_bucket/b/7", true),
-                ("d", "weir/1/bucket/token_bucket/d/0", false),
+                ("a", "weir/1/bucket/token_bucket/a/7".to_owned(), false),
+                ("b", "weir/1/bucket/token_bucket/b/7".to_owned(), true),
+                ("d", "weir/1/bucket/token_bucket/d/0".to_owned(), false),
             ]
         );
     }

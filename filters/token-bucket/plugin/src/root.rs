@@ -1,6 +1,6 @@
 //! The root context: configuration, and what all streams of this VM share.
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PERIOD};
 use crate::stream::Stream;
 use core::cell::RefCell;
 use core::hash::{BuildHasher, Hasher};
@@ -44,7 +44,16 @@ impl RootContext for Root {
                 limiter: RefCell::new(Limiter::new(config, draw_seed())),
             })
         });
+        if self.worker.is_some() {
+            plugin_kit::set_tick_period(PERIOD);
+        }
         true
+    }
+
+    fn on_tick(&mut self) {
+        if let Some(worker) = &self.worker {
+            worker.metrics.flush();
+        }
     }
 
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {

@@ -12,6 +12,10 @@ use shared_state::MAX_SLOTS;
 /// Most policies of one plugin. Each costs a read and a write of shared data on every request.
 const MAX_POLICIES: usize = 32;
 
+/// Most tables of a policy: with 64 slots each room for two million buckets. Each that was ever used
+/// stays in shared data as a key and an empty record, about 180 bytes.
+const MAX_SHARDS: u16 = 32_768;
+
 /// Shortest time of a token, in ns: a bucket gives at most a million tokens a second.
 const MIN_TOKEN_NS: u128 = 1_000;
 
@@ -67,7 +71,7 @@ pub(super) fn config(mut fields: Fields<'_>) -> Config {
 }
 
 fn store(mut fields: Fields<'_>) -> (u16, usize, OnFull) {
-    let shards = fields.integer("shards", 1..=256, Or(64));
+    let shards = fields.integer("shards", 1..=MAX_SHARDS, Or(64));
     let slots_per_shard: u16 = fields.integer("slots_per_shard", 4..=MAX_SLOTS, Or(64));
     (shards, slots_per_shard.into(), fields.choice("on_full", OnFull::Share))
 }

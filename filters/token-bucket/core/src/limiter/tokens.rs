@@ -15,7 +15,7 @@ impl<S: SharedStore> Round<'_, S> {
         policy: &Policy,
         bucket: &Gcra,
     ) -> Result<(), Refusal> {
-        let prior = match read(self.store, policy.shards.of(target.fingerprint)) {
+        let prior = match read(self.store, &policy.shards.of(target.fingerprint)) {
             Ok(prior) => prior,
             // Whoever writes next counts and mends it.
             Err(ReadError::Corrupt(_)) => None,
@@ -41,7 +41,8 @@ impl<S: SharedStore> Round<'_, S> {
     ) -> Result<Option<Receipt>, Refusal> {
         let at = target.policy;
         let ask = self.ask(target, bucket);
-        match update(self.store, policy.shards.of(target.fingerprint), |prior| spend(prior, &ask)) {
+        match update(self.store, &policy.shards.of(target.fingerprint), |prior| spend(prior, &ask))
+        {
             Ok(Updated { value, conflicts, corrupt }) => {
                 if conflicts > 0 {
                     self.tally.conflicts.push((at, conflicts));
@@ -57,7 +58,7 @@ impl<S: SharedStore> Round<'_, S> {
     /// Gives back what was spent, or counts that it could not.
     pub(super) fn give_tokens_back(&mut self, target: &Target, policy: &Policy, receipt: &Receipt) {
         let key = policy.shards.of(target.fingerprint);
-        let given = update(self.store, key, |prior| give_back(prior, target.fingerprint, receipt));
+        let given = update(self.store, &key, |prior| give_back(prior, target.fingerprint, receipt));
         if !given.is_ok_and(|given| given.value) {
             self.tally.faults.push(Fault {
                 reason: "token_not_returned",
