@@ -200,11 +200,27 @@ fn full_token_bucket() -> Value {
         "name": "limits", "mode": "shadow",
         "policies": [{
             "name": "p", "mode": "enforce",
-            "match": {"path": {"prefix": "/api"}, "methods": ["GET"]},
-            "key": ["source.address/24/64", "header:x-client", "path", "method", "host", "route", "cluster"],
+            "match": [
+                {
+                    "hosts": ["example.com", "*.example.org"], "path": {"prefix": "/api"}, "methods": ["GET"],
+                    "headers": [
+                        {"name": "x-tier", "exact": "gold"}, {"name": "x-tier", "prefix": "g"},
+                        {"name": "x-internal", "present": false},
+                    ],
+                },
+                {"path": {"exact": "/login"}},
+                {"path": {"template": "/users/{id}/orders/**"}},
+            ],
+            "key": [
+                "source.address/24/64", "header:x-client", "path", "method", "host", "route", "cluster",
+            ],
             "on_missing_key": "skip",
             "token_bucket": {"max_tokens": 60, "tokens_per_fill": 10, "fill_interval": "1s"},
+        }, {
+            "name": "q", "key": ["source.address", "cookie:id", "query:key", "jwt:sub", "constant:a"],
+            "token_bucket": {"max_tokens": 1, "fill_interval": "1s"},
         }],
+        "xff_trusted_hops": 1,
         "store": {"shards": 1, "slots_per_shard": 4, "on_full": "deny"},
         "on_contention": "allow", "failure_mode": "deny", "status": 503, "body": "later",
         "retry_after": false, "retry_after_jitter_percent": 0, "ratelimit_headers": false,

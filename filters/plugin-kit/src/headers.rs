@@ -19,6 +19,7 @@ pub enum Map {
 }
 
 /// The first value of a header. Bytes that are no UTF-8 are replaced.
+#[inline(never)]
 pub fn get(map: Map, name: &str) -> Option<String> {
     ffi::header(map as u32, name).ok().map(into_text)
 }

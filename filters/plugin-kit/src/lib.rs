@@ -31,7 +31,7 @@ pub use clock::{now, set_tick_period};
 pub use configure::configure;
 pub use degraded::Degraded;
 pub use draws::Draws;
-pub use logger::install;
+pub use logger::{install, warn};
 pub use property::set_filter_state;
 pub use reply::{Reply, reply, resume_request};
 pub use store::HostStore;

@@ -37,6 +37,11 @@ pub fn install(module: &'static str, version: &'static str) {
     }));
 }
 
+/// Logs something that an operator should know, as a warning.
+pub fn warn(message: &str) {
+    log::warn!("{message}");
+}
+
 /// Follows the host's level, so that lines nobody reads are not formatted.
 pub(crate) fn follow_host_level() {
     if let Ok(level) = ffi::log_level() {

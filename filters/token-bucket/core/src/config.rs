@@ -1,8 +1,9 @@
 //! The configuration: Envoy's field names, and a default for all that has a sensible one.
 
 mod read;
+mod rules;
 
-use crate::{Attributes, KeyPart, Limit};
+use crate::{KeyPart, Limit, Match};
 use plugin_config::{Parsed, Problems};
 use shared_state::{Key, SlotTable};
 
@@ -72,6 +73,8 @@ pub struct Config {
     pub reply: ReplyConfig,
     /// Whether responses carry `RateLimit-Policy` and `RateLimit`.
     pub ratelimit_headers: bool,
+    /// What is worth a warning, though it is no mistake. For the log, once.
+    pub notes: Vec<String>,
 }
 
 /// The answer to a refused request.
@@ -128,39 +131,6 @@ impl Shards {
         let shard = fingerprint.checked_rem(self.count.into()).unwrap_or(0) as u16;
         SlotTable::key(&self.plugin, &self.policy, shard)
     }
-}
-
-/// What requests a policy applies to. Nothing named is everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Match {
-    /// Paths.
-    pub path: Option<PathMatch>,
-    /// Methods; empty for all.
-    pub methods: Vec<String>,
-}
-
-impl Match {
-    /// True if the policy applies to `request`. Reads only what it needs.
-    pub(crate) fn to(&self, request: &impl Attributes) -> bool {
-        let path = match &self.path {
-            None => true,
-            Some(PathMatch::Prefix(prefix)) => {
-                request.path().is_some_and(|path| path.starts_with(prefix))
-            }
-            Some(PathMatch::Exact(exact)) => request.path().is_some_and(|path| path == *exact),
-        };
-        let method = |method| self.methods.contains(&method);
-        path && (self.methods.is_empty() || request.method().is_some_and(method))
-    }
-}
-
-/// Which paths, without their query.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PathMatch {
-    /// Those that begin so.
-    Prefix(String),
-    /// This one.
-    Exact(String),
 }
 
 impl Config {

@@ -5,26 +5,53 @@
 //! fingerprint. Nothing a client sends is stored, and nothing it sends has a cost by its length but
 //! that of hashing. Two clients share a fingerprint with a probability of 2^-64 for each pair of
 //! buckets in use.
+//!
+//! **One value, one bucket.** Whoever can write one value in several ways has several buckets, so
+//! each part has one spelling: hosts and paths as [`crate::path`] argues, cookies without quotes,
+//! parameters of the query and claims with their escapes resolved. A cookie, parameter or claim that
+//! stands twice with different values has none: backends disagree which of them counts, and a client
+//! could put a new one beside the real one with every request. What makes keys equal errs towards
+//! fewer buckets, which is never more than the limit.
+
+mod address;
+mod claim;
+mod cookie;
+mod query;
 
 use crate::siphash::siphash_2_4;
-use core::net::{IpAddr, SocketAddr};
-use core::str::FromStr;
 use shared_state::HashSeed;
 
 /// The request, as far as keys and matches read it.
 pub trait Attributes {
     /// Value of a request header.
     fn header(&self, name: &str) -> Option<String>;
-    /// `:path` without its query.
-    fn path(&self) -> Option<String>;
+
     /// `:method`.
     fn method(&self) -> Option<String>;
+
     /// Address of the client, `ip:port`, as the proxy trusts it.
     fn source_address(&self) -> Option<String>;
+
     /// Name of the route.
     fn route(&self) -> Option<String>;
+
     /// Name of the cluster that the route names.
     fn cluster(&self) -> Option<String>;
+
+    /// `:path`, with its query.
+    fn target(&self) -> Option<String> {
+        self.header(":path")
+    }
+
+    /// `:path` without its query, in one spelling.
+    fn path(&self) -> Option<String> {
+        Some(crate::path::canonical(&self.target()?))
+    }
+
+    /// `:authority` without its port, in one spelling.
+    fn host(&self) -> Option<String> {
+        Some(crate::path::host(&self.header(":authority")?))
+    }
 }
 
 /// One part of a key.
@@ -32,14 +59,29 @@ pub trait Attributes {
 pub enum KeyPart {
     /// `source.address`, or `source.address/24/64`: so many leading bits of an IPv4 and of an IPv6
     /// address. The port is never part of it.
-    SourceAddress(u8, u8),
+    SourceAddress {
+        /// Bits of an IPv4 address, 1 to 32.
+        v4: u8,
+        /// Bits of an IPv6 address, 1 to 128.
+        v6: u8,
+        /// Trusted entries of `x-forwarded-for` right of the client's; `None` to leave it unread.
+        hops: Option<u8>,
+    },
     /// `header:NAME`.
     Header(String),
+    /// `cookie:NAME`.
+    Cookie(String),
+    /// `query:NAME`.
+    Query(String),
+    /// `jwt:CLAIM`, unverified.
+    Claim(String),
+    /// `constant:VALUE`.
+    Constant(String),
     /// `path`, without the query.
     Path,
     /// `method`.
     Method,
-    /// `host`: the `:authority`.
+    /// `host`: the `:authority`, without the port.
     Host,
     /// `route`.
     Route,
@@ -47,20 +89,120 @@ pub enum KeyPart {
     Cluster,
 }
 
+/// A kind of part that is followed by a name.
+type Named = (&'static str, fn(String) -> KeyPart);
+
+const NAMED: [Named; 5] = [
+    ("header:", KeyPart::Header),
+    ("cookie:", KeyPart::Cookie),
+    ("query:", KeyPart::Query),
+    ("jwt:", KeyPart::Claim),
+    ("constant:", KeyPart::Constant),
+];
+
+/// Longest name, in bytes.
+const MAX_NAME: usize = 128;
+
 impl KeyPart {
+    /// Reads a part as the configuration writes it. `hops` is the plugin's `xff_trusted_hops`. The
+    /// error tells what can be written.
+    pub fn parse(text: &str, hops: Option<u8>) -> Result<Self, String> {
+        for (kind, part) in NAMED {
+            if let Some(name) = text.strip_prefix(kind) {
+                return named(kind, name).map(|()| part(name.to_owned()));
+            }
+        }
+        Ok(match text {
+            "source.address" => Self::SourceAddress { v4: 32, v6: 128, hops },
+            "path" => Self::Path,
+            "method" => Self::Method,
+            "host" => Self::Host,
+            "route" => Self::Route,
+            "cluster" => Self::Cluster,
+            _ => return prefixed(text, hops),
+        })
+    }
+
     /// The value of this part, as bytes; nothing and an empty value are the same.
-    fn value(&self, request: &impl Attributes) -> Option<Vec<u8>> {
+    #[inline(never)]
+    pub(crate) fn value(&self, request: &impl Attributes) -> Option<Vec<u8>> {
         let text = match self {
-            Self::SourceAddress(v4, v6) => return network(request.source_address()?, *v4, *v6),
+            Self::Constant(value) => Some(value.clone()),
             Self::Header(name) => request.header(name),
+            Self::Cookie(_) => request.header("cookie"),
+            Self::Query(_) => request.target(),
+            Self::Claim(_) => request.header("authorization"),
+            Self::SourceAddress { .. } => request.source_address(),
             Self::Path => request.path(),
             Self::Method => request.method(),
-            Self::Host => request.header(":authority"),
+            Self::Host => request.host(),
             Self::Route => request.route(),
             Self::Cluster => request.cluster(),
         };
-        text.filter(|text| !text.is_empty()).map(String::into_bytes)
+        let text = text?.into_bytes();
+        let value = match self {
+            Self::SourceAddress { v4, v6, hops } => {
+                let forwarded = hops
+                    .and_then(|hops| address::forwarded(&request.header("x-forwarded-for")?, hops));
+                Some(address::network(forwarded, text, *v4, *v6))
+            }
+            Self::Cookie(name) => cookie::value(&text, name.as_bytes()),
+            Self::Query(name) => query::value(cut(&text, b'?')?.1, name.as_bytes()),
+            Self::Claim(name) => claim::value(&text, name.as_bytes()),
+            _ => Some(text),
+        };
+        value.filter(|value| !value.is_empty())
     }
+}
+
+fn named(kind: &str, name: &str) -> Result<(), String> {
+    let token = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b);
+    if name.is_empty() || name.len() > MAX_NAME {
+        return Err(format!(
+            "'{kind}{name}' is no part of a key: 1 to {MAX_NAME} bytes follow the ':'"
+        ));
+    }
+    if kind == "header:" && !name.bytes().all(token) {
+        return Err(format!("'{name}' is no usable header name: lower case, such as x-client"));
+    }
+    if kind == "cookie:" && name.bytes().any(|byte| b"=; \t".contains(&byte)) {
+        return Err(format!("'{name}' is no cookie name: leave out '=', ';' and blanks"));
+    }
+    Ok(())
+}
+
+fn prefixed(text: &str, hops: Option<u8>) -> Result<KeyPart, String> {
+    const EXPECTED: &str = "expected source.address, source.address/24/64, header:NAME, \
+                            cookie:NAME, query:NAME, jwt:CLAIM, constant:VALUE, path, method, \
+                            host, route or cluster";
+    let Some(bits) = text.strip_prefix("source.address/") else {
+        return Err(format!("'{text}' is no part of a key: {EXPECTED}"));
+    };
+    let parsed = bits.split_once('/').and_then(|(v4, v6)| {
+        let (v4, v6) = (v4.parse::<u8>().ok()?, v6.parse::<u8>().ok()?);
+        ((1..=32).contains(&v4) && (1..=128).contains(&v6)).then_some((v4, v6))
+    });
+    let Some((v4, v6)) = parsed else {
+        return Err(format!(
+            "'{text}' is no part of a key: write source.address/A/B with A from 1 to 32 bits of an \
+             IPv4 and B from 1 to 128 bits of an IPv6 address"
+        ));
+    };
+    Ok(KeyPart::SourceAddress { v4, v6, hops })
+}
+
+/// What stands before and after the first such byte.
+#[inline(never)]
+fn cut(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let position = bytes.iter().position(|byte| *byte == at)?;
+    let (before, after) = bytes.split_at_checked(position)?;
+    Some((before, after.get(1..)?))
+}
+
+/// The one value that all agree on; `None` if there is none, or if two differ.
+fn only<T: PartialEq>(mut values: impl Iterator<Item = T>) -> Option<T> {
+    let first = values.next()?;
+    values.all(|other| other == first).then_some(first)
 }
 
 /// The fingerprint of a policy's bucket for this request; `None` if a part has no value.
@@ -83,73 +225,13 @@ fn push(bytes: &mut Vec<u8>, value: &[u8]) {
     bytes.extend_from_slice(value);
 }
 
-/// The network of an `ip:port`. What is neither, such as the path of a Unix socket, stays whole.
-fn network(address: String, v4_bits: u8, v6_bits: u8) -> Option<Vec<u8>> {
-    let Ok(socket) = address.parse::<SocketAddr>() else {
-        return (!address.is_empty()).then(|| address.into_bytes());
-    };
-    Some(match socket.ip().to_canonical() {
-        IpAddr::V4(ip) => {
-            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(v4_bits.into())).unwrap_or(0);
-            (ip.to_bits() & mask).to_be_bytes().to_vec()
-        }
-        IpAddr::V6(ip) => {
-            let mask = u128::MAX.checked_shl(128_u32.saturating_sub(v6_bits.into())).unwrap_or(0);
-            (ip.to_bits() & mask).to_be_bytes().to_vec()
-        }
-    })
-}
-
-impl FromStr for KeyPart {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        const EXPECTED: &str = "expected source.address, source.address/24/64, header:NAME, path, \
-                                method, host, route or cluster";
-        if let Some(name) = text.strip_prefix("header:") {
-            let token = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b);
-            return if !name.is_empty() && name.len() <= 128 && name.bytes().all(token) {
-                Ok(Self::Header(name.to_owned()))
-            } else {
-                Err(format!("'{name}' is no usable header name: lower case, such as x-client"))
-            };
-        }
-        if let Some(bits) = text.strip_prefix("source.address") {
-            return source_address(bits).ok_or_else(|| {
-                format!(
-                    "'{text}' is no part of a key: write source.address/A/B with A from 1 to 32 \
-                     bits of an IPv4 and B from 1 to 128 bits of an IPv6 address"
-                )
-            });
-        }
-        match text {
-            "path" => Ok(Self::Path),
-            "method" => Ok(Self::Method),
-            "host" => Ok(Self::Host),
-            "route" => Ok(Self::Route),
-            "cluster" => Ok(Self::Cluster),
-            _ => Err(format!("'{text}' is no part of a key: {EXPECTED}")),
-        }
-    }
-}
-
-fn source_address(bits: &str) -> Option<KeyPart> {
-    if bits.is_empty() {
-        return Some(KeyPart::SourceAddress(32, 128));
-    }
-    let (v4, v6) = bits.strip_prefix('/')?.split_once('/')?;
-    let (v4, v6) = (v4.parse().ok()?, v6.parse().ok()?);
-    let fits = (1..=32).contains(&v4) && (1..=128).contains(&v6);
-    fits.then_some(KeyPart::SourceAddress(v4, v6))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::Request;
 
     fn print(parts: &[&str], request: &Request) -> Option<u64> {
-        let parts: Vec<_> = parts.iter().map(|part| part.parse().unwrap()).collect();
+        let parts: Vec<_> = parts.iter().map(|part| KeyPart::parse(part, None).unwrap()).collect();
         fingerprint(HashSeed([1, 2]), "policy", &parts, request)
     }
 
@@ -207,8 +289,59 @@ mod tests {
     fn what_is_no_part_says_what_is() {
         for text in ["source.address/24", "source.address/0/64", "source.address/24/129", "ip", ""]
         {
-            assert!(text.parse::<KeyPart>().unwrap_err().contains("source.address/"), "{text}");
+            assert!(KeyPart::parse(text, None).unwrap_err().contains("source.address/"), "{text}");
         }
-        assert!("header:X-Client".parse::<KeyPart>().unwrap_err().contains("lower case"));
+        let error = |text| KeyPart::parse(text, None).unwrap_err();
+        assert!(error("header:X-Client").contains("lower case"));
+        assert!(error("cookie:a b").contains("blanks"));
+        for kind in ["header:", "cookie:", "query:", "jwt:", "constant:"] {
+            assert!(error(kind).contains("1 to 128 bytes"), "{kind}");
+        }
+    }
+
+    #[test]
+    fn behind_trusted_hops_the_client_is_in_the_header() {
+        let print = |hops, request: &Request| {
+            let parts = [KeyPart::parse("source.address/24/64", hops).unwrap()];
+            fingerprint(HashSeed([1, 2]), "policy", &parts, request).unwrap()
+        };
+        let peer = from("10.0.0.1:5000");
+        let through = |header| peer.clone().with("x-forwarded-for", header);
+        let client = print(None, &from("1.2.3.4:1"));
+        assert_eq!(print(Some(1), &through("1.2.3.9, 10.0.0.1")), client);
+        assert_eq!(print(Some(1), &through("6.6.6.6, 1.2.3.9, 10.0.0.1")), client, "forged");
+        assert_eq!(print(None, &through("1.2.3.9, 10.0.0.1")), print(None, &peer), "unread");
+        for header in ["1.2.3.9", "evil, 10.0.0.1", ""] {
+            assert_eq!(print(Some(1), &through(header)), print(None, &peer), "{header}");
+        }
+        assert_eq!(print(Some(1), &peer), print(None, &peer));
+    }
+
+    #[test]
+    fn every_part_tells_requests_apart_by_what_it_names() {
+        let plain = Request::default()
+            .with(":path", "/p?q=1")
+            .with("cookie", "c=1")
+            .with("authorization", "Bearer e30.eyJzdWIiOiJhIn0.");
+        for (part, header, same, other) in [
+            ("cookie:c", "cookie", "d=2; c=1", "c=2"),
+            ("query:q", ":path", "/x?q=%31", "/p?q=2"),
+            ("path", ":path", "/%70?q=2", "/q"),
+            (
+                "jwt:sub",
+                "authorization",
+                "bearer e30.eyJzdWIiOiAiYSJ9.",
+                "Bearer e30.eyJzdWIiOiJiIn0.",
+            ),
+            ("host", ":authority", "EXAMPLE.com:80", "example.org"),
+            ("method", ":method", "GET", "PUT"),
+        ] {
+            let of = |value| print(&[part], &plain.clone().with(header, value));
+            let found = print(&[part], &plain);
+            assert!(found.is_some(), "{part}");
+            assert_eq!(of(same), found, "{part}");
+            assert!(of(other).is_some_and(|other| Some(other) != found), "{part}");
+        }
+        assert_ne!(print(&["constant:a"], &plain), print(&["constant:b"], &plain));
     }
 }

@@ -32,6 +32,8 @@ mod gcra;
 mod key;
 mod limit;
 mod limiter;
+mod matching;
+mod path;
 mod siphash;
 mod table;
 #[cfg(test)]
@@ -39,11 +41,10 @@ mod testing;
 mod verdict;
 
 pub use admission::{Admission, Settlement};
-pub use config::{
-    Config, FailureMode, Match, Mode, OnFull, OnMissingKey, PathMatch, Policy, ReplyConfig, Shards,
-};
+pub use config::{Config, FailureMode, Mode, OnFull, OnMissingKey, Policy, ReplyConfig, Shards};
 pub use gcra::{Decision, Gcra, Level};
 pub use key::{Attributes, KeyPart};
 pub use limit::Limit;
 pub use limiter::Limiter;
+pub use matching::{HeaderMatch, HostMatch, Match, PathMatch, Rule, ValueMatch};
 pub use verdict::{Fault, Outcome, Question, Reason, Refusal, Tally, Verdict};

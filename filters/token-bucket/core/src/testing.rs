@@ -35,11 +35,6 @@ impl Attributes for Request {
         self.headers.get(name).cloned()
     }
 
-    fn path(&self) -> Option<String> {
-        let path = self.header(":path")?;
-        Some(path.split('?').next()?.to_owned())
-    }
-
     fn method(&self) -> Option<String> {
         self.header(":method")
     }

@@ -9,7 +9,7 @@ use token_bucket_core::Attributes;
 /// Readable in `on_http_request_headers` only.
 #[derive(Debug, Default)]
 pub(crate) struct HostAttributes {
-    path: OnceCell<Option<String>>,
+    target: OnceCell<Option<String>>,
     method: OnceCell<Option<String>>,
     source_address: OnceCell<Option<String>>,
 }
@@ -19,13 +19,8 @@ impl Attributes for HostAttributes {
         headers::get(Map::Request, name)
     }
 
-    fn path(&self) -> Option<String> {
-        let path = || {
-            let mut path = self.header(":path")?;
-            path.truncate(path.find('?').unwrap_or(path.len()));
-            Some(path)
-        };
-        self.path.get_or_init(path).clone()
+    fn target(&self) -> Option<String> {
+        self.target.get_or_init(|| self.header(":path")).clone()
     }
 
     fn method(&self) -> Option<String> {

@@ -37,6 +37,7 @@ impl RootContext for Root {
     fn on_configure(&mut self, _size: usize) -> bool {
         let config = plugin_kit::configure(Config::from_json, |config| config.name.as_str());
         let Some(config) = config else { return false };
+        config.notes.iter().for_each(|note| plugin_kit::warn(note));
         self.worker = (config.mode != Mode::Off).then(|| {
             Rc::new(Worker {
                 metrics: Metrics::new(&config),

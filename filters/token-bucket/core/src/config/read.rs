@@ -1,8 +1,7 @@
 //! The document: every field with its range and its default, and the rules between fields.
 
-use super::{
-    Config, FailureMode, Match, Mode, OnFull, OnMissingKey, PathMatch, Policy, ReplyConfig, Shards,
-};
+use super::rules::matches;
+use super::{Config, FailureMode, Mode, OnFull, OnMissingKey, Policy, ReplyConfig, Shards};
 use crate::{Gcra, KeyPart, Limit, fields::declaration};
 use core::ops::RangeInclusive;
 use core::time::Duration;
@@ -56,8 +55,12 @@ pub(super) fn config(mut fields: Fields<'_>) -> Config {
         retry_after_jitter_percent: fields.integer("retry_after_jitter_percent", 0..=100, Or(10)),
     };
     let (shards, slots_per_shard, on_full) = store(fields.object("store"));
-    let policies = policies(&mut fields, &name, shards);
+    let hops = fields
+        .has("xff_trusted_hops")
+        .then(|| fields.integer("xff_trusted_hops", 0..=u8::MAX, Required));
+    let policies = policies(&mut fields, &name, shards, hops);
     Config {
+        notes: notes(&policies),
         name,
         mode,
         policies,
@@ -76,7 +79,24 @@ fn store(mut fields: Fields<'_>) -> (u16, usize, OnFull) {
     (shards, slots_per_shard.into(), fields.choice("on_full", OnFull::Share))
 }
 
-fn policies(fields: &mut Fields<'_>, plugin: &str, shards: u16) -> Vec<Policy> {
+/// What an operator should know who counts by something that anybody can write.
+fn notes(policies: &[Policy]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for policy in policies {
+        for part in &policy.parts {
+            if let KeyPart::Claim(claim) = part {
+                notes.push(format!(
+                    "policy '{}' counts by the claim '{claim}' of tokens that it does not verify: \
+                     anybody can write one; put envoy.filters.http.jwt_authn in front",
+                    policy.name
+                ));
+            }
+        }
+    }
+    notes
+}
+
+fn policies(fields: &mut Fields<'_>, plugin: &str, shards: u16, hops: Option<u8>) -> Vec<Policy> {
     let count = fields.count("policies");
     fields.require("policies", count != Some(0), "nothing is limited: name at least one policy");
     if let Some(count) = count.filter(|count| *count > MAX_POLICIES) {
@@ -84,16 +104,16 @@ fn policies(fields: &mut Fields<'_>, plugin: &str, shards: u16) -> Vec<Policy> {
         fields.problem_at("policies", message);
     }
     fields.unique("policies", "name");
-    let policies = fields.each("policies", |_, fields| policy(fields, plugin, shards));
+    let policies = fields.each("policies", |_, fields| policy(fields, plugin, shards, hops));
     policies.into_iter().flatten().collect()
 }
 
 /// `None` for a policy that is off or wrong.
-fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16) -> Option<Policy> {
+fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16, hops: Option<u8>) -> Option<Policy> {
     let name = fields.name("name", Required);
     let mode = fields.choice("mode", Mode::Enforce);
-    let parts = key(&mut fields);
-    let applies = matches(fields.object("match"));
+    let parts = key(&mut fields, hops);
+    let applies = matches(&mut fields);
     let on_missing_key = fields.choice("on_missing_key", OnMissingKey::Shared);
     let (bucket, declaration) = bucket(fields.required_object("token_bucket"), &name)?;
     let policy = Policy {
@@ -109,39 +129,12 @@ fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16) -> Option<Policy> {
     (mode != Mode::Off).then_some(policy)
 }
 
-fn matches(mut fields: Fields<'_>) -> Match {
-    let path = if fields.has("path") { path(fields.object("path")) } else { None };
-    let mut methods = Vec::new();
-    fields.texts("methods", &[], &mut |method| {
-        let plain = |b: u8| b.is_ascii_uppercase() || b == b'-';
-        if method.is_empty() || !method.bytes().all(plain) {
-            return Err(format!("'{method}' is no method: write it as in GET"));
-        }
-        methods.push(method.to_owned());
-        Ok(())
-    });
-    Match { path, methods }
-}
-
-fn path(mut fields: Fields<'_>) -> Option<PathMatch> {
-    let (has_prefix, has_exact) = (fields.has("prefix"), fields.has("exact"));
-    if fields.is_clean() && has_prefix == has_exact {
-        fields.problem("name one of 'prefix' and 'exact'");
-        return None;
-    }
-    let text = fields.text(if has_prefix { "prefix" } else { "exact" }, Required);
-    if fields.is_clean() && (!text.starts_with('/') || text.contains('?')) {
-        fields.problem(format!("'{text}' is no path: begin with '/', without a query"));
-    }
-    Some(if has_prefix { PathMatch::Prefix(text) } else { PathMatch::Exact(text) })
-}
-
 /// A list of parts, or the only one. `[]`, `"none"` and nothing are one bucket over all.
-fn key(fields: &mut Fields<'_>) -> Vec<KeyPart> {
+fn key(fields: &mut Fields<'_>, hops: Option<u8>) -> Vec<KeyPart> {
     let count = fields.count("key");
     fields.require("key", count <= Some(8), "more than 8 parts: leave some out");
     let mut parts = Vec::new();
-    fields.one_or_many("key", &[], &mut |name| match name.parse() {
+    fields.one_or_many("key", &[], &mut |name| match KeyPart::parse(name, hops) {
         _ if name == "none" && count <= Some(1) => Ok(()),
         Ok(part) if parts.contains(&part) => Err(format!("'{name}' stands twice: keep one")),
         Ok(part) => {
