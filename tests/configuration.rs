@@ -219,6 +219,9 @@ fn full_token_bucket() -> Value {
         }, {
             "name": "q", "key": ["source.address", "cookie:id", "query:key", "jwt:sub", "constant:a"],
             "token_bucket": {"max_tokens": 1, "fill_interval": "1s"},
+        }, {
+            "name": "in-flight",
+            "concurrency": {"max": 5, "lease": "30s"},
         }],
         "xff_trusted_hops": 1,
         "store": {"shards": 1, "slots_per_shard": 4, "on_full": "deny"},

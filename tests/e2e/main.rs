@@ -7,6 +7,7 @@ mod conform;
 mod grpc;
 mod health;
 mod limits;
+mod limits_concurrency;
 mod policies;
 mod raw;
 mod services;

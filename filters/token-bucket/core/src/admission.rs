@@ -6,6 +6,7 @@
 //! it to [`crate::Limiter::end`] once. It cannot be copied, and what is dropped instead stays spent:
 //! tokens are lost, never made.
 
+use crate::concurrency::Permit;
 use crate::table::Receipt;
 
 /// A policy, its bucket for one request, and what the request takes from it.
@@ -24,6 +25,8 @@ pub(crate) struct Target {
 pub(crate) enum Held {
     /// Tokens of a bucket.
     Tokens(Receipt),
+    /// A permit to be in flight.
+    Permit(Permit),
 }
 
 /// What a request holds; nothing if it was refused, or passed without being counted.
@@ -39,6 +42,7 @@ impl Admission {
         self.held.iter().any(|(_, held)| match (held, settlement) {
             (Held::Tokens(_), Settlement::Undone) => true,
             (Held::Tokens(_), Settlement::Served) => false,
+            (Held::Permit(_), _) => true,
         })
     }
 }

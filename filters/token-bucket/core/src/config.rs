@@ -1,5 +1,6 @@
 //! The configuration: Envoy's field names, and a default for all that has a sensible one.
 
+mod concurrency;
 mod read;
 mod rules;
 
@@ -123,6 +124,11 @@ pub struct Shards {
 impl Shards {
     fn new(plugin: &str, policy: &str, count: u16) -> Self {
         Self { plugin: plugin.to_owned(), policy: policy.to_owned(), count }
+    }
+
+    /// How many.
+    pub(crate) fn count(&self) -> u16 {
+        self.count
     }
 
     /// The table that holds the bucket with this fingerprint.

@@ -13,7 +13,7 @@
 //! bucket, the parameter `burst` tells its size. `t` is the time until there is one token more than
 //! `r`. That keeps the draft's rule that `Retry-After` must not point earlier than `t`.
 
-use crate::{Level, Policy};
+use crate::{Level, Limit, Policy};
 use core::fmt::Write as _;
 use core::time::Duration;
 
@@ -43,9 +43,12 @@ pub fn ratelimit(quotas: &[Quota<'_>]) -> Option<(String, String)> {
             }
         }
         policies.push_str(&policy.declaration);
-        let (remaining, next) = (level.remaining, ceil_seconds(level.next_token));
         // Writing to a String cannot fail.
-        let _ = write!(limits, "\"{}\";r={remaining};t={next}", policy.name);
+        let _ = write!(limits, "\"{}\";r={}", policy.name, level.remaining);
+        // When a request in flight will end is nobody's to say.
+        if !matches!(policy.limit, Limit::Concurrency(_)) {
+            let _ = write!(limits, ";t={}", ceil_seconds(level.next_token));
+        }
     }
     (!limits.is_empty()).then_some((policies, limits))
 }

@@ -25,6 +25,7 @@
 )]
 
 mod admission;
+mod concurrency;
 mod config;
 mod denial;
 pub mod fields;
@@ -41,6 +42,7 @@ mod testing;
 mod verdict;
 
 pub use admission::{Admission, Settlement};
+pub use concurrency::Concurrency;
 pub use config::{Config, FailureMode, Mode, OnFull, OnMissingKey, Policy, ReplyConfig, Shards};
 pub use gcra::{Decision, Gcra, Level};
 pub use key::{Attributes, KeyPart};

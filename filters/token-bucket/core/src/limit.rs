@@ -1,6 +1,6 @@
 //! What a policy limits by.
 
-use crate::Gcra;
+use crate::{Concurrency, Gcra};
 use core::time::Duration;
 
 /// The limit of a policy. Each kind has its own state in shared data, and its own way to be asked.
@@ -8,6 +8,8 @@ use core::time::Duration;
 pub enum Limit {
     /// Requests in time: a token bucket for each value of the key.
     Bucket(Gcra),
+    /// Requests in flight.
+    Concurrency(Concurrency),
 }
 
 impl Limit {
@@ -15,6 +17,7 @@ impl Limit {
     pub(crate) fn usual_wait(&self) -> Duration {
         match self {
             Self::Bucket(bucket) => bucket.token_time(),
+            Self::Concurrency(_) => Duration::from_secs(1),
         }
     }
 
@@ -23,6 +26,8 @@ impl Limit {
     pub(crate) fn longest_wait(&self) -> Duration {
         match self {
             Self::Bucket(bucket) => bucket.refill_time().saturating_add(bucket.token_time()),
+            // Such refusals are not remembered.
+            Self::Concurrency(_) => Duration::ZERO,
         }
     }
 }

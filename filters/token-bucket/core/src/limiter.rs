@@ -19,13 +19,17 @@
 //! **The end.** What an admitted request holds is an [`Admission`]; [`Limiter::end`] takes it back
 //! and settles it.
 
+mod in_flight;
 mod round;
 mod tokens;
 
 use crate::admission::{Admission, Settlement};
+use crate::concurrency::Permits;
 use crate::denial::Denials;
 use crate::key::Attributes;
+use crate::siphash::siphash_2_4;
 use crate::{Config, Fault, Level, Mode, Outcome, Reason, Refusal, Tally, Verdict};
+use core::time::Duration;
 use round::Round;
 use shared_state::{DecodeError, HashSeed, SharedStore, Transition, UnixNanos, Updated, update};
 
@@ -36,12 +40,15 @@ pub struct Limiter {
     drawn: HashSeed,
     seed: Option<HashSeed>,
     denials: Denials,
+    permits: Permits,
 }
 
 impl Limiter {
     /// With a seed drawn by this worker. It is used if no worker has stored one before.
     pub fn new(config: Config, drawn: HashSeed) -> Self {
-        Self { config, drawn, seed: None, denials: Denials::default() }
+        // A number that no other VM has, and that says nothing about the seed.
+        let permits = Permits::new(siphash_2_4(drawn.0, b"owner"));
+        Self { config, drawn, seed: None, denials: Denials::default(), permits }
     }
 
     /// What it was made with.
@@ -63,12 +70,12 @@ impl Limiter {
         }
         let seed = self.seed(store, &mut verdict.tally);
         let tally = &mut verdict.tally;
-        let (config, denials) = (&self.config, &mut self.denials);
-        let mut round = Round { config, store, now, denials, tally, levels: Vec::new() };
+        let (config, denials, permits) = (&self.config, &mut self.denials, &mut self.permits);
+        let mut round = Round { config, store, now, denials, permits, tally, levels: Vec::new() };
         let admitted = round.enforced(seed, request);
         match admitted {
-            Ok(admission) => {
-                verdict.shadow_refusal = round.shadowed(seed, request);
+            Ok(mut admission) => {
+                verdict.shadow_refusal = round.shadowed(seed, request, &mut admission);
                 verdict.levels = round.levels;
                 verdict.admission = admission;
                 if config.mode == Mode::Shadow {
@@ -89,14 +96,21 @@ impl Limiter {
         now: UnixNanos,
     ) -> Tally {
         let mut tally = Tally::default();
-        let (config, denials) = (&self.config, &mut self.denials);
-        let mut round =
-            Round { config, store, now, denials, tally: &mut tally, levels: Vec::new() };
+        let (config, denials, permits) = (&self.config, &mut self.denials, &mut self.permits);
+        let (tally_of, levels) = (&mut tally, Vec::new());
+        let mut round = Round { config, store, now, denials, permits, tally: tally_of, levels };
         match settlement {
             Settlement::Undone => round.give_back(&admission.held),
-            Settlement::Served => {}
+            Settlement::Served => round.release_all(&admission),
         }
         tally
+    }
+
+    /// What is to be done from time to time: about once a second.
+    pub fn tick(&mut self, store: &impl SharedStore, now: UnixNanos) -> Tally {
+        let config = &self.config;
+        self.permits.tick(store, |at| in_flight::scope(config, at), now);
+        Tally::default()
     }
 
     /// The seed of all workers, fetched once. Policies without a key need none.
@@ -131,10 +145,12 @@ fn refused(refusal: Refusal, mode: Mode, verdict: &mut Verdict) {
     }
     verdict.refusal = Some(refusal);
     verdict.tally.outcomes.push((refusal.policy, Outcome::Limited));
-    if let (Reason::NoToken, Some(wait)) = (refusal.reason, refusal.wait) {
-        let level = Level { remaining: 0, next_token: wait };
-        verdict.levels.push((refusal.policy, level));
-    }
+    let next_token = match (refusal.reason, refusal.wait) {
+        (Reason::NoToken, Some(wait)) => wait,
+        (Reason::Concurrency, _) => Duration::ZERO,
+        _ => return,
+    };
+    verdict.levels.push((refusal.policy, Level { remaining: 0, next_token }));
 }
 
 fn corrupt_record(of: &str, error: DecodeError) -> Fault {

@@ -122,6 +122,8 @@ pub enum Reason {
     NoToken,
     /// No slot is free, and `on_full` is `deny`.
     TableFull,
+    /// As many requests as allowed are in flight.
+    Concurrency,
     /// It costs more than the bucket holds.
     TooCostly,
     /// A part of the key is missing, and `on_missing_key` is `deny`.
@@ -137,6 +139,7 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Self::NoToken => "no_token",
             Self::TableFull => "table_full",
+            Self::Concurrency => "concurrency",
             Self::TooCostly => "too_costly",
             Self::MissingKey => "missing_key",
             Self::Contended => "contended",

@@ -4,7 +4,7 @@ use crate::metrics::{Metrics, PERIOD};
 use crate::stream::Stream;
 use core::cell::RefCell;
 use core::hash::{BuildHasher, Hasher};
-use plugin_kit::Draws;
+use plugin_kit::{Draws, HostStore};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use shared_state::HashSeed;
@@ -52,9 +52,11 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        if let Some(worker) = &self.worker {
-            worker.metrics.flush();
+        let Some(worker) = &self.worker else { return };
+        if let Ok(mut limiter) = worker.limiter.try_borrow_mut() {
+            worker.metrics.count(&limiter.tick(&HostStore, plugin_kit::now()));
         }
+        worker.metrics.flush();
     }
 
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {

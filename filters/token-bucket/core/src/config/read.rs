@@ -1,5 +1,6 @@
 //! The document: every field with its range and its default, and the rules between fields.
 
+use super::concurrency::concurrency;
 use super::rules::matches;
 use super::{Config, FailureMode, Mode, OnFull, OnMissingKey, Policy, ReplyConfig, Shards};
 use crate::{Gcra, KeyPart, Limit, fields::declaration};
@@ -115,18 +116,31 @@ fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16, hops: Option<u8>) -
     let parts = key(&mut fields, hops);
     let applies = matches(&mut fields);
     let on_missing_key = fields.choice("on_missing_key", OnMissingKey::Shared);
-    let (bucket, declaration) = bucket(fields.required_object("token_bucket"), &name)?;
+    let (limit, declaration) = limit(&mut fields, &name)?;
     let policy = Policy {
         shadow: mode == Mode::Shadow,
         applies,
         on_missing_key,
-        limit: Limit::Bucket(bucket),
+        limit,
         declaration,
         shards: Shards::new(plugin, &name, if parts.is_empty() { 1 } else { shards }),
         parts,
         name,
     };
     (mode != Mode::Off).then_some(policy)
+}
+
+/// The one limit of a policy, and its item in `RateLimit-Policy`.
+fn limit(fields: &mut Fields<'_>, policy: &str) -> Option<(Limit, String)> {
+    if fields.has("concurrency") {
+        if fields.has("token_bucket") {
+            fields.problem("'token_bucket' and 'concurrency' are two limits: make it two policies");
+        }
+        let (limit, item) = concurrency(fields.object("concurrency"), policy);
+        return Some((Limit::Concurrency(limit), item));
+    }
+    let (bucket, item) = bucket(fields.required_object("token_bucket"), policy)?;
+    Some((Limit::Bucket(bucket), item))
 }
 
 /// A list of parts, or the only one. `[]`, `"none"` and nothing are one bucket over all.

@@ -1,6 +1,7 @@
 //! One request's round over all policies, whatever they limit by.
 
 use crate::admission::{Admission, Held, Target};
+use crate::concurrency::Permits;
 use crate::denial::Denials;
 use crate::key::{Attributes, fingerprint};
 use crate::{Config, FailureMode, Fault, Level, Limit, OnMissingKey, Outcome, Policy};
@@ -20,6 +21,7 @@ pub(super) struct Round<'a, S> {
     pub(super) store: &'a S,
     pub(super) now: UnixNanos,
     pub(super) denials: &'a mut Denials,
+    pub(super) permits: &'a mut Permits,
     /// What there is to count so far.
     pub(super) tally: &'a mut Tally,
     /// What the limits that admitted have left.
@@ -58,11 +60,12 @@ impl<S: SharedStore> Round<'_, S> {
         Ok(Admission { held })
     }
 
-    /// Asks the policies in shadow mode. Gives the first refusal.
+    /// Asks the policies in shadow mode, and adds what they give. Gives the first refusal.
     pub(super) fn shadowed(
         &mut self,
         seed: HashSeed,
         request: &impl Attributes,
+        admission: &mut Admission,
     ) -> Option<Refusal> {
         let levels = self.levels.len();
         let config = self.config;
@@ -71,7 +74,9 @@ impl<S: SharedStore> Round<'_, S> {
             let asked = match self.target(at, policy, seed, request) {
                 Ok(None) => continue,
                 Ok(Some(target)) => {
-                    self.known_refusal(&[target]).and_then(|()| self.spend(&target).map(drop))
+                    self.known_refusal(&[target]).and_then(|()| self.spend(&target)).map(|spent| {
+                        admission.held.extend(spent.map(|spent| (target, spent)));
+                    })
                 }
                 Err(refusal) => Err(refusal),
             };
@@ -135,6 +140,7 @@ impl<S: SharedStore> Round<'_, S> {
         let Some(policy) = self.config.policies.get(target.policy) else { return Ok(()) };
         match &policy.limit {
             Limit::Bucket(bucket) => self.look_at_bucket(target, policy, bucket),
+            Limit::Concurrency(limit) => self.look_at_permits(target, policy, limit),
         }
     }
 
@@ -146,6 +152,9 @@ impl<S: SharedStore> Round<'_, S> {
                 let receipt = self.spend_from_bucket(target, policy, bucket)?;
                 Ok(receipt.map(Held::Tokens))
             }
+            Limit::Concurrency(limit) => {
+                Ok(self.take_permit(target, policy, limit)?.map(Held::Permit))
+            }
         }
     }
 
@@ -155,6 +164,7 @@ impl<S: SharedStore> Round<'_, S> {
             let Some(policy) = self.config.policies.get(target.policy) else { continue };
             match held {
                 Held::Tokens(receipt) => self.give_tokens_back(target, policy, receipt),
+                Held::Permit(permit) => self.release(target, permit),
             }
         }
     }
