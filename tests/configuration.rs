@@ -215,7 +215,15 @@ fn full_token_bucket() -> Value {
                 "source.address/24/64", "header:x-client", "path", "method", "host", "route", "cluster",
             ],
             "on_missing_key": "skip",
+            "enabled_percent": 50, "enforced_percent": 10,
+            "cost": {"header": "x-cost", "default": 2, "min": 0, "max": 60},
+            "settle": {"response_header": "x-actual-cost", "max_debt": 1000},
             "token_bucket": {"max_tokens": 60, "tokens_per_fill": 10, "fill_interval": "1s"},
+        }, {
+            "name": "uploads", "gcra": {"rate": 100, "per": "60s", "burst": 20},
+            "cost": {"content_length": [{"up_to": 1024, "cost": 1}, {"up_to": 65536, "cost": 4}], "above": 16},
+        }, {
+            "name": "searches", "gcra": {"rate": 100}, "cost": 5,
         }, {
             "name": "q", "key": ["source.address", "cookie:id", "query:key", "jwt:sub", "constant:a"],
             "token_bucket": {"max_tokens": 1, "fill_interval": "1s"},

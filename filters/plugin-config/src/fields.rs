@@ -407,6 +407,11 @@ impl<'a> Fields<'a> {
         self.take(name, false).is_some()
     }
 
+    /// Whether `name` is an object, for a field that may also be something else.
+    pub fn is_object(&self, name: &str) -> bool {
+        matches!(lookup(self.entries, name), Some(Value::Object(_)))
+    }
+
     /// Elements of the list `name`, none of an absent one. `None` for what is no list.
     pub fn count(&self, name: &str) -> Option<usize> {
         match lookup(self.entries, name) {

@@ -1,10 +1,12 @@
 //! The configuration: Envoy's field names, and a default for all that has a sensible one.
 
 mod concurrency;
+mod limit;
 mod read;
 mod rules;
 
-use crate::{KeyPart, Limit, Match};
+use crate::siphash::siphash_2_4;
+use crate::{Attributes, Cost, KeyPart, Limit, Match, Settle};
 use plugin_config::{Parsed, Problems};
 use shared_state::{Key, SlotTable};
 
@@ -96,8 +98,12 @@ pub struct ReplyConfig {
 pub struct Policy {
     /// Label `policy` of the metrics, and the name in the headers.
     pub name: String,
-    /// Whether a refusal counts as one.
+    /// Whether it only counts what it would refuse.
     pub shadow: bool,
+    /// For so many requests in a hundred it exists; 100 unless it is tried out.
+    pub enabled_percent: u8,
+    /// For so many requests in a hundred it is enforced, else it is in shadow mode; 100 as well.
+    pub enforced_percent: u8,
     /// What requests it applies to.
     pub applies: Match,
     /// What it counts by; empty for one bucket over all.
@@ -106,10 +112,34 @@ pub struct Policy {
     pub on_missing_key: OnMissingKey,
     /// What it limits by.
     pub limit: Limit,
+    /// What a request takes.
+    pub cost: Cost,
+    /// How that is corrected by the response.
+    pub settle: Option<Settle>,
     /// Its item in `RateLimit-Policy`.
     pub declaration: String,
     /// Where its tables are.
     pub shards: Shards,
+}
+
+impl Policy {
+    /// How the policy at this index stands to a request. Each policy has a draw of its own: whether
+    /// one is tried out on a request says nothing of the others.
+    pub(crate) fn mode_for(&self, at: usize, request: &impl Attributes) -> Mode {
+        let is_drawn = |percent: u8, purpose: u8| {
+            percent >= 100 || {
+                let draw = siphash_2_4([request.draw(), at as u64], &[purpose]);
+                draw.checked_rem(100).unwrap_or(0) < u64::from(percent)
+            }
+        };
+        if !is_drawn(self.enabled_percent, 0) {
+            Mode::Off
+        } else if self.shadow || !is_drawn(self.enforced_percent, 1) {
+            Mode::Shadow
+        } else {
+            Mode::Enforce
+        }
+    }
 }
 
 /// The tables of a policy; at least one. Their keys are written when they are needed: there may be
@@ -215,6 +245,62 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_is_written_in_either_way() {
+        let first = |json: &str| {
+            config(&format!(r#"{{"policies":[{{"name":"p",{json}}}]}}"#)).policies.remove(0)
+        };
+        for (envoys, short) in [
+            (
+                r#""token_bucket":{"max_tokens":20,"tokens_per_fill":10,"fill_interval":"1s"}"#,
+                r#""gcra":{"rate":10,"burst":20}"#,
+            ),
+            (
+                r#""token_bucket":{"max_tokens":10,"tokens_per_fill":10,"fill_interval":"60s"}"#,
+                r#""gcra":{"rate":10,"per":"60s"}"#,
+            ),
+            (
+                r#""token_bucket":{"max_tokens":1,"tokens_per_fill":1,"fill_interval":"0.000001s"}"#,
+                r#""gcra":{"rate":1000000,"burst":1}"#,
+            ),
+        ] {
+            let (envoys, short) = (first(envoys), first(short));
+            assert_eq!(envoys.limit, short.limit);
+            assert_eq!(envoys.declaration, short.declaration);
+        }
+    }
+
+    #[test]
+    fn a_policy_is_tried_out_on_so_many_requests_in_a_hundred() {
+        use crate::testing::{Request, policy};
+        let policy =
+            policy(r#"{"name":"p","enabled_percent":50,"enforced_percent":20,"gcra":{"rate":1}}"#);
+        let mut counts = [0_u32; 3];
+        for draw in 0..10_000 {
+            let mode = policy.mode_for(3, &Request::default().draw(draw));
+            assert_eq!(mode, policy.mode_for(3, &Request::default().draw(draw)), "the same draw");
+            counts[mode as usize] += 1;
+        }
+        let [enforced, shadow, off] = counts;
+        assert!((4_800..5_200).contains(&off), "{counts:?}");
+        assert!((3_800..4_200).contains(&shadow), "{counts:?}");
+        assert!((900..1_100).contains(&enforced), "{counts:?}");
+    }
+
+    #[test]
+    fn by_default_every_request_is_limited_in_earnest() {
+        use crate::testing::{Request, policy};
+        let default = policy(r#"{"name":"p","gcra":{"rate":1}}"#);
+        let never = policy(r#"{"name":"p","enabled_percent":0,"gcra":{"rate":1}}"#);
+        let shadow = policy(r#"{"name":"p","enforced_percent":0,"gcra":{"rate":1}}"#);
+        for draw in (0..1000).map(|draw| draw << 54 | draw) {
+            let request = Request::default().draw(draw);
+            assert_eq!(default.mode_for(0, &request), Mode::Enforce);
+            assert_eq!(never.mode_for(0, &request), Mode::Off);
+            assert_eq!(shadow.mode_for(0, &request), Mode::Shadow);
+        }
+    }
+
+    #[test]
     fn nothing_to_limit_is_a_mistake() {
         assert_eq!(problems(""), ["/policies: nothing is limited: name at least one policy"]);
     }
@@ -225,7 +311,7 @@ mod tests {
             r#"{"name":"A","status":200,"store":{"shards":0,"slots_per_shard":3},
                 "retry_after_jitter_percent":101,"policies":[
                 {"name":"p","key":["ip","path","path"],"match":{"path":{"prefix":"api"},"methods":["get"]},
-                 "token_bucket":{"max_tokens":2,"tokens_per_fill":3,"fill_interval":"0.0005s"}},
+                 "token_bucket":{"max_tokens":2,"tokens_per_fill":3,"fill_interval":"0.0000005s"}},
                 {"name":"p","token_bucket":{"max_tokens":0,"fill_interval":"1s"}}]}"#,
         );
         let places: Vec<_> = told.iter().filter_map(|line| line.split(": ").next()).collect();

@@ -38,6 +38,21 @@ pub trait Attributes {
     /// Name of the cluster that the route names.
     fn cluster(&self) -> Option<String>;
 
+    /// Whether a body follows the headers.
+    fn has_body(&self) -> bool {
+        false
+    }
+
+    /// A number drawn for this request: the same one, however often it is asked for.
+    fn draw(&self) -> u64 {
+        0
+    }
+
+    /// Length of the body; `None` for one that does not tell.
+    fn content_length(&self) -> Option<u64> {
+        if self.has_body() { self.header("content-length")?.parse().ok() } else { Some(0) }
+    }
+
     /// `:path`, with its query.
     fn target(&self) -> Option<String> {
         self.header(":path")

@@ -27,6 +27,7 @@
 mod admission;
 mod concurrency;
 mod config;
+mod cost;
 mod denial;
 pub mod fields;
 mod gcra;
@@ -44,6 +45,7 @@ mod verdict;
 pub use admission::{Admission, Settlement};
 pub use concurrency::Concurrency;
 pub use config::{Config, FailureMode, Mode, OnFull, OnMissingKey, Policy, ReplyConfig, Shards};
+pub use cost::{Cost, Settle, whole};
 pub use gcra::{Decision, Gcra, Level};
 pub use key::{Attributes, KeyPart};
 pub use limit::Limit;

@@ -21,6 +21,14 @@ impl Limit {
         }
     }
 
+    /// Time of so many tokens.
+    pub(crate) fn time_of(&self, tokens: u32) -> Duration {
+        match self {
+            Self::Bucket(bucket) => bucket.token_time().saturating_mul(tokens),
+            Self::Concurrency(_) => Duration::ZERO,
+        }
+    }
+
     /// The longest that a refusal can tell a client to wait. What a worker remembers and lies
     /// further ahead is from before the clock stepped back.
     pub(crate) fn longest_wait(&self) -> Duration {

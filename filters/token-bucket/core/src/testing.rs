@@ -8,13 +8,15 @@ use std::collections::BTreeMap;
 pub(crate) struct Request {
     headers: BTreeMap<String, String>,
     source: Option<String>,
+    streaming: bool,
+    draw: u64,
 }
 
 impl Default for Request {
     fn default() -> Self {
         let headers = [(":method", "GET"), (":path", "/"), (":authority", "example.com")];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Self { headers, source: Some("10.0.0.1:40000".to_owned()) }
+        Self { headers, source: Some("10.0.0.1:40000".to_owned()), streaming: false, draw: 0 }
     }
 }
 
@@ -30,6 +32,19 @@ impl Request {
     }
 }
 
+impl Request {
+    /// With a body of unknown length.
+    pub(crate) fn streaming(mut self) -> Self {
+        self.streaming = true;
+        self
+    }
+
+    pub(crate) fn draw(mut self, draw: u64) -> Self {
+        self.draw = draw;
+        self
+    }
+}
+
 impl Attributes for Request {
     fn header(&self, name: &str) -> Option<String> {
         self.headers.get(name).cloned()
@@ -37,6 +52,14 @@ impl Attributes for Request {
 
     fn method(&self) -> Option<String> {
         self.header(":method")
+    }
+
+    fn has_body(&self) -> bool {
+        self.streaming || self.headers.contains_key("content-length")
+    }
+
+    fn draw(&self) -> u64 {
+        self.draw
     }
 
     fn source_address(&self) -> Option<String> {

@@ -55,11 +55,12 @@ impl Drop for Stream {
 impl Context for Stream {}
 
 impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+    fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         let Some(worker) = self.worker.clone() else { return Action::Continue };
         // Nobody else holds it: one VM runs one callback at a time, and no hostcall below calls back.
         let Ok(mut limiter) = worker.limiter.try_borrow_mut() else { return Action::Continue };
-        let mut verdict = limiter.decide(&HostStore, &HostAttributes::default(), plugin_kit::now());
+        let request = HostAttributes::new(!end_of_stream, &worker.draws);
+        let mut verdict = limiter.decide(&HostStore, &request, plugin_kit::now());
         drop(limiter);
         let Ok(limiter) = worker.limiter.try_borrow() else { return Action::Continue };
         let config = limiter.config();

@@ -1,11 +1,9 @@
 //! The document: every field with its range and its default, and the rules between fields.
 
-use super::concurrency::concurrency;
+use super::limit::{Limited, cost, limit, settle};
 use super::rules::matches;
 use super::{Config, FailureMode, Mode, OnFull, OnMissingKey, Policy, ReplyConfig, Shards};
-use crate::{Gcra, KeyPart, Limit, fields::declaration};
-use core::ops::RangeInclusive;
-use core::time::Duration;
+use crate::KeyPart;
 use plugin_config::{Choice, Fields, Or, Required};
 use shared_state::MAX_SLOTS;
 
@@ -15,13 +13,6 @@ const MAX_POLICIES: usize = 32;
 /// Most tables of a policy: with 64 slots each room for two million buckets. Each that was ever used
 /// stays in shared data as a key and an empty record, about 180 bytes.
 const MAX_SHARDS: u16 = 32_768;
-
-/// Shortest time of a token, in ns: a bucket gives at most a million tokens a second.
-const MIN_TOKEN_NS: u128 = 1_000;
-
-/// Times between fills: below a millisecond the wall clock itself is no better than a guess.
-const FILL_INTERVALS: RangeInclusive<Duration> =
-    Duration::from_millis(1)..=Duration::from_secs(86_400);
 
 impl Choice for Mode {
     const CHOICES: &'static [(&'static str, Self)] =
@@ -116,9 +107,18 @@ fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16, hops: Option<u8>) -
     let parts = key(&mut fields, hops);
     let applies = matches(&mut fields);
     let on_missing_key = fields.choice("on_missing_key", OnMissingKey::Shared);
-    let (limit, declaration) = limit(&mut fields, &name)?;
+    let enabled_percent = fields.integer("enabled_percent", 0..=100, Or(100));
+    let enforced_percent = fields.integer("enforced_percent", 0..=100, Or(100));
+    let settle = settle(&mut fields);
+    let limited = limit(&mut fields, &name);
+    let cost = cost(&mut fields, limited.as_ref().map_or(u32::MAX, |limited| limited.most));
+    let Limited { limit, declaration, .. } = limited?;
     let policy = Policy {
         shadow: mode == Mode::Shadow,
+        enabled_percent,
+        enforced_percent,
+        cost,
+        settle,
         applies,
         on_missing_key,
         limit,
@@ -128,19 +128,6 @@ fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16, hops: Option<u8>) -
         name,
     };
     (mode != Mode::Off).then_some(policy)
-}
-
-/// The one limit of a policy, and its item in `RateLimit-Policy`.
-fn limit(fields: &mut Fields<'_>, policy: &str) -> Option<(Limit, String)> {
-    if fields.has("concurrency") {
-        if fields.has("token_bucket") {
-            fields.problem("'token_bucket' and 'concurrency' are two limits: make it two policies");
-        }
-        let (limit, item) = concurrency(fields.object("concurrency"), policy);
-        return Some((Limit::Concurrency(limit), item));
-    }
-    let (bucket, item) = bucket(fields.required_object("token_bucket"), policy)?;
-    Some((Limit::Bucket(bucket), item))
 }
 
 /// A list of parts, or the only one. `[]`, `"none"` and nothing are one bucket over all.
@@ -158,28 +145,4 @@ fn key(fields: &mut Fields<'_>, hops: Option<u8>) -> Vec<KeyPart> {
         Err(message) => Err(message),
     });
     parts
-}
-
-/// The bucket, and its item in `RateLimit-Policy`.
-fn bucket(mut fields: Fields<'_>, policy: &str) -> Option<(Gcra, String)> {
-    let max_tokens = fields.integer("max_tokens", 1..=u32::MAX, Required);
-    let most = if fields.is_clean() { max_tokens } else { u32::MAX };
-    let tokens_per_fill = fields.integer("tokens_per_fill", 1..=most, Or(1));
-    let fill_interval = fields.duration("fill_interval", FILL_INTERVALS, Required);
-    if !fields.is_clean() {
-        return None;
-    }
-    if fill_interval.as_nanos() < MIN_TOKEN_NS * u128::from(tokens_per_fill) {
-        fields.problem(
-            "more than 1000000 tokens a second: no bucket is asked as often; lower \
-             tokens_per_fill, or raise fill_interval",
-        );
-    }
-    let bucket = Gcra::new(max_tokens, tokens_per_fill, fill_interval);
-    if bucket.is_none() {
-        let message =
-            "filling this bucket takes longer than 146 years: fewer max_tokens or a higher rate";
-        fields.problem(message);
-    }
-    Some((bucket?, declaration(policy, max_tokens, tokens_per_fill, fill_interval)))
 }

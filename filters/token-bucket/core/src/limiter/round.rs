@@ -4,13 +4,10 @@ use crate::admission::{Admission, Held, Target};
 use crate::concurrency::Permits;
 use crate::denial::Denials;
 use crate::key::{Attributes, fingerprint};
-use crate::{Config, FailureMode, Fault, Level, Limit, OnMissingKey, Outcome, Policy};
+use crate::{Config, FailureMode, Fault, Level, Limit, Mode, OnMissingKey, Outcome, Policy};
 use crate::{Reason, Refusal, Tally};
 use core::time::Duration;
 use shared_state::{HashSeed, SharedStore, StoreError, UnixNanos};
-
-/// Tokens that a request takes.
-const COST: u32 = 1;
 
 /// Fingerprint of the one bucket of a policy without a key, and of all requests that lack a part.
 const SHARED_BUCKET: u64 = 0;
@@ -37,8 +34,10 @@ impl<S: SharedStore> Round<'_, S> {
     ) -> Result<Admission, Refusal> {
         let mut targets = Vec::new();
         let config = self.config;
-        for (at, policy) in config.policies.iter().enumerate().filter(|(_, policy)| !policy.shadow)
-        {
+        for (at, policy) in config.policies.iter().enumerate() {
+            if policy.mode_for(at, request) != Mode::Enforce {
+                continue;
+            }
             targets.extend(self.target(at, policy, seed, request)?);
         }
         self.known_refusal(&targets)?;
@@ -70,7 +69,10 @@ impl<S: SharedStore> Round<'_, S> {
         let levels = self.levels.len();
         let config = self.config;
         let mut first = None;
-        for (at, policy) in config.policies.iter().enumerate().filter(|(_, policy)| policy.shadow) {
+        for (at, policy) in config.policies.iter().enumerate() {
+            if policy.mode_for(at, request) != Mode::Shadow {
+                continue;
+            }
             let asked = match self.target(at, policy, seed, request) {
                 Ok(None) => continue,
                 Ok(Some(target)) => {
@@ -105,7 +107,8 @@ impl<S: SharedStore> Round<'_, S> {
         if !policy.applies.to(request) {
             return Ok(None);
         }
-        let target = |fingerprint| Ok(Some(Target { policy: at, fingerprint, cost: COST }));
+        let cost = policy.cost.of(request);
+        let target = |fingerprint| Ok(Some(Target { policy: at, fingerprint, cost }));
         if policy.parts.is_empty() {
             return target(SHARED_BUCKET);
         }
@@ -124,15 +127,23 @@ impl<S: SharedStore> Round<'_, S> {
 
     /// Refuses for the longest of the waits that this worker remembers. No shared data is read.
     fn known_refusal(&self, targets: &[Target]) -> Result<(), Refusal> {
-        let known = |&Target { policy: at, fingerprint, .. }: &Target| {
+        let known = |target: &Target| {
+            let &Target { policy: at, fingerprint, .. } = target;
             let longest = self.config.policies.get(at)?.limit.longest_wait();
             let wait = self.denials.wait(at, fingerprint, self.now, longest)?;
+            let wait = wait.saturating_add(self.beyond_least(target));
             Some(Refusal { policy: at, reason: Reason::NoToken, wait: Some(wait) })
         };
         match targets.iter().filter_map(known).max_by_key(|refusal| refusal.wait) {
             Some(refusal) => Err(refusal),
             None => Ok(()),
         }
+    }
+
+    /// Time of the tokens that this request takes beyond what the cheapest one of its policy does.
+    pub(super) fn beyond_least(&self, target: &Target) -> Duration {
+        let Some(policy) = self.config.policies.get(target.policy) else { return Duration::ZERO };
+        policy.limit.time_of(target.cost.saturating_sub(policy.cost.least()))
     }
 
     /// Whether the limit would admit, as far as one can tell without spending.

@@ -54,6 +54,25 @@ fn the_first_request_meets_full_buckets_and_nothing_was_written_before_it() {
 }
 
 #[test]
+fn a_dear_request_that_was_refused_stands_in_no_cheap_ones_way() {
+    let store = MemoryStore::default();
+    let mut worker = limiter(
+        r#"{"policies":[{"name":"p","cost":{"header":"x-cost"},"gcra":{"rate":1,"burst":10}}]}"#,
+    );
+    let costs = |cost| Request::default().with("x-cost", cost);
+    assert!(passes(&mut worker, &store, &costs("8")));
+    let wait = |limiter: &mut Limiter, cost, now| {
+        limiter.decide(&store, &costs(cost), now).refusal.and_then(|refusal| refusal.wait)
+    };
+    assert_eq!(wait(&mut worker, "5", at(0)), Some(Duration::from_secs(3)));
+    assert!(passes(&mut worker, &store, &costs("2")));
+    assert_eq!(wait(&mut worker, "5", at(0)), Some(Duration::from_secs(5)));
+    assert_eq!(wait(&mut worker, "1", at(500)), Some(Duration::from_millis(500)));
+    assert_eq!(wait(&mut worker, "3", at(500)), Some(Duration::from_millis(2_500)), "remembered");
+    assert_eq!(wait(&mut worker, "1", at(1_000)), None);
+}
+
+#[test]
 fn a_refusal_spends_nothing_of_any_policy() {
     let store = MemoryStore::default();
     let (mut worker, mut other) = (limiter(&two("")), limiter(&two("")));

@@ -90,7 +90,9 @@ impl<S: SharedStore> Round<'_, S> {
                 if place == Place::Overflow {
                     self.tally.overflows.push(at);
                 }
-                self.denials.insert(at, target.fingerprint, self.now.plus(wait));
+                // Requests that cost less pass sooner: what holds for all is the least of them.
+                let known = wait.saturating_sub(self.beyond_least(target));
+                self.denials.insert(at, target.fingerprint, self.now.plus(known));
                 refused(Reason::NoToken, Some(wait))
             }
             Answer::Full(wait) => {
