@@ -1,5 +1,6 @@
 //! The suite on real traffic: the shipped modules, in host-sim's live proxy and in real Envoy.
 
+mod attributes;
 mod breaker;
 mod chain;
 mod configuration;

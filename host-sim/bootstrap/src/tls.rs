@@ -16,6 +16,10 @@ pub struct DownstreamTls {
     pub min_version: TlsVersion,
     /// Default TLS 1.3.
     pub max_version: TlsVersion,
+    /// Who may sign clients' certificates; absent = clients are not asked for one.
+    pub trusted_ca: Option<DataSource>,
+    /// Whether a client without a certificate is turned away.
+    pub require_client_certificate: bool,
 }
 
 /// `UpstreamTlsContext`.
@@ -33,7 +37,7 @@ pub struct UpstreamTls {
     pub alpn_protocols: Vec<String>,
     /// Default TLS 1.2.
     pub min_version: TlsVersion,
-    /// Default TLS 1.3.
+    /// Default TLS 1.2: for clients, Envoy's is lower than for servers.
     pub max_version: TlsVersion,
 }
 
@@ -82,7 +86,7 @@ pub(crate) const DATA_SOURCE: Message<DataSource> =
 const COMMON: Message<Common> =
     Message { name: "envoy.extensions.transport_sockets.tls.v3.CommonTlsContext", read: common };
 
-const PARAMETERS: Message<(TlsVersion, TlsVersion)> =
+const PARAMETERS: Message<Versions> =
     Message { name: "envoy.extensions.transport_sockets.tls.v3.TlsParameters", read: parameters };
 
 const CERTIFICATE: Message<Certificate> =
@@ -103,7 +107,14 @@ struct Common {
     certificates: Vec<Certificate>,
     validation: Option<Validation>,
     alpn_protocols: Vec<String>,
-    versions: (TlsVersion, TlsVersion),
+    versions: Versions,
+}
+
+/// `TlsParameters`; none is `TLS_AUTO`.
+#[derive(Default)]
+struct Versions {
+    min: Option<TlsVersion>,
+    max: Option<TlsVersion>,
 }
 
 /// `CertificateValidationContext`.
@@ -114,18 +125,29 @@ struct Validation {
 
 fn downstream_tls(message: &mut Reader<'_>) -> Option<Option<DownstreamTls>> {
     let common = message.required("common_tls_context", COMMON)?;
+    let require_client_certificate = message.flag("require_client_certificate", false);
     let at = "common_tls_context";
-    if common.validation.is_some() {
-        message.problem_at(at, "client certificates are not simulated by host-sim");
+    if common.validation.as_ref().is_some_and(|found| !found.subject_alt_names.is_empty()) {
+        let what = "names of clients are not matched by host-sim, only 'trusted_ca' is looked at";
+        message.problem_at(at, what);
     }
+    let trusted_ca = common.validation.and_then(|found| found.trusted_ca);
+    if require_client_certificate && trusted_ca.is_none() && message.is_sound(at) {
+        let what = "host-sim asks clients for certificates only with 'trusted_ca' in \
+                    'validation_context'";
+        message.problem_at(at, what);
+    }
+    let (min_version, max_version) = range(message, &common.versions, TlsVersion::V1_3)?;
     if common.certificates.is_empty() && message.is_sound(at) {
         message.problem_at(at, "field 'tls_certificates' needs at least one certificate");
     }
     Some(Some(DownstreamTls {
         certificates: common.certificates,
         alpn_protocols: common.alpn_protocols,
-        min_version: common.versions.0,
-        max_version: common.versions.1,
+        min_version,
+        max_version,
+        trusted_ca,
+        require_client_certificate,
     }))
 }
 
@@ -135,8 +157,9 @@ fn upstream_tls(message: &mut Reader<'_>) -> Option<Option<UpstreamTls>> {
         certificates: Vec::new(),
         validation: None,
         alpn_protocols: Vec::new(),
-        versions: (TlsVersion::V1_2, TlsVersion::V1_3),
+        versions: Versions::default(),
     });
+    let (min_version, max_version) = range(message, &common.versions, TlsVersion::V1_2)?;
     let (trusted_ca, subject_alt_names) = common
         .validation
         .map_or((None, Vec::new()), |found| (found.trusted_ca, found.subject_alt_names));
@@ -146,8 +169,8 @@ fn upstream_tls(message: &mut Reader<'_>) -> Option<Option<UpstreamTls>> {
         subject_alt_names,
         certificates: common.certificates,
         alpn_protocols: common.alpn_protocols,
-        min_version: common.versions.0,
-        max_version: common.versions.1,
+        min_version,
+        max_version,
     }))
 }
 
@@ -157,25 +180,35 @@ fn common(message: &mut Reader<'_>) -> Option<Common> {
         certificates: message.list("tls_certificates", CERTIFICATE),
         validation: message.message("validation_context", VALIDATION),
         alpn_protocols: message.texts("alpn_protocols"),
-        versions: versions.unwrap_or((TlsVersion::V1_2, TlsVersion::V1_3)),
+        versions: versions.unwrap_or_default(),
     })
 }
 
-fn parameters(message: &mut Reader<'_>) -> Option<(TlsVersion, TlsVersion)> {
-    let choices = |auto| {
-        [
-            ("TLS_AUTO", 0, Some(auto)),
-            ("TLSv1_0", 1, None),
-            ("TLSv1_1", 2, None),
-            ("TLSv1_2", 3, Some(TlsVersion::V1_2)),
-            ("TLSv1_3", 4, Some(TlsVersion::V1_3)),
-        ]
-    };
-    let min = message.choice("tls_minimum_protocol_version", &choices(TlsVersion::V1_2));
-    let max = message.choice("tls_maximum_protocol_version", &choices(TlsVersion::V1_3));
-    let (min, max) = (min?, max?);
+fn parameters(message: &mut Reader<'_>) -> Option<Versions> {
+    let choices = [
+        ("TLS_AUTO", 0, Some(None)),
+        ("TLSv1_0", 1, None),
+        ("TLSv1_1", 2, None),
+        ("TLSv1_2", 3, Some(Some(TlsVersion::V1_2))),
+        ("TLSv1_3", 4, Some(Some(TlsVersion::V1_3))),
+    ];
+    let min = message.choice("tls_minimum_protocol_version", &choices);
+    let max = message.choice("tls_maximum_protocol_version", &choices);
+    Some(Versions { min: min?, max: max? })
+}
+
+/// Both ends of what may be spoken. `auto` is the highest version unless the file names one.
+fn range(
+    message: &mut Reader<'_>,
+    versions: &Versions,
+    auto: TlsVersion,
+) -> Option<(TlsVersion, TlsVersion)> {
+    let min = versions.min.unwrap_or(TlsVersion::V1_2);
+    let max = versions.max.unwrap_or(auto);
     if min > max {
-        message.problem("the minimum protocol version is above the maximum");
+        let what = "field 'tls_params': the minimum protocol version is above the maximum, \
+                    which is TLSv1_3 for listeners and TLSv1_2 for clusters unless it is given";
+        message.problem_at("common_tls_context", what);
         return None;
     }
     Some((min, max))

@@ -32,6 +32,8 @@ fn a_listener_folds_its_chain_and_an_alias_is_a_copy() {
     assert_eq!((tls.min_version, tls.max_version), (TlsVersion::V1_3, TlsVersion::V1_3));
     assert_eq!(tls.alpn_protocols, ["h2", "http/1.1"]);
     assert_eq!(tls.certificates[0].private_key, DataSource::File("edge.key".into()));
+    assert_eq!(tls.trusted_ca, Some(DataSource::File("clients.pem".into())));
+    assert!(tls.require_client_certificate);
 }
 
 #[test]

@@ -95,6 +95,16 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "outlier_detection: {}",
         "{CLUSTER}: field 'outlier_detection' is not simulated by host-sim yet",
     ),
+    (
+        "chain",
+        r#"transport_socket: {name: tls, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, require_client_certificate: true, common_tls_context: {tls_certificates: [{certificate_chain: {inline_string: a}, private_key: {inline_string: b}}]}}}"#,
+        "static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context: host-sim asks clients for certificates only with 'trusted_ca' in 'validation_context'",
+    ),
+    (
+        "chain",
+        r#"transport_socket: {name: tls, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, common_tls_context: {tls_certificates: [{certificate_chain: {inline_string: a}, private_key: {inline_string: b}}], validation_context: {match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: a}}]}}}}"#,
+        "static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.common_tls_context: names of clients are not matched by host-sim, only 'trusted_ca' is looked at",
+    ),
     // Types.
     (
         "hcm",

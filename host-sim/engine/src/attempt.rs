@@ -11,16 +11,15 @@ use crate::retry::Reset;
 use crate::router::{Broken, reply};
 use crate::stream::{Attempt, Half, Owner, Role, Stream, StreamInfo, Way};
 use crate::worker::Worker;
-use crate::{AttemptId, Headers, Output, UpstreamFailure, UpstreamFailureKind};
+use crate::{AttemptId, Headers, Output, UpstreamFailure, UpstreamFailureKind, UpstreamLink};
 use bytes::Bytes;
 use host_sim_bootstrap::UpstreamProtocol;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 impl Worker {
-    /// The attempt has a connection. A driver that does not know its own end of it need not tell:
-    /// then `upstream.local_address` and `upstream.cx_pool_ready_duration` do not exist.
-    pub fn attempt_connected(&mut self, id: AttemptId, local: SocketAddr) {
+    /// The attempt has a connection. A driver that knows none need not tell: then what attributes
+    /// say of it, `upstream.local_address` among them, does not exist.
+    pub fn attempt_connected(&mut self, id: AttemptId, link: &UpstreamLink) {
         let mut shared = self.shared.borrow_mut();
         let now = shared.now();
         let owner = match shared.streams.get_mut(&id.0).and_then(Stream::attempt) {
@@ -30,7 +29,7 @@ impl Worker {
         };
         for stream in [Some(id.0), owner].into_iter().flatten() {
             if let Some(stream) = shared.streams.get_mut(&stream) {
-                stream.info.upstream_local = Some(local);
+                stream.info.upstream_link = Some(link.clone());
                 stream.info.upstream_ready = Some(now);
             }
         }

@@ -10,6 +10,7 @@ mod message;
 mod network;
 mod request;
 mod response;
+mod tls;
 mod upstream;
 mod xds;
 

@@ -14,7 +14,6 @@ use crate::worker::Worker;
 use crate::{ConnectionId, Downstream, Output, ResponseFlags, UnixNanos};
 use bytes::Bytes;
 use host_sim_abi::PeerType;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Bytes that filters may hold back before reading stops: Envoy's
@@ -40,7 +39,6 @@ pub(crate) struct Connection {
     pub(crate) http: bool,
     pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) host: Option<Arc<LiveHost>>,
-    pub(crate) upstream_local: Option<SocketAddr>,
     /// When the upstream was asked for, and when it was there.
     pub(crate) asked: UnixNanos,
     pub(crate) connected: Option<UnixNanos>,
@@ -94,7 +92,6 @@ impl Worker {
                 http,
                 cluster: None,
                 host: None,
-                upstream_local: None,
                 asked: now,
                 connected: None,
                 moved: now,

@@ -25,6 +25,42 @@ pub struct TlsInfo {
     pub version: String,
     /// Server name the client asked for.
     pub sni: Option<Arc<str>>,
+    /// The certificate that this end has; none is as good as an empty one.
+    pub local: Option<Arc<CertificateInfo>>,
+    /// The certificate that the other end has shown.
+    pub peer: Option<Arc<CertificateInfo>>,
+}
+
+/// What attributes tell of a certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateInfo {
+    /// Distinguished name as of RFC 2253: the most specific part first.
+    pub subject: String,
+    /// The first URI among the subject's alternative names.
+    pub uri_san: Option<String>,
+    /// The first DNS name among them.
+    pub dns_san: Option<String>,
+    /// SHA-256 of the certificate, in lower-case hexadecimal digits.
+    pub sha256: String,
+    /// The certificate itself, in PEM with a line break at its end.
+    pub pem: String,
+}
+
+/// Our end of a connection to an endpoint.
+#[derive(Clone, Debug)]
+pub struct UpstreamLink {
+    /// The address that the endpoint sees.
+    pub local: SocketAddr,
+    /// What was agreed, on TLS connections.
+    pub tls: Option<Arc<TlsInfo>>,
+}
+
+impl UpstreamLink {
+    /// A connection in plain text.
+    #[must_use]
+    pub const fn plain(local: SocketAddr) -> Self {
+        Self { local, tls: None }
+    }
 }
 
 /// HTTP version.

@@ -78,7 +78,10 @@ mod worker;
 pub use bare::{BareOutcome, BareReply, Direction};
 pub use clock::{Clock, SystemClock, UnixNanos};
 pub use cluster::Cluster;
-pub use downstream::{Downstream, Protocol, TlsInfo, UpstreamFailure, UpstreamFailureKind};
+pub use downstream::{
+    CertificateInfo, Downstream, Protocol, TlsInfo, UpstreamFailure, UpstreamFailureKind,
+    UpstreamLink,
+};
 pub use engine::{Engine, EngineOptions, ModuleLoads, StartError};
 pub use flags::ResponseFlags;
 pub use headers::Headers;

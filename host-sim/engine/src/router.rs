@@ -204,6 +204,7 @@ impl Worker {
         stream.info.attempts = number;
         stream.info.endpoint = Some(endpoint);
         stream.info.transport_failure = None;
+        (stream.info.upstream_link, stream.info.upstream_ready) = (None, None);
         let trailers = stream.request.has_trailers();
         let router = &mut stream.exchange()?.router;
         router.attempt = Some(attempt);

@@ -17,7 +17,7 @@ use crate::native_filter::{HeaderMutation, LocalRateLimit};
 use crate::plugin::Plugin;
 use crate::router::Router;
 use crate::stream_limits::Limits;
-use crate::{Downstream, Headers, UnixNanos};
+use crate::{Downstream, Headers, UnixNanos, UpstreamLink};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -205,8 +205,8 @@ pub(crate) struct StreamInfo {
     pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) endpoint: Option<SocketAddr>,
     pub(crate) transport_failure: Option<String>,
-    /// Our end of the connection to the endpoint, and since when the attempt has it.
-    pub(crate) upstream_local: Option<SocketAddr>,
+    /// The connection to the endpoint, and since when the attempt has it.
+    pub(crate) upstream_link: Option<UpstreamLink>,
     pub(crate) upstream_ready: Option<UnixNanos>,
     pub(crate) attempts: u32,
     pub(crate) upstream_first_tx: Option<UnixNanos>,

@@ -14,30 +14,29 @@ use crate::router::Broken;
 use crate::stream::Stream;
 use crate::timer::Timer;
 use crate::worker::Worker;
-use crate::{ConnectionId, Headers, Output, UpstreamFailure, UpstreamFailureKind};
+use crate::{ConnectionId, Headers, Output, UpstreamFailure, UpstreamFailureKind, UpstreamLink};
 use host_sim_abi::PeerType;
 use host_sim_bootstrap::TcpProxy;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Filter state with which a plugin names the cluster, instead of the configured one.
 const CLUSTER_KEY: &[u8] = b"envoy.tcp_proxy.cluster";
 
 impl Worker {
-    /// The connection to the endpoint is there. `local` is our own end of it.
-    pub fn upstream_connected(&mut self, id: ConnectionId, local: SocketAddr) {
+    /// The connection to the endpoint is there.
+    pub fn upstream_connected(&mut self, id: ConnectionId, link: UpstreamLink) {
         let id = id.0;
         let connecting = {
             let mut shared = self.shared.borrow_mut();
             let now = shared.now();
-            let stream = shared.streams.get_mut(&id);
-            let Some(connection) = stream.and_then(Stream::connection) else { return };
+            let Some(stream) = shared.streams.get_mut(&id) else { return };
+            let Some(connection) = stream.connection() else { return };
             let connecting = connection.link == Link::Connecting;
             if connecting {
                 connection.link = Link::Open;
-                connection.upstream_local = Some(local);
                 connection.connected = Some(now);
                 connection.moved = now;
+                stream.info.upstream_link = Some(link);
             }
             connecting
         };

@@ -238,7 +238,7 @@ impl Host {
         let info = Downstream {
             remote: SocketAddr::new(request.source, 40_000),
             local: SocketAddr::from(([127, 0, 0, 1], 10_000)),
-            tls: None,
+            tls: request.tls.clone(),
             protocol: Protocol::Http11,
             connection_id: named.0 as u64,
         };

@@ -1,7 +1,7 @@
 //! What goes in and what comes out.
 
 use bytes::Bytes;
-use host_sim_engine::Headers;
+use host_sim_engine::{Headers, TlsInfo};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ pub struct Request {
     pub(crate) body: Vec<(Duration, Bytes)>,
     pub(crate) trailers: Vec<(String, String)>,
     pub(crate) source: IpAddr,
+    pub(crate) tls: Option<TlsInfo>,
     pub(crate) abort_after: Option<Duration>,
 }
 
@@ -35,6 +36,7 @@ impl Request {
             body: Vec::new(),
             trailers: Vec::new(),
             source: CLIENT,
+            tls: None,
             abort_after: None,
         }
     }
@@ -85,6 +87,12 @@ impl Request {
         self
     }
 
+    /// Sends it on a TLS connection of which this is known; the proxy terminates it.
+    pub fn tls(mut self, tls: TlsInfo) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Lets the client go away if there is no complete response by then.
     pub fn abort_after(mut self, patience: Duration) -> Self {
         self.abort_after = Some(patience);
@@ -97,7 +105,7 @@ impl Request {
             (":authority", self.authority.as_str()),
             (":path", self.path.as_str()),
             (":method", self.method.as_str()),
-            (":scheme", "http"),
+            (":scheme", if self.tls.is_some() { "https" } else { "http" }),
         ];
         let others = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         Headers::from_pairs(pseudo.into_iter().chain(others))

@@ -278,8 +278,8 @@ impl Run {
             if let Some(from) = action.from {
                 connect = connect.from_address(from);
             }
-            if let Some(name) = &action.tls {
-                connect = connect.tls(name);
+            if let Some(tls) = &action.tls {
+                connect = connect.with_tls(tls.info());
             }
             let id = self.host.connect(&connect);
             let id = id.ok_or_else(|| format!("open {name}: no listener carries bytes"))?;
@@ -346,6 +346,9 @@ impl Run {
         }
         if let Some(from) = send.from {
             template = template.from_address(from);
+        }
+        if let Some(tls) = &send.tls {
+            template = template.tls(tls.info());
         }
         let mut ids = Vec::with_capacity(send.count);
         for at in 0..send.count {

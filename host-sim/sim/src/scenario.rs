@@ -28,6 +28,7 @@ pub(crate) mod fault;
 pub(crate) mod step;
 pub(crate) mod suite;
 pub(crate) mod tcp;
+pub(crate) mod tls;
 pub(crate) mod value;
 
 use crate::problem::Problem;

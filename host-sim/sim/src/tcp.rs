@@ -1,5 +1,6 @@
 //! Connections that carry bytes, and endpoints that take them.
 
+use host_sim_engine::TlsInfo;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ pub struct Connect {
     pub(crate) listener: Option<String>,
     pub(crate) worker: Option<usize>,
     pub(crate) source: Option<IpAddr>,
-    pub(crate) sni: Option<String>,
+    pub(crate) tls: Option<TlsInfo>,
 }
 
 impl Connect {
@@ -36,8 +37,17 @@ impl Connect {
     }
 
     /// Makes it a TLS 1.3 connection, terminated by the proxy, for this server name.
-    pub fn tls(mut self, server_name: &str) -> Self {
-        self.sni = Some(server_name.to_owned());
+    pub fn tls(self, server_name: &str) -> Self {
+        self.with_tls(TlsInfo {
+            version: "TLSv1.3".to_owned(),
+            sni: Some(server_name.into()),
+            ..TlsInfo::default()
+        })
+    }
+
+    /// Makes it a TLS connection of which this is known.
+    pub fn with_tls(mut self, tls: TlsInfo) -> Self {
+        self.tls = Some(tls);
         self
     }
 }

@@ -1,6 +1,6 @@
 //! `connection.*`, `source.*`, `destination.*`
 
-use super::{StreamScene, int};
+use super::{StreamScene, int, tls};
 use crate::Downstream;
 use crate::cel::Value;
 use crate::stream::Role;
@@ -12,14 +12,11 @@ impl StreamScene<'_> {
         let tls = downstream.tls.as_ref();
         match name {
             "id" => Some(Value::Uint(downstream.connection_id)),
-            // Clients are never asked for a certificate.
-            "mtls" => Some(Value::Bool(false)),
+            "mtls" => Some(Value::Bool(tls.is_some_and(|tls| tls.peer.is_some()))),
             "requested_server_name" => {
                 Some(Value::text(tls.and_then(|tls| tls.sni.as_deref()).unwrap_or_default()))
             }
-            "tls_version" => tls.map(|tls| Value::text(&tls.version)),
-            "subject_peer_certificate" => tls.map(|_| Value::text("")),
-            _ => None,
+            name => tls::attribute(tls?, name),
         }
     }
 

@@ -28,10 +28,6 @@ impl StreamScene<'_> {
             (Group::Upstream, "transport_failure_reason") if tcp => {
                 Some(Value::text(info.transport_failure.as_deref().unwrap_or_default()))
             }
-            // Known as soon as there is a connection, not when an endpoint has been chosen.
-            (Group::Upstream, "local_address") => {
-                connection.upstream_local.map(|local| Value::text(local.to_string()))
-            }
             (Group::Upstream, "cx_pool_ready_duration") => {
                 connection.connected.map(|at| duration(at.since(connection.asked)))
             }

@@ -1,6 +1,6 @@
 //! `upstream.*`
 
-use super::{StreamScene, duration, int, message};
+use super::{StreamScene, duration, int, message, tls};
 use crate::cel::Value;
 use crate::stream::Role;
 use host_sim_bootstrap::Endpoint;
@@ -11,7 +11,7 @@ impl StreamScene<'_> {
         match name {
             "address" => Some(Value::text(info.endpoint?.to_string())),
             "port" => Some(int(info.endpoint?.port().into())),
-            "local_address" => Some(Value::text(info.upstream_local?.to_string())),
+            "local_address" => Some(Value::text(info.upstream_link.as_ref()?.local.to_string())),
             "locality" => {
                 info.endpoint?;
                 let place = self.configured_endpoint().map(|endpoint| &endpoint.locality);
@@ -29,7 +29,7 @@ impl StreamScene<'_> {
             "num_endpoints" => {
                 info.cluster.as_ref().map(|cluster| Value::Uint(cluster.endpoint_count() as u64))
             }
-            _ => None,
+            name => tls::attribute(info.upstream_link.as_ref()?.tls.as_deref()?, name),
         }
     }
 

@@ -1,9 +1,10 @@
 //! Every attribute in every phase, against what Envoy 1.40 shows there.
 
-use crate::rig::{Plugin, Rig, Setup};
+use crate::rig::{Plugin, Rig, Setup, link};
 use bytes::Bytes;
-use host_sim_engine::Headers;
+use host_sim_engine::{CertificateInfo, Headers, TlsInfo, UpstreamLink};
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Reads a property; logs status and value, both with the phase's name before.
@@ -41,9 +42,14 @@ fn log(rig: &Rig) -> Vec<String> {
 
 /// Status or value in each of [`PHASES`], of a POST of "abc" that is answered with "ok".
 fn phases(path: &str) -> Vec<String> {
+    phases_of(path, None, &link())
+}
+
+/// The same on these connections.
+fn phases_of(path: &str, tls: Option<TlsInfo>, link: &UpstreamLink) -> Vec<String> {
     let mut rig = Setup::of([reader(path)]).start();
     log(&rig);
-    let id = rig.begin();
+    let id = rig.begin_with(tls);
     let request = [
         (":method", "POST"),
         (":path", "/a/b?q=1"),
@@ -56,7 +62,7 @@ fn phases(path: &str) -> Vec<String> {
     rig.worker.request_data(id, Bytes::from_static(b"abc"), true);
     let attempt = rig.attempt().id;
     rig.advance(Duration::from_millis(5));
-    rig.worker.attempt_connected(attempt, ([127, 0, 0, 1], 5000).into());
+    rig.worker.attempt_connected(attempt, link);
     let response = [(":status", "200"), ("x-up", "1"), ("x-up", "2")];
     rig.worker.upstream_headers(attempt, Headers::from_pairs(response), false);
     rig.worker.upstream_data(attempt, Bytes::from_static(b"ok"), true);
@@ -178,6 +184,62 @@ fn the_connection_is_known_from_the_start() {
     assert_always("source.port", &number(4000));
     assert_always("destination.address", "127.0.0.1:8080");
     assert_always("destination.port", &number(8080));
+}
+
+/// Of either end of a connection.
+const TLS: [(&str, &str); 9] = [
+    ("tls_version", "TLSv1.2"),
+    ("subject_local_certificate", "CN=here"),
+    ("subject_peer_certificate", "CN=there,O=weir"),
+    ("uri_san_local_certificate", "spiffe://weir/here"),
+    ("uri_san_peer_certificate", "!1"),
+    ("dns_san_local_certificate", "!1"),
+    ("dns_san_peer_certificate", "there.test"),
+    ("sha256_peer_certificate_digest", "00ff"),
+    ("peer_certificate", "PEM\n"),
+];
+
+fn tls() -> TlsInfo {
+    let local = CertificateInfo {
+        subject: "CN=here".to_owned(),
+        uri_san: Some("spiffe://weir/here".to_owned()),
+        ..CertificateInfo::default()
+    };
+    let peer = CertificateInfo {
+        subject: "CN=there,O=weir".to_owned(),
+        dns_san: Some("there.test".to_owned()),
+        sha256: "00ff".to_owned(),
+        pem: "PEM\n".to_owned(),
+        ..CertificateInfo::default()
+    };
+    let (local, peer) = (Some(Arc::new(local)), Some(Arc::new(peer)));
+    TlsInfo { version: "TLSv1.2".to_owned(), sni: Some("here.test".into()), local, peer }
+}
+
+#[test]
+fn certificates_of_the_client_s_connection_are_known_from_the_start() {
+    for (name, value) in TLS {
+        let found = phases_of(&format!("connection.{name}"), Some(tls()), &link());
+        assert_eq!(found, [value; 5], "{name}");
+    }
+    let of = |path, tls| phases_of(path, Some(tls), &link());
+    assert_eq!(of("connection.mtls", tls()), ["\u{1}"; 5]);
+    assert_eq!(of("connection.requested_server_name", tls()), ["here.test"; 5]);
+    let bare = || TlsInfo { local: None, peer: None, ..tls() };
+    assert_eq!(of("connection.mtls", bare()), ["\0"; 5]);
+    assert_eq!(of("connection.subject_local_certificate", bare()), [""; 5]);
+    assert_eq!(of("connection.subject_peer_certificate", bare()), [""; 5]);
+    assert_eq!(of("connection.sha256_peer_certificate_digest", bare()), ["!1"; 5]);
+}
+
+#[test]
+fn certificates_of_the_upstream_s_connection_come_with_it() {
+    let link = UpstreamLink { tls: Some(Arc::new(tls())), ..link() };
+    for (name, value) in TLS {
+        let found = phases_of(&format!("upstream.{name}"), None, &link);
+        assert_eq!(found, ["!1", "!1", value, value, value], "{name}");
+    }
+    assert_eq!(phases_of("upstream.mtls", None, &link), ["!1"; 5]);
 }
 
 #[test]

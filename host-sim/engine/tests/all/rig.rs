@@ -5,14 +5,19 @@ use bytes::Bytes;
 use host_sim_bootstrap::Bootstrap;
 use host_sim_engine::{
     AccessLogSink, AttemptId, Clock, Downstream, Engine, EngineOptions, ExchangeId, Headers,
-    Limits, LogLevel, LogRecord, LogSink, Observer, Output, StartError, UnixNanos, UpstreamFailure,
-    UpstreamFailureKind, Worker,
+    Limits, LogLevel, LogRecord, LogSink, Observer, Output, StartError, TlsInfo, UnixNanos,
+    UpstreamFailure, UpstreamFailureKind, UpstreamLink, Worker,
 };
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// Our end of every connection to an endpoint.
+pub(crate) fn link() -> UpstreamLink {
+    UpstreamLink::plain(([127, 0, 0, 1], 5000).into())
+}
 
 /// A clock that tests move.
 #[derive(Default)]
@@ -298,10 +303,14 @@ impl Rig {
     }
 
     pub(crate) fn begin(&mut self) -> ExchangeId {
+        self.begin_with(None)
+    }
+
+    pub(crate) fn begin_with(&mut self, tls: Option<TlsInfo>) -> ExchangeId {
         let downstream = Downstream {
             remote: ([10, 0, 0, 1], 4000).into(),
             local: ([127, 0, 0, 1], 8080).into(),
-            tls: None,
+            tls,
             protocol: host_sim_engine::Protocol::Http11,
             connection_id: 1,
         };

@@ -4,7 +4,7 @@ mod ending;
 mod passing;
 mod state;
 
-use crate::rig::{Plugin, Rig, Setup};
+use crate::rig::{Plugin, Rig, Setup, link};
 use bytes::Bytes;
 use host_sim_engine::{ConnectionId, Downstream, Output, Protocol};
 
@@ -109,7 +109,7 @@ impl Tcp for Rig {
     fn open_linked(&mut self) -> ConnectionId {
         let id = self.open();
         assert_eq!(self.seen().events, ["connect"]);
-        self.worker.upstream_connected(id, ([127, 0, 0, 1], 5000).into());
+        self.worker.upstream_connected(id, link());
         id
     }
 

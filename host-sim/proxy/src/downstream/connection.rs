@@ -13,12 +13,10 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_rustls::server::TlsStream;
 
 /// Longest TLS handshake. Envoy has no limit unless told so; ours keeps a client that says nothing
 /// from holding a connection for the idle timeout's hour.
@@ -70,21 +68,21 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         let listener = self.listener.clone();
         let _active = listener.stats.opened(listener.tls.is_some());
-        let Some(acceptor) = &listener.tls else {
+        let Some(tls) = &listener.tls else {
             return self.start(stream, None, connections).await;
         };
-        let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+        let handshake = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
         let handshake = tokio::select! {
             done = handshake => done,
             () = connections.draining() => return,
         };
-        let Ok(Ok(stream)) = handshake else {
+        let Ok(Ok((stream, agreed))) = handshake else {
             listener.stats.handshake(false);
             return;
         };
         listener.stats.handshake(true);
         let protocol = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
-        self.tls = Some(tls_info(&stream));
+        self.tls = Some(agreed);
         self.start(stream, protocol, connections).await;
     }
 
@@ -188,13 +186,4 @@ impl Drop for Busy {
         activity.exchanges.set(activity.exchanges.get().saturating_sub(1));
         activity.since.set(Instant::now());
     }
-}
-
-fn tls_info(stream: &TlsStream<TcpStream>) -> TlsInfo {
-    let connection = stream.get_ref().1;
-    let version = match connection.protocol_version() {
-        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
-        _ => "TLSv1.3",
-    };
-    TlsInfo { version: version.to_owned(), sni: connection.server_name().map(Arc::from) }
 }

@@ -2,17 +2,15 @@
 
 use super::stats::DownstreamStats;
 use crate::ProxyError;
-use crate::tls::server_config;
+use crate::tls::ServerTls;
 use host_sim_bootstrap::{CodecType, CommonHttpOptions, Http2Options, Listener};
 use host_sim_engine::Engine;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
-use rustls::ServerConfig;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use tokio_rustls::TlsAcceptor;
 
 /// Runs hyper's tasks on the thread they came from.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +33,7 @@ pub(crate) struct ListenerSettings {
     name: Arc<str>,
     /// Connections pass network filters, or carry bytes.
     network: bool,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<ServerTls>,
     /// Absent where connections carry bytes.
     codec: Option<CodecType>,
     common: CommonHttpOptions,
@@ -48,7 +46,7 @@ pub(crate) struct WorkerListener {
     pub(super) index: usize,
     pub(super) network: bool,
     pub(super) local: SocketAddr,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<ServerTls>,
     pub(super) common: CommonHttpOptions,
     pub(super) stats: DownstreamStats,
     codec: Option<CodecType>,
@@ -70,7 +68,7 @@ impl ListenerSettings {
             index,
             network: http.is_none() || !listener.network_filters.is_empty(),
             name: Arc::from(listener.name.as_str()),
-            tls: server_config(listener, base)?,
+            tls: ServerTls::of(listener, base)?,
             codec: http.map(|http| http.codec),
             common: http.map(|http| http.common).unwrap_or_default(),
             http2: http.map(|http| http.http2).unwrap_or_default(),
@@ -93,7 +91,7 @@ impl ListenerSettings {
             index: self.index,
             network: self.network,
             local,
-            tls: self.tls.clone().map(TlsAcceptor::from),
+            tls: self.tls.clone(),
             common: self.common,
             stats: self.stats.clone(),
             codec: self.codec,

@@ -36,8 +36,8 @@ impl Sides {
                 () = sides.upstream_gone() => return,
             };
             match dialed {
-                Ok((transport, local)) => {
-                    driver.feed(|worker| worker.upstream_connected(id, local));
+                Ok((transport, link)) => {
+                    driver.feed(|worker| worker.upstream_connected(id, link));
                     sides.changed();
                     match transport {
                         ByteTransport::Plain(socket) => {

@@ -1,10 +1,11 @@
 //! `UpstreamTlsContext` as a rustls client configuration.
 
-use super::{pem, server_verifier};
+use super::{certificate, pem, server_verifier};
 use crate::ProxyError;
 use host_sim_bootstrap::{Cluster, UpstreamProtocol, UpstreamTls};
-use rustls::ClientConfig;
+use host_sim_engine::{CertificateInfo, TlsInfo};
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, CommonState};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub(crate) struct ClientTls {
     pub(crate) bytes_config: Arc<ClientConfig>,
     /// `sni`; without one none is sent.
     name: Option<ServerName<'static>>,
+    /// The certificate to show when asked for one.
+    local: Option<Arc<CertificateInfo>>,
 }
 
 impl ClientTls {
@@ -35,6 +38,11 @@ impl ClientTls {
         // rustls wants a name and sends no SNI for an address.
         self.name.clone().unwrap_or_else(|| ServerName::IpAddress(endpoint.ip().into()))
     }
+
+    /// What a handshake has agreed on.
+    pub(crate) fn agreed(&self, connection: &CommonState) -> TlsInfo {
+        TlsInfo { local: self.local.clone(), ..super::agreed(connection) }
+    }
 }
 
 fn build(
@@ -49,9 +57,11 @@ fn build(
         .map_err(|error| error.to_string())?
         .dangerous()
         .with_custom_certificate_verifier(verifier);
+    let mut local = None;
     let mut config = match tls.certificates.first() {
         Some(certificate) => {
             let key = pem::certified_key(certificate, base)?;
+            local = key.cert.first().map(|leaf| Arc::new(certificate::describe(leaf)));
             let single = rustls::sign::SingleCertAndKey::from(key);
             builder.with_client_cert_resolver(Arc::new(single))
         }
@@ -71,7 +81,7 @@ fn build(
     };
     let mut bytes_config = config.clone();
     bytes_config.alpn_protocols = super::alpn(&tls.alpn_protocols);
-    Ok(ClientTls { config: Arc::new(config), bytes_config: Arc::new(bytes_config), name })
+    Ok(ClientTls { config: Arc::new(config), bytes_config: Arc::new(bytes_config), name, local })
 }
 
 /// What Envoy's connection pools offer when the file is silent.

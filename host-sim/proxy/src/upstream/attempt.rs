@@ -6,7 +6,9 @@ use crate::body_queue::{BodyQueue, RequestBody};
 use crate::driver::Driver;
 use crate::header_map;
 use bytes::Bytes;
-use host_sim_engine::{AttemptId, Cluster, Headers, UpstreamFailure, UpstreamFailureKind};
+use host_sim_engine::{
+    AttemptId, Cluster, Headers, UpstreamFailure, UpstreamFailureKind, UpstreamLink,
+};
 use http::{Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -83,7 +85,10 @@ impl Attempt {
                 let detail = format!("the request cannot be written: {error}");
                 failure(UpstreamFailureKind::ProtocolError, detail)
             })?;
-        let (response, lease) = pool.send(request, self.connect_timeout).await?;
+        let connected = |link: &UpstreamLink| {
+            driver.input(|worker| worker.attempt_connected(self.id, link));
+        };
+        let (response, lease) = pool.send(request, self.connect_timeout, connected).await?;
         receive(driver, self.id, response).await?;
         Ok(lease)
     }

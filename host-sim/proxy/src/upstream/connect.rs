@@ -3,11 +3,12 @@
 use super::failure::{connect_failure, failure};
 use super::stats::UpstreamStats;
 use crate::tls::ClientTls;
-use host_sim_engine::{UpstreamFailure, UpstreamFailureKind};
+use host_sim_engine::{UpstreamFailure, UpstreamFailureKind, UpstreamLink};
 use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -37,7 +38,7 @@ impl Dialer {
     pub(super) async fn dial(
         &self,
         within: Duration,
-    ) -> Result<Box<dyn Transport>, UpstreamFailure> {
+    ) -> Result<(Box<dyn Transport>, UpstreamLink), UpstreamFailure> {
         match timeout(within, self.connect()).await {
             Ok(Ok(transport)) => Ok(transport),
             Ok(Err(error)) => Err(connect_failure(&error)),
@@ -45,11 +46,11 @@ impl Dialer {
         }
     }
 
-    /// A connection that carries bytes, and our own address on it.
+    /// A connection that carries bytes.
     pub(crate) async fn dial_bytes(
         &self,
         within: Duration,
-    ) -> Result<(ByteTransport, SocketAddr), UpstreamFailure> {
+    ) -> Result<(ByteTransport, UpstreamLink), UpstreamFailure> {
         match timeout(within, self.connect_bytes()).await {
             Ok(Ok(transport)) => Ok(transport),
             Ok(Err(error)) => Err(connect_failure(&error)),
@@ -62,22 +63,28 @@ impl Dialer {
         self.stats.opened_bytes()
     }
 
-    async fn connect_bytes(&self) -> io::Result<(ByteTransport, SocketAddr)> {
+    async fn connect_bytes(&self) -> io::Result<(ByteTransport, UpstreamLink)> {
+        let (stream, mut link) = self.connect_plain().await?;
+        let Some(tls) = &self.tls else { return Ok((ByteTransport::Plain(stream), link)) };
+        let connector = TlsConnector::from(tls.bytes_config.clone());
+        let stream = connector.connect(tls.server_name(self.endpoint), stream).await?;
+        link.tls = Some(Arc::new(tls.agreed(stream.get_ref().1)));
+        Ok((ByteTransport::Tls(Box::new(stream)), link))
+    }
+
+    async fn connect(&self) -> io::Result<(Box<dyn Transport>, UpstreamLink)> {
+        let (stream, mut link) = self.connect_plain().await?;
+        let Some(tls) = &self.tls else { return Ok((Box::new(TokioIo::new(stream)), link)) };
+        let connector = TlsConnector::from(tls.config.clone());
+        let stream = connector.connect(tls.server_name(self.endpoint), stream).await?;
+        link.tls = Some(Arc::new(tls.agreed(stream.get_ref().1)));
+        Ok((Box::new(TokioIo::new(stream)), link))
+    }
+
+    async fn connect_plain(&self) -> io::Result<(TcpStream, UpstreamLink)> {
         let stream = TcpStream::connect(self.endpoint).await?;
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?;
-        let Some(tls) = &self.tls else { return Ok((ByteTransport::Plain(stream), local)) };
-        let connector = TlsConnector::from(tls.bytes_config.clone());
-        let stream = connector.connect(tls.server_name(self.endpoint), stream).await?;
-        Ok((ByteTransport::Tls(Box::new(stream)), local))
-    }
-
-    async fn connect(&self) -> io::Result<Box<dyn Transport>> {
-        let stream = TcpStream::connect(self.endpoint).await?;
-        stream.set_nodelay(true)?;
-        let Some(tls) = &self.tls else { return Ok(Box::new(TokioIo::new(stream))) };
-        let connector = TlsConnector::from(tls.config.clone());
-        let stream = connector.connect(tls.server_name(self.endpoint), stream).await?;
-        Ok(Box::new(TokioIo::new(stream)))
+        Ok((stream, UpstreamLink::plain(local)))
     }
 }

@@ -3,7 +3,7 @@
 use super::connect::Dialer;
 use super::failure::{Stage, broken};
 use crate::body_queue::RequestBody;
-use host_sim_engine::UpstreamFailure;
+use host_sim_engine::{UpstreamFailure, UpstreamLink};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -29,6 +29,7 @@ struct Idle {
 /// A connection in use by one attempt.
 pub(super) struct Http1Connection {
     pub(super) sender: SendRequest<RequestBody>,
+    pub(super) link: UpstreamLink,
     requests: u32,
 }
 
@@ -54,7 +55,7 @@ impl Http1Pool {
         within: Duration,
     ) -> Result<Http1Connection, UpstreamFailure> {
         let active = dialer.stats.opened(false);
-        let io = dialer.dial(within).await?;
+        let (io, link) = dialer.dial(within).await?;
         let (sender, connection) =
             handshake(io).await.map_err(|error| broken(&error, Stage::BeforeHeaders))?;
         let open = self.open.clone();
@@ -65,7 +66,7 @@ impl Http1Pool {
             open.set(open.get() - 1);
             drop(active);
         });
-        Ok(Http1Connection { sender, requests: 0 })
+        Ok(Http1Connection { sender, link, requests: 0 })
     }
 
     /// Takes a connection back once its exchange is over, unless it has served its time.

@@ -5,7 +5,7 @@ use super::failure::{Stage, broken, failure};
 use crate::body_queue::RequestBody;
 use crate::downstream::LocalExecutor;
 use host_sim_bootstrap::Http2Options;
-use host_sim_engine::{UpstreamFailure, UpstreamFailureKind};
+use host_sim_engine::{UpstreamFailure, UpstreamFailureKind, UpstreamLink};
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -35,6 +35,7 @@ pub(super) struct Http2Pool {
 
 struct Shared {
     sender: SendRequest<RequestBody>,
+    link: UpstreamLink,
     streams: Cell<u32>,
     requests: Cell<u32>,
     idle_since: Cell<Instant>,
@@ -94,10 +95,11 @@ impl Http2Pool {
         within: Duration,
     ) -> Result<(), UpstreamFailure> {
         let active = dialer.stats.opened(true);
-        let io = dialer.dial(within).await?;
+        let (io, link) = dialer.dial(within).await?;
         let (sender, connection) = handshake(io, options).await?;
         let shared = Rc::new(Shared {
             sender,
+            link,
             streams: Cell::new(0),
             requests: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
@@ -141,6 +143,12 @@ impl Http2Pool {
     /// Whether there is no connection at all.
     pub(super) fn is_empty(&self) -> bool {
         self.connections.borrow().is_empty() && self.connecting.borrow().is_none()
+    }
+}
+
+impl Http2Stream {
+    pub(super) fn link(&self) -> &UpstreamLink {
+        &self.shared.link
     }
 }
 

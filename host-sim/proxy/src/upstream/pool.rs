@@ -6,7 +6,7 @@ use super::http1_pool::{Http1Connection, Http1Pool};
 use super::http2_pool::{Http2Pool, Http2Stream};
 use crate::body_queue::RequestBody;
 use host_sim_bootstrap::{CommonHttpOptions, Http2Options, UpstreamProtocol};
-use host_sim_engine::{UpstreamFailure, UpstreamFailureKind};
+use host_sim_engine::{UpstreamFailure, UpstreamFailureKind, UpstreamLink};
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use std::rc::Rc;
@@ -30,6 +30,15 @@ pub(super) enum Lease {
     Http1(Http1Connection),
     /// Holds its place among the connection's streams.
     Http2(Http2Stream),
+}
+
+impl Lease {
+    fn link(&self) -> &UpstreamLink {
+        match self {
+            Self::Http1(connection) => &connection.link,
+            Self::Http2(stream) => stream.link(),
+        }
+    }
 }
 
 impl Pool {
@@ -57,7 +66,8 @@ impl Pool {
         }
     }
 
-    /// Sends a request and waits for the response's head.
+    /// Sends a request and waits for the response's head. `connected` hears of each connection that
+    /// the request is given, before anything of it is sent.
     ///
     /// A pooled connection may close under the request's feet. As long as nothing of the request
     /// was written, which hyper tells by handing it back, another connection is as good.
@@ -65,9 +75,11 @@ impl Pool {
         &self,
         mut request: Request<RequestBody>,
         connect_timeout: Duration,
+        connected: impl Fn(&UpstreamLink),
     ) -> Result<(Response<Incoming>, Lease), UpstreamFailure> {
         loop {
             let (mut lease, fresh) = self.lease(connect_timeout).await?;
+            connected(lease.link());
             let sent = match &mut lease {
                 Lease::Http1(connection) => connection.sender.try_send_request(request).await,
                 Lease::Http2(stream) => stream.sender.try_send_request(request).await,

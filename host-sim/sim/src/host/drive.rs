@@ -7,7 +7,8 @@ use crate::request::text_pairs;
 use crate::{Received, Reply, RequestId};
 use bytes::Bytes;
 use host_sim_engine::{
-    AttemptId, Clock, ConnectionId, ExchangeId, Headers, Output, UnixNanos, UpstreamFailure, Worker,
+    AttemptId, Clock, ConnectionId, ExchangeId, Headers, Output, UnixNanos, UpstreamFailure,
+    UpstreamLink, Worker,
 };
 use std::cmp::Reverse;
 use std::net::SocketAddr;
@@ -297,7 +298,7 @@ impl Host {
         let others = answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let last = answer.trailers.is_empty() && answer.chunks.is_empty() && !mid_stream;
         let ends = answer.body.is_empty() && last;
-        to.attempt_connected(id, LOCAL_END);
+        to.attempt_connected(id, &UpstreamLink::plain(LOCAL_END));
         to.upstream_headers(id, Headers::from_pairs(head.chain(others)), ends);
         if !answer.body.is_empty() {
             to.upstream_data(id, Bytes::copy_from_slice(&answer.body), last);

@@ -6,7 +6,7 @@ use crate::request::CLIENT;
 use crate::tcp::{Connect, TcpBehaviour, TcpConnection, TcpId, TcpReaction, TcpReceived};
 use bytes::Bytes;
 use host_sim_engine::{
-    ConnectionId, Downstream, Output, Protocol, TlsInfo, UpstreamFailure, UpstreamFailureKind,
+    ConnectionId, Downstream, Output, Protocol, UpstreamFailure, UpstreamFailureKind, UpstreamLink,
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -58,11 +58,10 @@ impl Host {
         })?;
         let worker = connect.worker.unwrap_or(0) % self.workers();
         let id = TcpId(self.tcp.opened.len());
-        let tls = connect.sni.as_deref();
         let info = Downstream {
             remote: SocketAddr::new(connect.source.unwrap_or(CLIENT), 40_000),
             local: SocketAddr::from(([127, 0, 0, 1], 10_000)),
-            tls: tls.map(|sni| TlsInfo { version: "TLSv1.3".to_owned(), sni: Some(sni.into()) }),
+            tls: connect.tls.clone(),
             protocol: Protocol::Http11,
             connection_id: id.0 as u64,
         };
@@ -169,7 +168,7 @@ impl Host {
         upstream.number = Some(endpoint.received.len());
         endpoint.received.push(TcpReceived { at, ..TcpReceived::default() });
         let behaviour = upstream.behaviour.clone();
-        self.workers[worker].upstream_connected(connection, LOCAL_END);
+        self.workers[worker].upstream_connected(connection, UpstreamLink::plain(LOCAL_END));
         let closes = behaviour.reaction == TcpReaction::Close;
         if closes || !behaviour.greeting.is_empty() {
             self.upstream_sends(worker, connection, behaviour.greeting.clone(), closes);

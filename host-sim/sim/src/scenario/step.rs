@@ -4,6 +4,7 @@ use super::endpoint::EndpointSpec;
 use super::expect::Expect;
 use super::fault::FaultSpec;
 use super::tcp::{TcpAction, TcpEndpointSpec};
+use super::tls::TlsSpec;
 use super::value::{Body, Content, Fields, SignedSpan, Span};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
@@ -87,6 +88,8 @@ pub struct Send {
     pub trailers: Fields,
     /// Address of the client. Default `10.0.0.1`.
     pub from: Option<std::net::IpAddr>,
+    /// TLS that the proxy terminates: a server name, or more of what is known. Default none.
+    pub tls: Option<TlsSpec>,
     /// The client goes away after this long.
     pub abort_after: Option<Span>,
     /// Whether to let time pass until all have their responses, at most two minutes. Default true.
@@ -107,6 +110,7 @@ impl Default for Send {
             body: Body::default(),
             trailers: Fields::default(),
             from: None,
+            tls: None,
             abort_after: None,
             wait: true,
         }

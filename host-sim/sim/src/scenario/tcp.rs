@@ -1,6 +1,7 @@
 //! Connections that carry bytes: what clients do, what endpoints do, what came of it.
 
 use super::expect::Text;
+use super::tls::TlsSpec;
 use super::value::{Content, Span};
 use crate::{TcpBehaviour, TcpReaction};
 use schemars::JsonSchema;
@@ -21,8 +22,8 @@ pub struct TcpAction {
     pub listener: Option<String>,
     /// With `open`: on this worker, from 0. Default 0.
     pub worker: Option<usize>,
-    /// With `open`: TLS for this server name, which the proxy terminates.
-    pub tls: Option<String>,
+    /// With `open`: TLS that the proxy terminates: a server name, or more of what is known.
+    pub tls: Option<TlsSpec>,
     /// With `open`: from this address. Default `10.0.0.1`.
     pub from: Option<std::net::IpAddr>,
     /// Send bytes on this connection.

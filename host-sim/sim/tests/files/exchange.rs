@@ -172,3 +172,41 @@ steps:
 "#,
     );
 }
+
+/// Logs what it reads of the client's connection.
+const CONNECTION: &str = r#"
+  (func (export "proxy_on_context_create") (param i32 i32))
+  (func $read (param i32 i32)
+    (i32.store (i32.const 4100) (i32.const 0))
+    (if (call $property (local.get 0) (local.get 1) (i32.const 4096) (i32.const 4100))
+      (then (call $log {none})) (else (call $say_value))))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+    (call $read {connection\00requested_server_name})
+    (call $read {connection\00tls_version})
+    (call $read {connection\00subject_local_certificate})
+    (call $read {connection\00uri_san_peer_certificate})
+    (i32.const 0))
+"#;
+
+#[test]
+fn clients_come_over_tls_with_certificates() {
+    Folder::with([("connection", CONNECTION)]).holds(
+        r"
+scenario: what a plugin knows of the client's connection
+suite: {filters: [{module: connection.wasm}]}
+endpoints: {127.0.0.1:9001: {}}
+steps:
+- send:
+    tls:
+      server_name: shop.test
+      version: TLSv1.2
+      local: {subject: CN=shop}
+      peer: {subject: CN=alice, uri_san: 'spiffe://weir/alice'}
+  expect:
+    upstream: [{headers: {x-forwarded-proto: https}}]
+    log_order: [': shop.test$', TLSv1.2, CN=shop, 'spiffe://weir/alice']
+- {send: {tls: mail.test}, expect: {log_order: [': mail.test$', TLSv1.3, ': $', none]}}
+- {send: {}, expect: {log_order: [': $', none, none, none]}}
+",
+    );
+}

@@ -1,7 +1,7 @@
 //! How connections end, and in what order whom it is told.
 
 use super::{GO_ON, Seen, Tcp, plugin, quiet, setup, start};
-use crate::rig::Rig;
+use crate::rig::{Rig, link};
 use host_sim_engine::{ConnectionId, UpstreamFailure, UpstreamFailureKind};
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn a_trap_ends_its_connection_and_the_policy_rules_the_later_ones() {
             let failing = plugin("a", new, down, up).more(policy);
             let mut rig = start(&[failing, quiet("b")]);
             let id = rig.open();
-            rig.worker.upstream_connected(id, ([127, 0, 0, 1], 5000).into());
+            rig.worker.upstream_connected(id, link());
             rig.send(id, "x");
             rig.receive(id, "y");
             let events = rig.seen().events;

@@ -1,6 +1,7 @@
 //! How bytes pass a chain, and what a filter that pauses holds back.
 
 use super::{GO_ON, PAUSE, Seen, Tcp, plugin, quiet, start};
+use crate::rig::link;
 use bytes::Bytes;
 
 #[test]
@@ -76,7 +77,7 @@ fn nobody_reads_from_a_client_before_there_is_an_upstream() {
     rig.send(id, "abc");
     rig.end(id);
     assert_eq!(rig.trace(), ["a: create", "a: new"]);
-    rig.worker.upstream_connected(id, ([127, 0, 0, 1], 5000).into());
+    rig.worker.upstream_connected(id, link());
     // All that has come is one read.
     assert_eq!(rig.trace(), ["a: down 3 1"]);
     let seen = rig.seen();
@@ -131,7 +132,7 @@ fn a_paused_connection_goes_on_when_a_call_is_answered() {
     assert_eq!(rig.trace(), ["a: resume 0", "b: create", "b: new"]);
     assert_eq!(rig.seen().events, ["connect"]);
     // The same in the middle of the bytes: filters behind get them when the first one resumes.
-    rig.worker.upstream_connected(id, ([127, 0, 0, 1], 5000).into());
+    rig.worker.upstream_connected(id, link());
     rig.send(id, "x");
     assert_eq!(rig.trace(), ["a: down 1 0", "b: down 1 0"]);
 }
