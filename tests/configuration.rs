@@ -219,6 +219,7 @@ fn full_token_bucket() -> Value {
             "cost": {"header": "x-cost", "default": 2, "min": 0, "max": 60},
             "settle": {"response_header": "x-actual-cost", "max_debt": 1000},
             "token_bucket": {"max_tokens": 60, "tokens_per_fill": 10, "fill_interval": "1s"},
+            "capacity": {"cluster": "backend", "min_percent": 20, "endpoints": ["10.0.0.1:8080"]},
         }, {
             "name": "uploads", "gcra": {"rate": 100, "per": "60s", "burst": 20},
             "cost": {"content_length": [{"up_to": 1024, "cost": 1}, {"up_to": 65536, "cost": 4}], "above": 16},

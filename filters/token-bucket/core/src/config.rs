@@ -1,12 +1,13 @@
 //! The configuration: Envoy's field names, and a default for all that has a sensible one.
 
+mod capacity;
 mod concurrency;
 mod limit;
 mod read;
 mod rules;
 
 use crate::siphash::siphash_2_4;
-use crate::{Attributes, Cost, KeyPart, Limit, Match, Settle};
+use crate::{Attributes, Capacity, Cost, KeyPart, Limit, Match, Settle};
 use plugin_config::{Parsed, Problems};
 use shared_state::{Key, SlotTable};
 
@@ -110,6 +111,8 @@ pub struct Policy {
     pub parts: Vec<KeyPart>,
     /// When a part has no value.
     pub on_missing_key: OnMissingKey,
+    /// What its rate follows; only for buckets.
+    pub capacity: Option<Capacity>,
     /// What it limits by.
     pub limit: Limit,
     /// What a request takes.

@@ -81,6 +81,15 @@ impl Gcra {
         (capacity_ns < MAX_CAPACITY_NS).then_some(Self { token_ns, capacity_ns })
     }
 
+    /// The same span of time at `percent` of the rate, at least long enough for one token. What is
+    /// used of it stays the same part of it.
+    pub(crate) fn at_percent(&self, percent: u8) -> Self {
+        let token_ns = u128::from(self.token_ns).saturating_mul(100);
+        let token_ns = token_ns.div_ceil(u128::from(percent.clamp(1, 100)));
+        let token_ns = u64::try_from(token_ns).unwrap_or(u64::MAX).min(MAX_CAPACITY_NS - 1);
+        Self { token_ns, capacity_ns: self.capacity_ns.max(token_ns) }
+    }
+
     /// Asks a bucket for `cost` tokens. [`UnixNanos::ZERO`], like any TAT that has passed, is a
     /// full bucket.
     pub fn spend(&self, tat: UnixNanos, now: UnixNanos, cost: u32) -> Decision {

@@ -25,6 +25,7 @@
 )]
 
 mod admission;
+mod capacity;
 mod concurrency;
 mod config;
 mod cost;
@@ -43,6 +44,7 @@ mod testing;
 mod verdict;
 
 pub use admission::{Admission, Settlement};
+pub use capacity::Capacity;
 pub use concurrency::Concurrency;
 pub use config::{Config, FailureMode, Mode, OnFull, OnMissingKey, Policy, ReplyConfig, Shards};
 pub use cost::{Cost, Settle, whole};

@@ -24,6 +24,7 @@ mod round;
 mod tokens;
 
 use crate::admission::{Admission, Settlement};
+use crate::capacity::Rates;
 use crate::concurrency::Permits;
 use crate::denial::Denials;
 use crate::key::Attributes;
@@ -41,6 +42,7 @@ pub struct Limiter {
     seed: Option<HashSeed>,
     denials: Denials,
     permits: Permits,
+    rates: Rates,
 }
 
 impl Limiter {
@@ -48,7 +50,8 @@ impl Limiter {
     pub fn new(config: Config, drawn: HashSeed) -> Self {
         // A number that no other VM has, and that says nothing about the seed.
         let permits = Permits::new(siphash_2_4(drawn.0, b"owner"));
-        Self { config, drawn, seed: None, denials: Denials::default(), permits }
+        let (denials, rates) = (Denials::default(), Rates::default());
+        Self { config, drawn, seed: None, denials, permits, rates }
     }
 
     /// What it was made with.
@@ -71,7 +74,9 @@ impl Limiter {
         let seed = self.seed(store, &mut verdict.tally);
         let tally = &mut verdict.tally;
         let (config, denials, permits) = (&self.config, &mut self.denials, &mut self.permits);
-        let mut round = Round { config, store, now, denials, permits, tally, levels: Vec::new() };
+        let rates = &self.rates;
+        let mut round =
+            Round { config, store, now, denials, permits, rates, tally, levels: Vec::new() };
         let admitted = round.enforced(seed, request);
         match admitted {
             Ok(mut admission) => {
@@ -97,8 +102,10 @@ impl Limiter {
     ) -> Tally {
         let mut tally = Tally::default();
         let (config, denials, permits) = (&self.config, &mut self.denials, &mut self.permits);
+        let rates = &self.rates;
         let (tally_of, levels) = (&mut tally, Vec::new());
-        let mut round = Round { config, store, now, denials, permits, tally: tally_of, levels };
+        let mut round =
+            Round { config, store, now, denials, permits, rates, tally: tally_of, levels };
         match settlement {
             Settlement::Undone => round.give_back(&admission.held),
             Settlement::Served => round.release_all(&admission),
@@ -110,7 +117,12 @@ impl Limiter {
     pub fn tick(&mut self, store: &impl SharedStore, now: UnixNanos) -> Tally {
         let config = &self.config;
         self.permits.tick(store, |at| in_flight::scope(config, at), now);
-        Tally::default()
+        let mut tally = Tally::default();
+        if self.rates.tick(store, config, now, &mut tally) {
+            // What was remembered was true at the rate before.
+            self.denials = Denials::default();
+        }
+        tally
     }
 
     /// The seed of all workers, fetched once. Policies without a key need none.

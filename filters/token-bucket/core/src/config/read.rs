@@ -1,5 +1,6 @@
 //! The document: every field with its range and its default, and the rules between fields.
 
+use super::capacity::capacity;
 use super::limit::{Limited, cost, limit, settle};
 use super::rules::matches;
 use super::{Config, FailureMode, Mode, OnFull, OnMissingKey, Policy, ReplyConfig, Shards};
@@ -107,6 +108,7 @@ fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16, hops: Option<u8>) -
     let parts = key(&mut fields, hops);
     let applies = matches(&mut fields);
     let on_missing_key = fields.choice("on_missing_key", OnMissingKey::Shared);
+    let capacity = capacity(&mut fields);
     let enabled_percent = fields.integer("enabled_percent", 0..=100, Or(100));
     let enforced_percent = fields.integer("enforced_percent", 0..=100, Or(100));
     let settle = settle(&mut fields);
@@ -122,6 +124,7 @@ fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16, hops: Option<u8>) -
         applies,
         on_missing_key,
         limit,
+        capacity,
         declaration,
         shards: Shards::new(plugin, &name, if parts.is_empty() { 1 } else { shards }),
         parts,

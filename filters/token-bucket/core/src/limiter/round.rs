@@ -1,6 +1,7 @@
 //! One request's round over all policies, whatever they limit by.
 
 use crate::admission::{Admission, Held, Target};
+use crate::capacity::Rates;
 use crate::concurrency::Permits;
 use crate::denial::Denials;
 use crate::key::{Attributes, fingerprint};
@@ -19,6 +20,7 @@ pub(super) struct Round<'a, S> {
     pub(super) now: UnixNanos,
     pub(super) denials: &'a mut Denials,
     pub(super) permits: &'a mut Permits,
+    pub(super) rates: &'a Rates,
     /// What there is to count so far.
     pub(super) tally: &'a mut Tally,
     /// What the limits that admitted have left.
@@ -150,7 +152,10 @@ impl<S: SharedStore> Round<'_, S> {
     fn look(&mut self, target: &Target) -> Result<(), Refusal> {
         let Some(policy) = self.config.policies.get(target.policy) else { return Ok(()) };
         match &policy.limit {
-            Limit::Bucket(bucket) => self.look_at_bucket(target, policy, bucket),
+            Limit::Bucket(bucket) => {
+                let bucket = self.rates.scaled(target.policy, bucket);
+                self.look_at_bucket(target, policy, &bucket)
+            }
             Limit::Concurrency(limit) => self.look_at_permits(target, policy, limit),
         }
     }
@@ -160,7 +165,8 @@ impl<S: SharedStore> Round<'_, S> {
         let Some(policy) = self.config.policies.get(target.policy) else { return Ok(None) };
         match &policy.limit {
             Limit::Bucket(bucket) => {
-                let receipt = self.spend_from_bucket(target, policy, bucket)?;
+                let bucket = self.rates.scaled(target.policy, bucket);
+                let receipt = self.spend_from_bucket(target, policy, &bucket)?;
                 Ok(receipt.map(Held::Tokens))
             }
             Limit::Concurrency(limit) => {
