@@ -13,7 +13,7 @@ MODULE_FILES := $(foreach module,$(MODULES),dist/$(subst -,_,$(module)).wasm)
 WASM_DIR := $(TARGET)/wasm32-wasip1/wasm
 HOST_SIM := $(TARGET)/release/host-sim
 # The largest a module may be as built, in bytes.
-MODULE_LIMIT := 262144
+MODULE_LIMIT := 327680
 
 # Some shells export HOST as the name of the machine: of the environment, only 'envoy' is meant.
 ifneq ($(origin HOST),command line)

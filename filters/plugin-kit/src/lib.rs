@@ -27,6 +27,7 @@ pub mod property;
 mod reply;
 mod store;
 
+pub use call::CallError;
 pub use clock::{now, set_tick_period};
 pub use configure::configure;
 pub use degraded::Degraded;

@@ -6,6 +6,7 @@ mod limit;
 mod read;
 mod rules;
 
+use crate::global::Global;
 use crate::siphash::siphash_2_4;
 use crate::{Attributes, Capacity, Cost, KeyPart, Limit, Match, Settle};
 use plugin_config::{Parsed, Problems};
@@ -121,6 +122,8 @@ pub struct Policy {
     pub settle: Option<Settle>,
     /// Its item in `RateLimit-Policy`.
     pub declaration: String,
+    /// The service that is asked besides.
+    pub global: Option<Global>,
     /// Where its tables are.
     pub shards: Shards,
 }

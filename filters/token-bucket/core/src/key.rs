@@ -168,6 +168,16 @@ impl KeyPart {
         };
         value.filter(|value| !value.is_empty())
     }
+
+    /// The value of this part as a service is told it: a network as in `10.0.0.0/24`. `None` for
+    /// what is no text.
+    pub(crate) fn text(&self, request: &impl Attributes) -> Option<String> {
+        let value = self.value(request)?;
+        match self {
+            Self::SourceAddress { v4, v6, .. } => address::text(value, *v4, *v6),
+            _ => String::from_utf8(value).ok(),
+        }
+    }
 }
 
 fn named(kind: &str, name: &str) -> Result<(), String> {

@@ -19,6 +19,7 @@
 //! **The end.** What an admitted request holds is an [`Admission`]; [`Limiter::end`] takes it back
 //! and settles it.
 
+mod fleet;
 mod in_flight;
 mod round;
 mod tokens;
@@ -27,10 +28,12 @@ use crate::admission::{Admission, Settlement};
 use crate::capacity::Rates;
 use crate::concurrency::Permits;
 use crate::denial::Denials;
+use crate::global::Asker;
 use crate::key::Attributes;
 use crate::siphash::siphash_2_4;
 use crate::{Config, Fault, Level, Mode, Outcome, Reason, Refusal, Tally, Verdict};
 use core::time::Duration;
+pub use fleet::FleetAnswers;
 use round::Round;
 use shared_state::{DecodeError, HashSeed, SharedStore, Transition, UnixNanos, Updated, update};
 
@@ -43,6 +46,7 @@ pub struct Limiter {
     denials: Denials,
     permits: Permits,
     rates: Rates,
+    asker: Asker,
 }
 
 impl Limiter {
@@ -51,7 +55,8 @@ impl Limiter {
         // A number that no other VM has, and that says nothing about the seed.
         let permits = Permits::new(siphash_2_4(drawn.0, b"owner"));
         let (denials, rates) = (Denials::default(), Rates::default());
-        Self { config, drawn, seed: None, denials, permits, rates }
+        let asker = Asker::new(drawn.0);
+        Self { config, drawn, seed: None, denials, permits, rates, asker }
     }
 
     /// What it was made with.
@@ -72,22 +77,21 @@ impl Limiter {
             return verdict;
         }
         let seed = self.seed(store, &mut verdict.tally);
-        let tally = &mut verdict.tally;
-        let (config, denials, permits) = (&self.config, &mut self.denials, &mut self.permits);
-        let rates = &self.rates;
-        let mut round =
-            Round { config, store, now, denials, permits, rates, tally, levels: Vec::new() };
+        let mode = self.config.mode;
+        let mut round = self.round(store, now, &mut verdict.tally);
         let admitted = round.enforced(seed, request);
         match admitted {
             Ok(mut admission) => {
                 verdict.shadow_refusal = round.shadowed(seed, request, &mut admission);
                 verdict.levels = round.levels;
+                verdict.fleet = round.fleet;
+                verdict.questions = round.questions;
                 verdict.admission = admission;
-                if config.mode == Mode::Shadow {
+                if mode == Mode::Shadow {
                     verdict.levels.clear();
                 }
             }
-            Err(refusal) => refused(refusal, config.mode, &mut verdict),
+            Err(refusal) => refused(refusal, mode, &mut verdict),
         }
         verdict
     }
@@ -101,11 +105,7 @@ impl Limiter {
         now: UnixNanos,
     ) -> Tally {
         let mut tally = Tally::default();
-        let (config, denials, permits) = (&self.config, &mut self.denials, &mut self.permits);
-        let rates = &self.rates;
-        let (tally_of, levels) = (&mut tally, Vec::new());
-        let mut round =
-            Round { config, store, now, denials, permits, rates, tally: tally_of, levels };
+        let mut round = self.round(store, now, &mut tally);
         match settlement {
             Settlement::Undone => round.give_back(&admission.held),
             Settlement::Served => round.release_all(&admission),
@@ -123,6 +123,27 @@ impl Limiter {
             self.denials = Denials::default();
         }
         tally
+    }
+
+    fn round<'a, S>(
+        &'a mut self,
+        store: &'a S,
+        now: UnixNanos,
+        tally: &'a mut Tally,
+    ) -> Round<'a, S> {
+        Round {
+            config: &self.config,
+            store,
+            now,
+            denials: &mut self.denials,
+            permits: &mut self.permits,
+            rates: &self.rates,
+            asker: &mut self.asker,
+            tally,
+            levels: Vec::new(),
+            fleet: FleetAnswers::default(),
+            questions: Vec::new(),
+        }
     }
 
     /// The seed of all workers, fetched once. Policies without a key need none.

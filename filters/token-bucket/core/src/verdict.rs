@@ -1,6 +1,7 @@
 //! What was decided about one request, and what there is to count.
 
-use crate::{Admission, Config, Level, fields::Quota};
+use crate::global::Question;
+use crate::{Admission, Config, FleetAnswers, Level, fields::Quota};
 use core::fmt;
 use core::time::Duration;
 
@@ -16,10 +17,13 @@ pub struct Verdict {
     pub shadow_refusal: Option<Refusal>,
     /// How long the request waits for tokens that it has reserved.
     pub hold: Option<Duration>,
-    /// What the global service is to be asked before the request goes on.
+    /// What rate limit services are to be asked before the request goes on, one after the other:
+    /// [`crate::Limiter::answered`].
     pub questions: Vec<Question>,
     /// What the request holds, for [`crate::Limiter::end`].
     pub admission: Admission,
+    /// What the services said.
+    pub fleet: FleetAnswers,
     /// Levels of the limits that count in earnest, for the response headers.
     pub levels: Vec<(usize, Level)>,
     /// What there is to count.
@@ -35,17 +39,10 @@ pub struct Tally {
     pub conflicts: Vec<(usize, u32)>,
     /// Policies whose table had no free slot for this key.
     pub overflows: Vec<usize>,
+    /// What rate limit services had to do with it.
+    pub fleet: Vec<(usize, FleetOutcome)>,
     /// What did not work.
     pub faults: Vec<Fault>,
-}
-
-/// A question to the global service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
-    /// Index of the policy that asks.
-    pub policy: usize,
-    /// Tokens that the request takes.
-    pub cost: u32,
 }
 
 impl Verdict {
@@ -104,6 +101,51 @@ impl Outcome {
     }
 }
 
+/// Label `outcome` of `weir_global_requests_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FleetOutcome {
+    /// The service granted it.
+    Granted,
+    /// It was granted before it came.
+    GrantedAhead,
+    /// The service refused it.
+    Refused,
+    /// The service had refused, and that still held.
+    Remembered,
+    /// The service refused hits ahead, and was asked again without.
+    AskedAgain,
+    /// No answer came, and the request passed.
+    FailureAllowed,
+    /// No answer came, and the request was refused.
+    FailureDenied,
+}
+
+impl FleetOutcome {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Granted,
+        Self::GrantedAhead,
+        Self::Refused,
+        Self::Remembered,
+        Self::AskedAgain,
+        Self::FailureAllowed,
+        Self::FailureDenied,
+    ];
+
+    /// As it is written in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::GrantedAhead => "granted_ahead",
+            Self::Refused => "refused",
+            Self::Remembered => "remembered",
+            Self::AskedAgain => "asked_again",
+            Self::FailureAllowed => "failure_allowed",
+            Self::FailureDenied => "failure_denied",
+        }
+    }
+}
+
 /// Who refused, why, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -132,6 +174,10 @@ pub enum Reason {
     Contended,
     /// The host's shared data failed, and `failure_mode` is `deny`.
     StoreFailed,
+    /// The rate limit service refused.
+    OverLimit,
+    /// The rate limit service gave no answer, and its `failure_mode` is `deny`.
+    ServiceFailed,
 }
 
 impl fmt::Display for Reason {
@@ -144,6 +190,8 @@ impl fmt::Display for Reason {
             Self::MissingKey => "missing_key",
             Self::Contended => "contended",
             Self::StoreFailed => "store_failed",
+            Self::OverLimit => "over_limit",
+            Self::ServiceFailed => "service_failed",
         })
     }
 }

@@ -10,7 +10,7 @@ use core::cell::Cell;
 use core::time::Duration;
 use plugin_kit::Degraded;
 use plugin_kit::metrics::Counter;
-use token_bucket_core::{Config, Outcome, Tally};
+use token_bucket_core::{Config, FleetOutcome, Outcome, Tally};
 
 /// Time between two tellings.
 pub(crate) const PERIOD: Duration = Duration::from_secs(1);
@@ -46,6 +46,8 @@ struct PolicyMetrics {
     requests: [Sum; Outcome::ALL.len()],
     conflicts: Sum,
     overflows: Sum,
+    /// Empty without a rate limit service.
+    global: Vec<Sum>,
 }
 
 /// What is counted.
@@ -60,16 +62,28 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn new(config: &Config) -> Self {
         let plugin = ("plugin", config.name.as_str());
-        let policy = |name: &str| PolicyMetrics {
+        let global = |has_service: bool| if has_service { &FleetOutcome::ALL[..] } else { &[] };
+        let policy = |name: &str, has_service| PolicyMetrics {
             requests: Outcome::ALL.map(|outcome| {
                 let labels = [plugin, ("policy", name), ("outcome", outcome.as_str())];
                 Sum::new("weir_requests_total", &labels)
             }),
             conflicts: Sum::new("weir_bucket_conflicts_total", &[plugin, ("policy", name)]),
             overflows: Sum::new("weir_bucket_overflows_total", &[plugin, ("policy", name)]),
+            global: global(has_service)
+                .iter()
+                .map(|outcome| {
+                    let labels = [plugin, ("policy", name), ("outcome", outcome.as_str())];
+                    Sum::new("weir_global_requests_total", &labels)
+                })
+                .collect(),
         };
         Self {
-            policies: config.policies.iter().map(|found| policy(&found.name)).collect(),
+            policies: config
+                .policies
+                .iter()
+                .map(|found| policy(&found.name, found.global.is_some()))
+                .collect(),
             degraded: Degraded::new(&config.name),
             told: Cell::new(0),
         }
@@ -93,6 +107,13 @@ impl Metrics {
                 found.overflows.add(1);
             }
         }
+        for (policy, outcome) in &tally.fleet {
+            if let Some(found) = self.policies.get(*policy)
+                && let Some(sum) = found.global.get(*outcome as usize)
+            {
+                sum.add(1);
+            }
+        }
         for fault in &tally.faults {
             self.degraded.note(fault.reason, &fault.detail);
         }
@@ -114,6 +135,7 @@ impl Metrics {
             policy.requests.iter().for_each(Sum::tell);
             policy.conflicts.tell();
             policy.overflows.tell();
+            policy.global.iter().for_each(Sum::tell);
         }
     }
 }

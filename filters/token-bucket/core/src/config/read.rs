@@ -5,6 +5,7 @@ use super::limit::{Limited, cost, limit, settle};
 use super::rules::matches;
 use super::{Config, FailureMode, Mode, OnFull, OnMissingKey, Policy, ReplyConfig, Shards};
 use crate::KeyPart;
+use crate::global::Global;
 use plugin_config::{Choice, Fields, Or, Required};
 use shared_state::MAX_SLOTS;
 
@@ -109,6 +110,7 @@ fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16, hops: Option<u8>) -
     let applies = matches(&mut fields);
     let on_missing_key = fields.choice("on_missing_key", OnMissingKey::Shared);
     let capacity = capacity(&mut fields);
+    let global = fields.has("global").then(|| Global::read(fields.object("global"), hops));
     let enabled_percent = fields.integer("enabled_percent", 0..=100, Or(100));
     let enforced_percent = fields.integer("enforced_percent", 0..=100, Or(100));
     let settle = settle(&mut fields);
@@ -126,6 +128,7 @@ fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16, hops: Option<u8>) -
         limit,
         capacity,
         declaration,
+        global,
         shards: Shards::new(plugin, &name, if parts.is_empty() { 1 } else { shards }),
         parts,
         name,

@@ -1,9 +1,11 @@
 //! One request's round over all policies, whatever they limit by.
 
+use super::fleet::FleetAnswers;
 use crate::admission::{Admission, Held, Target};
 use crate::capacity::Rates;
 use crate::concurrency::Permits;
 use crate::denial::Denials;
+use crate::global::{Asker, Question};
 use crate::key::{Attributes, fingerprint};
 use crate::{Config, FailureMode, Fault, Level, Limit, Mode, OnMissingKey, Outcome, Policy};
 use crate::{Reason, Refusal, Tally};
@@ -21,10 +23,15 @@ pub(super) struct Round<'a, S> {
     pub(super) denials: &'a mut Denials,
     pub(super) permits: &'a mut Permits,
     pub(super) rates: &'a Rates,
+    pub(super) asker: &'a mut Asker,
     /// What there is to count so far.
     pub(super) tally: &'a mut Tally,
     /// What the limits that admitted have left.
     pub(super) levels: Vec<(usize, Level)>,
+    /// What the service knew to be granted.
+    pub(super) fleet: FleetAnswers,
+    /// What the service is to be asked.
+    pub(super) questions: Vec<Question>,
 }
 
 impl<S: SharedStore> Round<'_, S> {
@@ -43,6 +50,7 @@ impl<S: SharedStore> Round<'_, S> {
             targets.extend(self.target(at, policy, seed, request)?);
         }
         self.known_refusal(&targets)?;
+        let prepared = self.prepare(&targets, false, request)?;
         for target in targets.iter().skip(1) {
             self.look(target)?;
         }
@@ -55,6 +63,11 @@ impl<S: SharedStore> Round<'_, S> {
                     return Err(refusal);
                 }
             }
+        }
+        if let Err(refusal) = self.begin(prepared) {
+            self.questions.drain(..).for_each(|question| self.asker.abandon(&question));
+            self.give_back(&held);
+            return Err(refusal);
         }
         let allowed = targets.iter().map(|target| (target.policy, Outcome::Allowed));
         self.tally.outcomes.extend(allowed);
@@ -77,11 +90,10 @@ impl<S: SharedStore> Round<'_, S> {
             }
             let asked = match self.target(at, policy, seed, request) {
                 Ok(None) => continue,
-                Ok(Some(target)) => {
-                    self.known_refusal(&[target]).and_then(|()| self.spend(&target)).map(|spent| {
-                        admission.held.extend(spent.map(|spent| (target, spent)));
-                    })
-                }
+                Ok(Some(target)) => self
+                    .known_refusal(&[target])
+                    .and_then(|()| self.shadow(&target, request))
+                    .map(|spent| admission.held.extend(spent.map(|spent| (target, spent)))),
                 Err(refusal) => Err(refusal),
             };
             let outcome = match asked {
@@ -96,6 +108,20 @@ impl<S: SharedStore> Round<'_, S> {
         // Clients are told of limits that exist.
         self.levels.truncate(levels);
         first
+    }
+
+    fn shadow(
+        &mut self,
+        target: &Target,
+        request: &impl Attributes,
+    ) -> Result<Option<Held>, Refusal> {
+        let prepared = self.prepare(core::slice::from_ref(target), true, request)?;
+        let spent = self.spend(target)?.map(|spent| (*target, spent));
+        if let Err(refusal) = self.begin(prepared) {
+            self.give_back(spent.as_slice());
+            return Err(refusal);
+        }
+        Ok(spent.map(|(_, spent)| spent))
     }
 
     /// The policy's bucket for this request; `None` if the policy does not apply.
