@@ -11,6 +11,7 @@ mod limits;
 mod limits_concurrency;
 mod policies;
 mod raw;
+mod reentry;
 mod services;
 mod steering;
 mod tcp;

@@ -10,13 +10,13 @@ use crate::host_selection::millis;
 use crate::retry::Reset;
 use crate::router::{Broken, reply};
 use crate::stream::{Attempt, Half, Owner, Role, Stream, StreamInfo, Way};
-use crate::worker::Worker;
+use crate::worker::Turn;
 use crate::{AttemptId, Headers, Output, UpstreamFailure, UpstreamFailureKind, UpstreamLink};
 use bytes::Bytes;
 use host_sim_bootstrap::UpstreamProtocol;
 use std::sync::Arc;
 
-impl Worker {
+impl Turn<'_> {
     /// The attempt has a connection. A driver that knows none need not tell: then what attributes
     /// say of it, `upstream.local_address` among them, does not exist.
     pub fn attempt_connected(&mut self, id: AttemptId, link: &UpstreamLink) {

@@ -9,7 +9,7 @@
 
 use crate::stream::{BodyView, Exchange, Half, LocalReply, Role, Stream, StreamInfo, Way};
 use crate::vm::VmState;
-use crate::worker::Worker;
+use crate::worker::Turn;
 use crate::{Downstream, ExchangeId, Headers};
 use bytes::Bytes;
 use host_sim_abi::Status;
@@ -60,7 +60,7 @@ pub struct BareReply {
     pub body: Bytes,
 }
 
-impl Worker {
+impl Turn<'_> {
     /// Begins a bare stream of listener 0: its first filter's context is made. Properties have dots
     /// between the segments of their paths.
     pub fn start_bare(

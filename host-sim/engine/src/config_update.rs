@@ -14,7 +14,7 @@ use crate::inbox::{Inbox, Post};
 use crate::plugin::Plugin;
 use crate::plugin_slot::{PluginSlot, run_canary};
 use crate::stats::Counter;
-use crate::worker::Worker;
+use crate::worker::Turn;
 use crate::{Engine, StartError};
 use host_sim_bootstrap::PluginConfig;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -127,7 +127,7 @@ impl Engine {
     }
 }
 
-impl Worker {
+impl Turn<'_> {
     /// This thread's part of an update.
     pub(crate) fn follow(&mut self, rollout: &Rollout) {
         let main = self.shared.borrow().worker.is_none();

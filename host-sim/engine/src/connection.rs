@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, LiveHost};
 use crate::filter_state::FilterState;
 use crate::stream::{BodyView, Half, Role, Stream, StreamInfo, Way};
 use crate::timer::TimerId;
-use crate::worker::Worker;
+use crate::worker::Turn;
 use crate::{ConnectionId, Downstream, Output, ResponseFlags, UnixNanos};
 use bytes::Bytes;
 use host_sim_abi::PeerType;
@@ -69,7 +69,7 @@ impl Connection {
     }
 }
 
-impl Worker {
+impl Turn<'_> {
     /// A client has connected to listener number `listener`, TLS handshake included.
     pub fn open_connection(&mut self, listener: usize, info: Downstream) -> ConnectionId {
         self.receive_posts();

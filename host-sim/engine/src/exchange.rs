@@ -7,11 +7,11 @@ use crate::iteration::{DataStatus, HeadersStatus, TrailersStatus};
 use crate::native_filter::Native;
 use crate::router::reply;
 use crate::stream::{Exchange, Half, Role, Stream, StreamInfo, Way};
-use crate::worker::Worker;
+use crate::worker::Turn;
 use crate::{Downstream, ExchangeId, Headers, Output};
 use bytes::Bytes;
 
-impl Worker {
+impl Turn<'_> {
     /// A new request begins on a connection of listener number `listener`.
     pub fn start_exchange(&mut self, listener: usize, info: Downstream) -> ExchangeId {
         self.receive_posts();

@@ -1,7 +1,7 @@
 //! A module's callbacks, looked up once: a call costs no name and no signature check.
 
 use crate::plugin::Plugin;
-use crate::vm::VmState;
+use crate::vm::{Entry, VmState};
 use host_sim_abi::AbiVersion;
 use wasmtime::{Extern, Instance, Store, TypedFunc, WasmParams, WasmResults};
 
@@ -128,7 +128,7 @@ impl Finder<'_> {
 impl OnHeaders {
     pub(crate) fn call(
         &self,
-        store: &mut Store<VmState>,
+        store: &mut Entry<'_>,
         (context, count, end): (u32, u32, u32),
     ) -> Option<wasmtime::Result<u32>> {
         match self {

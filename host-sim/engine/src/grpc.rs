@@ -22,7 +22,7 @@ use crate::router::{Broken, reply};
 use crate::stream::{LocalReply, Owner, Way};
 use crate::thread_state::ThreadState;
 use crate::timer::{Timer, TimerId};
-use crate::worker::Worker;
+use crate::worker::Turn;
 use crate::{Headers, UnixNanos};
 use bytes::Bytes;
 use frame::Decoder;
@@ -219,7 +219,7 @@ impl Grpc {
     }
 }
 
-impl Worker {
+impl Turn<'_> {
     /// The guest has returned: what it said goes off.
     pub(crate) fn flush_grpc(&mut self, id: GrpcId) {
         let (attempt, pending) = {

@@ -16,7 +16,7 @@ use crate::stream::{LocalReply, Owner, Way};
 use crate::thread_state::{Call, CallResponse, ThreadState};
 use crate::timer::Timer;
 use crate::vm::Callback;
-use crate::worker::Worker;
+use crate::worker::Turn;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -111,7 +111,7 @@ pub(crate) struct Pending {
     body: Bytes,
 }
 
-impl Worker {
+impl Turn<'_> {
     /// The guest that made the call has returned: off it goes.
     pub(crate) fn start_call(&mut self, call: u64) {
         let (attempt, pending) = {
@@ -252,6 +252,10 @@ impl Worker {
             state
         };
         self.end_attempt(state.attempt, false);
+        if self.guest.is_some() {
+            // The hostcall that made the call has not returned yet, and answers that it failed.
+            return;
+        }
         let Some(vm) = self.vm(state.vm).filter(|vm| vm.generation == state.generation) else {
             return;
         };
@@ -267,16 +271,12 @@ impl Worker {
             (data.status.0, Cow::Borrowed(""))
         };
         let (root, token) = (state.root, state.token);
-        let _ = vm.invoke(
-            root,
-            Callback::HttpCallResponse,
-            "proxy_on_http_call_response",
-            |store, exports| {
-                let callback = exports.http_call_response.as_ref()?;
-                Some(callback.call(store, (root, token, headers, body, trailers)))
-            },
-        );
-        let data = vm.store.data_mut();
+        let name = "proxy_on_http_call_response";
+        let _ = self.invoke(state.vm, root, Callback::HttpCallResponse, name, |store, exports| {
+            let callback = exports.http_call_response.as_ref()?;
+            Some(callback.call(store, (root, token, headers, body, trailers)))
+        });
+        let Some(data) = self.state(state.vm) else { return };
         data.call_response = None;
         // The code is sticky, its text is not.
         data.status.1 = Cow::Borrowed("");

@@ -7,7 +7,7 @@
 //! request's iteration but runs through the response callbacks of filters that saw the request.
 
 use crate::stream::{BodyView, Iteration, Way};
-use crate::worker::Worker;
+use crate::worker::Turn;
 
 /// Bytes a stream may hold back in one direction: Envoy's default buffer limit.
 pub(crate) const BUFFER_LIMIT: usize = 1024 * 1024;
@@ -41,7 +41,7 @@ pub(crate) enum TrailersStatus {
 /// Where an iteration begins: a filter, or beyond the last one.
 pub(crate) type Start = Option<usize>;
 
-impl Worker {
+impl Turn<'_> {
     /// The first filter of a direction.
     pub(crate) fn first(&self, id: u64, way: Way) -> Start {
         let count = self.shared.borrow().streams.get(&id).map_or(0, |s| s.filters.len());

@@ -10,7 +10,7 @@ use crate::buffer::Buffer;
 use crate::flags::ResponseFlags;
 use crate::grpc::http_to_grpc;
 use crate::stream::{LocalReply, Owner, Role, Way};
-use crate::worker::Worker;
+use crate::worker::Turn;
 use bytes::Bytes;
 
 enum Path {
@@ -21,7 +21,7 @@ enum Path {
     Reset,
 }
 
-impl Worker {
+impl Turn<'_> {
     /// Answers an exchange, or the exchange or call behind an attempt. The first reply wins.
     pub(crate) fn local_reply(&mut self, id: u64, reply: LocalReply) {
         if self.keep_bare_reply(id, &reply) {

@@ -8,7 +8,7 @@ use crate::local_ratelimit::{BucketState, Quota, REFUSAL, RateLimitDecision, dec
 use crate::stats::Counter;
 use crate::stream::{FilterKind, LocalReply, Way};
 use crate::values::StreamValues;
-use crate::worker::Worker;
+use crate::worker::Turn;
 use crate::{Headers, Stats};
 use bytes::Bytes;
 use host_sim_bootstrap::{self as bootstrap, HeaderMutations};
@@ -97,7 +97,7 @@ impl FilterKind {
     }
 }
 
-impl Worker {
+impl Turn<'_> {
     pub(crate) fn native_headers(
         &mut self,
         id: u64,

@@ -6,13 +6,12 @@
 
 use crate::exports::Exports;
 use crate::stream::{BodyView, Way};
-use crate::vm::{Callback, VmState};
+use crate::vm::{Callback, Entry};
 use crate::wasm_filter::Guest;
-use crate::worker::Worker;
+use crate::worker::Turn;
 use host_sim_abi::PeerType;
-use wasmtime::Store;
 
-impl Worker {
+impl Turn<'_> {
     /// `proxy_on_new_connection`, which makes the context. False: the rest of the chain waits.
     pub(crate) fn network_new_connection(&mut self, id: u64, filter: usize) -> bool {
         let (vm, context) = match self.guest(id, filter, true) {
@@ -119,7 +118,7 @@ impl Worker {
         vm: usize,
         context: u32,
         name: &'static str,
-        run: impl FnOnce(&mut Store<VmState>, &Exports) -> Option<wasmtime::Result<u32>>,
+        run: impl FnOnce(&mut Entry<'_>, &Exports) -> Option<wasmtime::Result<u32>>,
     ) -> bool {
         match self.call_stream(vm, context, name, run) {
             Some((action, _)) => action == 0 && self.is_connection(id),
@@ -139,4 +138,4 @@ impl Worker {
     }
 }
 
-type Step = fn(&Exports, &mut Store<VmState>, u32) -> Option<wasmtime::Result<()>>;
+type Step = fn(&Exports, &mut Entry<'_>, u32) -> Option<wasmtime::Result<()>>;

@@ -20,7 +20,7 @@ use crate::retry::{Reset, RetryDecision, RetryState};
 use crate::stream::{LocalReply, Owner, RouteRef, Stream, Way};
 use crate::thread_state::ThreadState;
 use crate::timer::{Timer, TimerId};
-use crate::worker::Worker;
+use crate::worker::Turn;
 use crate::{Headers, route};
 use bytes::Bytes;
 use plan::{Plan, cluster_of, plan};
@@ -49,7 +49,7 @@ pub(crate) struct Router {
     pub(crate) retry_timer: Option<TimerId>,
 }
 
-impl Worker {
+impl Turn<'_> {
     /// Looks the route up if the cache is empty; keeps attributes in step.
     pub(crate) fn refresh_route(&self, id: u64) -> Option<RouteRef> {
         let mut shared = self.shared.borrow_mut();

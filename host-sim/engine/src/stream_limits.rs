@@ -13,7 +13,7 @@ use crate::router::reply;
 use crate::stream::Stream;
 use crate::thread_state::ThreadState;
 use crate::timer::{Timer, TimerId};
-use crate::worker::Worker;
+use crate::worker::Turn;
 use crate::{Counter, Engine, UnixNanos};
 use host_sim_bootstrap::RouteAction;
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Limits {
     }
 }
 
-impl Worker {
+impl Turn<'_> {
     /// The request's headers are in: the limits begin.
     pub(crate) fn start_limits(&self, id: u64) {
         let shared = &mut *self.shared.borrow_mut();

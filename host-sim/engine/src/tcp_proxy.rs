@@ -13,7 +13,7 @@ use crate::load_balancer::OverrideWalk;
 use crate::router::Broken;
 use crate::stream::Stream;
 use crate::timer::Timer;
-use crate::worker::Worker;
+use crate::worker::Turn;
 use crate::{ConnectionId, Headers, Output, UpstreamFailure, UpstreamFailureKind, UpstreamLink};
 use host_sim_abi::PeerType;
 use host_sim_bootstrap::TcpProxy;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 /// Filter state with which a plugin names the cluster, instead of the configured one.
 const CLUSTER_KEY: &[u8] = b"envoy.tcp_proxy.cluster";
 
-impl Worker {
+impl Turn<'_> {
     /// The connection to the endpoint is there.
     pub fn upstream_connected(&mut self, id: ConnectionId, link: UpstreamLink) {
         let id = id.0;

@@ -10,6 +10,7 @@ use crate::grpc::{Grpc, GrpcId};
 use crate::host_selection::Selector;
 use crate::http_call::Pending;
 use crate::inbox::Inbox;
+use crate::reentry::Lent;
 use crate::rng::Rng;
 use crate::stream::{LocalReply, Owner, Role, Stream, Way};
 use crate::timer::{Timer, TimerId, Timers};
@@ -37,15 +38,17 @@ pub(crate) struct ThreadState {
     pub(crate) timers: Timers,
     /// Tick period and timer of a VM's root contexts.
     pub(crate) ticks: HashMap<(usize, u32), Tick>,
-    pub(crate) deferred: Vec<Deferred>,
+    /// Each with the VM that asked for it.
+    pub(crate) deferred: Vec<(usize, Deferred)>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) rng: Rng,
     pub(crate) next_id: u64,
     /// Filter state that outlives its stream, by the connection's number.
     pub(crate) connections: HashMap<u64, FilterState>,
-    /// For each cluster, the VMs its upstream chain runs in: calling it from one of them would
-    /// enter a VM that is already running.
+    /// For each cluster, the VMs its upstream chain runs in: a call of it enters them at once.
     pub(crate) upstream_vms: Vec<Vec<usize>>,
+    /// What a worker has, while one of its guests runs: see `reentry.rs`.
+    pub(crate) lent: Option<Lent>,
     /// One balancer a cluster.
     pub(crate) selectors: Vec<Selector>,
 }
@@ -146,6 +149,7 @@ impl ThreadState {
             next_id: 0,
             connections: HashMap::new(),
             upstream_vms: Vec::new(),
+            lent: None,
             selectors,
         }
     }
@@ -207,6 +211,11 @@ impl ThreadState {
     pub(crate) fn stop_ticks(&mut self, vm: usize) {
         let gone: Vec<_> = self.ticks.extract_if(|(of, _), _| *of == vm).collect();
         gone.into_iter().for_each(|(_, tick)| self.cancel_timer(tick.timer));
+    }
+
+    /// Notes what a VM's guest has asked for.
+    pub(crate) fn defer(&mut self, vm: usize, deferred: Deferred) {
+        self.deferred.push((vm, deferred));
     }
 
     /// Sets an object of filter state.

@@ -1,6 +1,7 @@
 //! One instance of a module on one thread: store, callbacks, contexts, and how it fails.
 
 use crate::cel::Expr;
+use crate::cluster::Cluster;
 use crate::deadline;
 use crate::exports::Exports;
 use crate::filter_state::Prototype;
@@ -8,7 +9,7 @@ use crate::grpc::GrpcView;
 use crate::limits::{Passed, Used};
 use crate::plugin::Plugin;
 use crate::stats::{Counter, Gauge, Histogram};
-use crate::thread_state::{CallResponse, Shared};
+use crate::thread_state::{CallResponse, Deferred, Shared};
 use crate::{CallbackEnd, Limits, LogLevel, Observer, Origin, Trap, authors_place};
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -16,7 +17,9 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use wasmtime::{Extern, Instance, Memory, ResourceLimiter, Store, TypedFunc};
+use wasmtime::{
+    AsContextMut, Extern, Instance, Memory, ResourceLimiter, Store, StoreContextMut, TypedFunc,
+};
 
 /// How many of a module's own log lines a start error quotes.
 const LAST_WORDS: usize = 8;
@@ -28,8 +31,6 @@ const MOST_SAID: usize = 4096;
 pub(crate) struct Vm {
     pub(crate) store: Store<VmState>,
     pub(crate) exports: Rc<Exports>,
-    /// Why it failed.
-    pub(crate) failed: Option<String>,
     /// Tells it from the VMs that were in its place before.
     pub(crate) generation: u64,
     /// Instructions of callbacks that are over, or 0 where nobody counts.
@@ -85,6 +86,12 @@ pub(crate) struct VmState {
     pub(crate) hostcalls: u64,
     /// A local reply was sent: whatever the callback answers, iteration stops.
     pub(crate) stop_iteration: bool,
+    /// Why the VM failed.
+    pub(crate) failed: Option<String>,
+    /// The cluster whose call runs upstream filters right now, inside of the hostcall.
+    pub(crate) calling: Option<Arc<Cluster>>,
+    /// A callback other than a context's creation has been entered from within a hostcall.
+    pub(crate) reentered: bool,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     limits: Limits,
     /// By the callback that runs.
@@ -136,6 +143,9 @@ pub(crate) struct Metrics {
     pub(crate) gauges: Vec<Gauge>,
     pub(crate) histograms: Vec<Histogram>,
 }
+
+/// A VM as its callbacks are given it: from its thread's turn, or from within one of its hostcalls.
+pub(crate) type Entry<'a> = StoreContextMut<'a, VmState>;
 
 /// What a callback came to.
 pub(crate) enum Outcome<R> {
@@ -200,8 +210,7 @@ impl Vm {
             .map_err(|reason| format!("Failed to load Wasm module: {reason}"))?;
         let exports = Rc::new(Exports::find(&instance, &mut store, plugin)?);
         store.data_mut().exports = Some(exports.clone());
-        let (failed, burnt) = (None, 0);
-        let mut vm = Self { store, exports, failed, generation, burnt, fuel, deadline_ticks };
+        let mut vm = Self { store, exports, generation, burnt: 0, fuel, deadline_ticks };
         vm.find_memory(&instance)?;
         vm.initialize(&instance)?;
         vm.settle();
@@ -253,9 +262,9 @@ impl Vm {
         context: u32,
         callback: Callback,
         name: &'static str,
-        run: impl FnOnce(&mut Store<VmState>, &Exports) -> Option<wasmtime::Result<R>>,
+        run: impl FnOnce(&mut Entry<'_>, &Exports) -> Option<wasmtime::Result<R>>,
     ) -> Outcome<R> {
-        if self.failed.is_some() {
+        if self.failed().is_some() {
             return Outcome::Failed;
         }
         let state = self.store.data_mut();
@@ -270,7 +279,7 @@ impl Vm {
         let before = self.observe_start(name);
         let result = match self.interruption(name) {
             Some(reason) => Some(Err(wasmtime::Error::msg(reason))),
-            None => run(&mut self.store, &self.exports),
+            None => run(&mut self.store.as_context_mut(), &self.exports),
         };
         self.settle();
         if let (Some(before), Some(result)) = (before, &result) {
@@ -281,12 +290,19 @@ impl Vm {
         state.callback = Callback::None;
         match result {
             None => Outcome::Absent,
+            // A callback that was entered from within this one may have failed.
+            Some(Ok(_)) if state.failed.is_some() => Outcome::Failed,
             Some(Ok(value)) => Outcome::Returned(value),
             Some(Err(error)) => {
-                self.fail(name, &error);
+                state.fail(name, &error, "");
                 Outcome::Failed
             }
         }
+    }
+
+    /// Why it failed, if it has.
+    pub(crate) fn failed(&self) -> Option<&str> {
+        self.store.data().failed.as_deref()
     }
 
     /// Tells an observer that a callback begins; gives the fuel burnt so far.
@@ -321,34 +337,15 @@ impl Vm {
         state.current = context;
         if let Some(observer) = &state.observer {
             if let Err(error) = result {
-                let frames = state.plugin.code.debug.frames_of(error);
-                let (reason, said) = (state.describe(error), state.said.clone());
-                let trap = Trap { reason, said, frames };
-                observer.trapped(state.origin(), name, &trap);
+                observer.trapped(state.origin(), name, &state.trap(error, ""));
             }
             observer.callback(state.origin(), name, end);
         }
     }
 
-    fn fail(&mut self, callback: &str, error: &wasmtime::Error) {
-        let what = self.store.data().describe(error);
-        let mut what = format!("Function: {callback} failed: {what}");
-        let frames = self.store.data().plugin.code.debug.frames_of(error);
-        if let Some(place) = authors_place(&frames) {
-            what.push_str(&format!("\n  at {place}"));
-        }
-        let state = self.store.data_mut();
-        state.allocating = false;
-        let shared = state.shared.borrow();
-        let name = state.plugin.name();
-        shared.log(LogLevel::Critical, Some(name), &format!("wasm plugin {name}: {what}"));
-        drop(shared);
-        self.failed = Some(what);
-    }
-
     /// Roots that have not been asked to end, the last one first.
     pub(crate) fn active_roots(&self) -> Vec<u32> {
-        if self.failed.is_some() {
+        if self.failed().is_some() {
             return Vec::new();
         }
         let is_active =
@@ -434,11 +431,19 @@ impl VmState {
             scratch: Vec::new(),
             hostcalls: 0,
             stop_iteration: false,
+            failed: None,
+            calling: None,
+            reentered: false,
             observer: options.observer,
             limits: options.limits,
             used: Used::default(),
             limiter,
         }
+    }
+
+    /// Notes what the guest has asked for, to be done when it has returned.
+    pub(crate) fn defer(&self, deferred: Deferred) {
+        self.shared.borrow_mut().defer(self.index, deferred);
     }
 
     /// Ids of roots and streams come from one counter.
@@ -550,6 +555,27 @@ impl VmState {
             ));
         }
         text
+    }
+
+    /// The VM is never called again. `hint` ends the report.
+    pub(crate) fn fail(&mut self, callback: &str, error: &wasmtime::Error, hint: &str) {
+        let mut what = format!("Function: {callback} failed: {}", self.describe(error));
+        let frames = self.plugin.code.debug.frames_of(error);
+        if let Some(place) = authors_place(&frames) {
+            what.push_str(&format!("\n  at {place}"));
+        }
+        what.push_str(hint);
+        self.allocating = false;
+        let name = self.plugin.name();
+        let text = format!("wasm plugin {name}: {what}");
+        self.shared.borrow().log(LogLevel::Critical, Some(name), &text);
+        self.failed = Some(what);
+    }
+
+    /// What a trap comes to, for an observer.
+    pub(crate) fn trap(&self, error: &wasmtime::Error, hint: &str) -> Trap {
+        let frames = self.plugin.code.debug.frames_of(error);
+        Trap { reason: self.describe(error) + hint, said: self.said.clone(), frames }
     }
 
     pub(crate) fn remember(&mut self, line: &str) {

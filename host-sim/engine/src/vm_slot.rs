@@ -9,7 +9,7 @@
 use crate::plugin::{Plugin, VmKey};
 use crate::plugin_slot::refused;
 use crate::vm::{Callback, Context, Outcome, RootState, Vm};
-use crate::worker::Worker;
+use crate::worker::Turn;
 use crate::{LogLevel, StartError, UnixNanos};
 use host_sim_bootstrap::FailurePolicy;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub(crate) struct VmSlot {
     generation: u64,
     /// Handles in it.
     handles: usize,
+    /// One of its callbacks runs, which has the VM.
+    pub(crate) runs: bool,
 }
 
 /// A plugin's root context on this thread.
@@ -47,7 +49,7 @@ pub(crate) enum Place {
     Filled { handle: usize, loaded: UnixNanos },
 }
 
-impl Worker {
+impl Turn<'_> {
     /// Puts a plugin in a place. Gives the handle that was there, which the caller releases.
     pub(crate) fn fill_place(&mut self, at: usize, plugin: Option<&Arc<Plugin>>) -> Option<usize> {
         let place = match plugin {
@@ -149,9 +151,18 @@ impl Worker {
 
     /// Whether the handle's VM is the one it was made in, and has not failed.
     pub(crate) fn is_alive(&self, handle: &PluginHandle) -> bool {
-        self.vms.get(handle.vm).is_some_and(|slot| {
-            slot.generation == handle.generation && slot.vm.is_some() && !slot.is_failed()
-        })
+        self.lives(handle.vm, handle.generation)
+    }
+
+    /// Whether a VM is still there, and has not failed.
+    pub(crate) fn lives(&self, index: usize, generation: u64) -> bool {
+        let Some(slot) = self.vms.get(index).filter(|slot| slot.generation == generation) else {
+            return false;
+        };
+        match &slot.vm {
+            Some(vm) => vm.failed().is_none(),
+            None => slot.runs && self.inside(index).is_none_or(|state| state.failed.is_none()),
+        }
     }
 
     /// The thread's VM of the plugin's key; a new one if there is none that is alive.
@@ -160,7 +171,8 @@ impl Worker {
         if let Some(index) = self.vms.iter().position(|slot| alive(slot) && !slot.is_failed()) {
             return Ok(index);
         }
-        let free = self.vms.iter().position(|slot| slot.vm.is_none() && slot.handles == 0);
+        let idle = |slot: &VmSlot| slot.vm.is_none() && slot.handles == 0 && !slot.runs;
+        let free = self.vms.iter().position(idle);
         let index = free.unwrap_or_else(|| {
             self.vms.push(VmSlot::default());
             self.vms.len() - 1
@@ -169,7 +181,8 @@ impl Worker {
         let vm = Vm::start(&self.shared, plugin, index, generation);
         let vm = vm.map_err(|reason| refused(plugin.name(), &reason))?;
         if let Some(slot) = self.vms.get_mut(index) {
-            *slot = VmSlot { key: plugin.vm_key, vm: Some(vm), generation, handles: 0 };
+            *slot =
+                VmSlot { key: plugin.vm_key, vm: Some(vm), generation, handles: 0, runs: false };
         }
         Ok(index)
     }
@@ -211,14 +224,14 @@ impl Worker {
             });
         // Envoy loads a plugin whose root traps when it is created; its requests get what the
         // failure policy says. It calls the failed VM once more, with vm_start.
-        let failed = vm.failed.take();
+        let failed = vm.store.data_mut().failed.take();
         let size = plugin.config.vm.configuration.bytes.len() as u32;
         let started = vm.invoke(root, Callback::VmStart, "proxy_on_vm_start", |store, exports| {
             exports.vm_start.as_ref().map(|f| f.call(store, (root, size)))
         });
         accepted(vm, plugin, started, "proxy_on_vm_start")?;
         if let Outcome::Failed = created {
-            vm.failed = failed;
+            vm.store.data_mut().failed = failed;
             return Ok(root);
         }
         let size = plugin.config.configuration.bytes.len() as u32;
@@ -298,7 +311,7 @@ impl Worker {
 
 impl VmSlot {
     pub(crate) fn is_failed(&self) -> bool {
-        self.vm.as_ref().is_some_and(|vm| vm.failed.is_some())
+        self.vm.as_ref().is_some_and(|vm| vm.failed().is_some())
     }
 }
 
@@ -313,7 +326,7 @@ fn accepted(
         Outcome::Absent => return Ok(()),
         Outcome::Returned(answer) if answer != 0 => return Ok(()),
         Outcome::Returned(_) => format!("{callback} returned false"),
-        Outcome::Failed => vm.failed.clone().unwrap_or_default(),
+        Outcome::Failed => vm.failed().unwrap_or_default().to_owned(),
     };
     let log = vm.store.data().last_words.iter().cloned().collect();
     Err(StartError { log, ..refused(plugin.name(), &reason) })

@@ -3,9 +3,8 @@
 use crate::exports::Exports;
 use crate::iteration::{DataStatus, HeadersStatus, TrailersStatus};
 use crate::stream::{BodyView, FilterKind, LocalReply, Way};
-use crate::vm::{Callback, Context, Outcome, VmState};
-use crate::worker::Worker;
-use wasmtime::Store;
+use crate::vm::{Callback, Context, Entry, Outcome};
+use crate::worker::Turn;
 
 /// A filter's VM and context, if there is something to call.
 pub(crate) enum Guest {
@@ -19,7 +18,7 @@ pub(crate) enum Guest {
     Failed,
 }
 
-impl Worker {
+impl Turn<'_> {
     pub(crate) fn wasm_headers(
         &mut self,
         id: u64,
@@ -141,10 +140,8 @@ impl Worker {
 
     /// Runs `on_log` of one filter; creates its context first if the request never got here.
     pub(crate) fn wasm_log(&mut self, id: u64, filter: usize) {
-        if let Guest::Call { vm, context } = self.guest(id, filter, true)
-            && let Some(vm) = self.vm(vm)
-        {
-            let _ = vm.invoke(context, Callback::Log, "proxy_on_log", |store, exports| {
+        if let Guest::Call { vm, context } = self.guest(id, filter, true) {
+            let _ = self.invoke(vm, context, Callback::Log, "proxy_on_log", |store, exports| {
                 exports.log.as_ref().map(|f| f.call(store, context))
             });
             self.run_deferred();
@@ -154,15 +151,16 @@ impl Worker {
     /// Runs `on_done` and `on_delete` of one filter and forgets its context.
     pub(crate) fn wasm_done(&mut self, id: u64, filter: usize) {
         let Guest::Call { vm: index, context } = self.guest(id, filter, false) else { return };
-        let Some(vm) = self.vm(index) else { return };
         // The answer of a stream's on_done is ignored.
-        let _ = vm.invoke(context, Callback::Log, "proxy_on_done", |store, exports| {
+        let _ = self.invoke(index, context, Callback::Log, "proxy_on_done", |store, exports| {
             exports.done.as_ref().map(|f| f.call(store, context))
         });
-        let _ = vm.invoke(context, Callback::Log, "proxy_on_delete", |store, exports| {
+        let _ = self.invoke(index, context, Callback::Log, "proxy_on_delete", |store, exports| {
             exports.delete.as_ref().map(|f| f.call(store, context))
         });
-        vm.store.data_mut().remove_context(context);
+        if let Some(state) = self.state(index) {
+            state.remove_context(context);
+        }
         self.run_deferred();
     }
 
@@ -174,11 +172,7 @@ impl Worker {
             let Some(FilterKind::Wasm(wasm)) = filter.map(|filter| &filter.kind) else {
                 return Guest::Absent;
             };
-            let alive = self
-                .vms
-                .get(wasm.vm)
-                .and_then(|slot| slot.vm.as_ref())
-                .is_some_and(|vm| vm.failed.is_none() && vm.generation == wasm.generation);
+            let alive = self.lives(wasm.vm, wasm.generation);
             if !alive && (wasm.plugin.config.fail_open || wasm.failure_replied) {
                 return Guest::Absent;
             }
@@ -193,13 +187,12 @@ impl Worker {
         if !create {
             return Guest::Absent;
         }
-        let Some(vm) = self.vm(index) else { return Guest::Absent };
-        let context = Context::Stream { root, stream: id, filter };
-        let context = vm.store.data_mut().add_context(context);
-        let outcome =
-            vm.invoke(context, Callback::Stream, "proxy_on_context_create", |store, exports| {
-                exports.context_create.as_ref().map(|f| f.call(store, (context, root)))
-            });
+        let Some(state) = self.state(index) else { return Guest::Absent };
+        let context = state.add_context(Context::Stream { root, stream: id, filter });
+        let name = "proxy_on_context_create";
+        let outcome = self.invoke(index, context, Callback::Stream, name, |store, exports| {
+            exports.context_create.as_ref().map(|f| f.call(store, (context, root)))
+        });
         self.with_wasm(id, filter, |wasm| wasm.context = Some(context));
         self.run_deferred();
         match outcome {
@@ -216,14 +209,14 @@ impl Worker {
         index: usize,
         context: u32,
         name: &'static str,
-        run: impl FnOnce(&mut Store<VmState>, &Exports) -> Option<wasmtime::Result<u32>>,
+        run: impl FnOnce(&mut Entry<'_>, &Exports) -> Option<wasmtime::Result<u32>>,
     ) -> Option<(u32, bool)> {
-        let vm = self.vm(index)?;
-        let outcome = vm.invoke(context, Callback::Stream, name, run);
-        let replied = std::mem::take(&mut vm.store.data_mut().stop_iteration);
-        let open = match vm.store.data().contexts.get(&context) {
+        let outcome = self.invoke(index, context, Callback::Stream, name, run);
+        let state = self.state(index)?;
+        let replied = std::mem::take(&mut state.stop_iteration);
+        let open = match state.contexts.get(&context) {
             Some(Context::Stream { root, .. }) => {
-                let root = vm.store.data().contexts.get(root);
+                let root = state.contexts.get(root);
                 matches!(root, Some(Context::Root { plugin, .. }) if plugin.config.fail_open)
             }
             _ => false,

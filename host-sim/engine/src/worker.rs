@@ -11,7 +11,7 @@ use crate::stream::{Filter, FilterKind, WasmFilter};
 use crate::thread_state::{Deferred, Shared, ThreadState};
 use crate::timer::Timer;
 use crate::values::StreamValues;
-use crate::vm::{Callback, Context, Outcome, RootState, Vm};
+use crate::vm::{Callback, Context, Entry, Outcome, RootState, Vm};
 use crate::vm_slot::{Place, PluginHandle, VmSlot};
 use crate::{Engine, LogLevel, Output, StartError, UnixNanos};
 use host_sim_abi::PeerType;
@@ -24,7 +24,11 @@ use std::sync::Arc;
 /// Drive it like this: feed an input, then take [`Worker::poll_output`] until it is `None`, then
 /// sleep until [`Worker::next_deadline`] and call [`Worker::on_deadline`]. Inputs for ids that are
 /// over are ignored, so a driver need not care about races between cancelling and receiving.
-pub struct Worker {
+pub type Worker = Turn<'static>;
+
+/// A worker's turn. The `'static` one is all there is of a worker; another one is taken from within
+/// a hostcall: see `reentry.rs`.
+pub struct Turn<'g> {
     pub(crate) engine: Arc<Engine>,
     pub(crate) shared: Shared,
     pub(crate) vms: Vec<VmSlot>,
@@ -34,6 +38,12 @@ pub struct Worker {
     pub(crate) retiring: Vec<usize>,
     /// What VMs that are no more have used.
     pub(crate) gone: Usage,
+    /// The guest whose hostcall this turn is taken from.
+    pub(crate) guest: Option<Entry<'g>>,
+    /// Whose callback has run last.
+    pub(crate) called: Option<usize>,
+    /// Calls may enter VMs: there is an upstream filter that is a plugin.
+    pub(crate) enters: bool,
 }
 
 /// Sums over VMs.
@@ -43,7 +53,7 @@ pub(crate) struct Usage {
     pub(crate) hostcalls: u64,
 }
 
-impl Worker {
+impl Turn<'_> {
     /// `None` is the main thread.
     pub(crate) fn start(engine: &Arc<Engine>, index: Option<u32>) -> Result<Self, StartError> {
         let mut worker = Self::bare(engine, index);
@@ -67,6 +77,9 @@ impl Worker {
             places: Vec::new(),
             retiring: Vec::new(),
             gone: Usage::default(),
+            guest: None,
+            called: None,
+            enters: false,
         }
     }
 
@@ -81,7 +94,9 @@ impl Worker {
             _ => None,
         };
         let chains = engine.upstream_filters().iter();
-        let vms = chains.map(|chain| chain.iter().filter_map(vm_of).collect()).collect();
+        let vms: Vec<Vec<usize>> =
+            chains.map(|chain| chain.iter().filter_map(vm_of).collect()).collect();
+        self.enters = vms.iter().any(|vms| !vms.is_empty());
         self.shared.borrow_mut().upstream_vms = vms;
     }
 
@@ -188,17 +203,23 @@ impl Worker {
             }
             Place::Missing | Place::Absent => None,
         })?;
-        self.vms.get(handle.vm)?.vm.as_ref()?.failed.as_deref()
+        self.vms.get(handle.vm)?.vm.as_ref()?.failed()
     }
 
-    /// Does what hostcalls have asked for, now that no guest runs.
+    /// Does what hostcalls have asked for, now that their guests have returned. From within a
+    /// hostcall of a guest that was called again, what it had asked for before counts: Envoy keeps
+    /// one list a VM, and empties it behind each callback.
     pub(crate) fn run_deferred(&mut self) {
         loop {
-            let batch = std::mem::take(&mut self.shared.borrow_mut().deferred);
+            let due = |(vm, _): &mut (usize, Deferred)| {
+                let runs = self.vms.get(*vm).is_some_and(|slot| slot.runs);
+                !runs || self.called == Some(*vm)
+            };
+            let batch: Vec<_> = self.shared.borrow_mut().deferred.extract_if(.., due).collect();
             if batch.is_empty() {
                 return;
             }
-            for deferred in batch {
+            for (_, deferred) in batch {
                 self.perform(deferred);
             }
         }
@@ -258,10 +279,10 @@ impl Worker {
 
     fn tick(&mut self, index: usize, root: u32, generation: u64) {
         let Some(vm) = self.vm(index).filter(|vm| vm.generation == generation) else { return };
-        if vm.failed.is_some() {
+        if vm.failed().is_some() {
             return;
         }
-        let _ = vm.invoke(root, Callback::Other, "proxy_on_tick", |store, exports| {
+        let _ = self.invoke(index, root, Callback::Other, "proxy_on_tick", |store, exports| {
             exports.tick.as_ref().map(|f| f.call(store, root))
         });
         // The next tick counts from the end of this one.
@@ -289,8 +310,11 @@ impl Worker {
     fn queue_ready(&mut self, ready: QueueReady) {
         let (root, token) = (ready.root, ready.token);
         let vm = self.vm(ready.vm).filter(|vm| vm.generation == ready.generation);
-        let Some(vm) = vm.filter(|vm| vm.store.data().contexts.contains_key(&root)) else { return };
-        let _ = vm.invoke(root, Callback::Other, "proxy_on_queue_ready", |store, exports| {
+        if vm.is_none_or(|vm| !vm.store.data().contexts.contains_key(&root)) {
+            return;
+        }
+        let name = "proxy_on_queue_ready";
+        let _ = self.invoke(ready.vm, root, Callback::Other, name, |store, exports| {
             exports.queue_ready.as_ref().map(|f| f.call(store, (root, token)))
         });
     }
@@ -341,6 +365,7 @@ impl Worker {
         });
     }
 
+    /// A VM that nobody runs.
     pub(crate) fn vm(&mut self, index: usize) -> Option<&mut Vm> {
         self.vms.get_mut(index)?.vm.as_mut()
     }

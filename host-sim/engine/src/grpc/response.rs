@@ -13,16 +13,15 @@ use crate::host_selection::millis;
 use crate::local_reply::grpc_reply;
 use crate::router::{Broken, reply};
 use crate::stream::LocalReply;
-use crate::vm::{Callback, VmState};
-use crate::worker::Worker;
+use crate::vm::{Callback, Entry};
+use crate::worker::Turn;
 use bytes::Bytes;
 use std::borrow::Cow;
-use wasmtime::Store;
 
 /// The details of an answer that came from the server.
 const VIA_UPSTREAM: &str = "via_upstream";
 
-impl Worker {
+impl Turn<'_> {
     /// A piece of the server's response.
     pub(crate) fn grpc_response(&mut self, id: GrpcId, part: ResponsePart) {
         match part {
@@ -240,12 +239,14 @@ impl Worker {
         root: u32,
         view: GrpcView,
         name: &'static str,
-        run: impl FnOnce(&mut Store<VmState>, &Exports) -> Option<wasmtime::Result<()>>,
+        run: impl FnOnce(&mut Entry<'_>, &Exports) -> Option<wasmtime::Result<()>>,
     ) {
         let Some(vm) = self.vm(id.vm).filter(|vm| vm.generation == id.generation) else { return };
         vm.store.data_mut().grpc = view;
-        let _ = vm.invoke(root, Callback::Other, name, run);
-        vm.store.data_mut().grpc = GrpcView::default();
+        let _ = self.invoke(id.vm, root, Callback::Other, name, run);
+        if let Some(vm) = self.vm(id.vm) {
+            vm.store.data_mut().grpc = GrpcView::default();
+        }
         self.run_deferred();
     }
 }

@@ -24,8 +24,7 @@ pub(super) fn done(guest: &mut Guest<'_>) -> Reply {
     match state.contexts.get_mut(&current) {
         Some(Context::Root { state: root, .. }) if *root == RootState::PendingDone => {
             *root = RootState::Done;
-            let deferred = Deferred::DeleteRoot { vm, root: current };
-            state.shared.borrow_mut().deferred.push(deferred);
+            state.defer(Deferred::DeleteRoot { vm, root: current });
             Ok(())
         }
         _ => Err(Status::NotFound.into()),

@@ -38,7 +38,7 @@ pub(super) fn resolve(guest: &mut Guest<'_>, name: u32, name_len: u32, out: u32)
         None => {
             let (vm, generation) = (state.index, state.generation);
             let failed = Deferred::DnsFailed { vm, generation, root, token };
-            state.shared.borrow_mut().deferred.push(failed);
+            state.defer(failed);
         }
     }
     let (memory, _) = split(guest)?;

@@ -9,6 +9,7 @@ use crate::Headers;
 use crate::fault::{Fault, Reply};
 use crate::grpc::{GrpcId, GrpcRequest, GrpcView, Kind, Parsed, Refused, Service, begin, parse};
 use crate::guest_memory::{Guest, put_u32, slice, split};
+use crate::reentry::impossible;
 use crate::thread_state::Deferred;
 use crate::vm::VmState;
 use bytes::Bytes;
@@ -90,7 +91,7 @@ pub(super) fn send(guest: &mut Guest<'_>, id: u32, ptr: u32, len: u32, end: u32)
     if !shared.grpc_say(call, root, message, end != 0) {
         return Err(Status::NotFound.into());
     }
-    shared.deferred.push(Deferred::FlushGrpc { call });
+    shared.defer(call.vm, Deferred::FlushGrpc { call });
     Ok(())
 }
 
@@ -103,7 +104,7 @@ pub(super) fn cancel(guest: &mut Guest<'_>, id: u32) -> Reply {
     let root = state.root_id().ok_or(Status::NotFound)?;
     let mut shared = state.shared.borrow_mut();
     let attempt = shared.grpc_forget(named(state, id), root).ok_or(Status::NotFound)?;
-    shared.deferred.push(Deferred::CancelAttempt { attempt });
+    shared.defer(state.index, Deferred::CancelAttempt { attempt });
     Ok(())
 }
 
@@ -119,7 +120,7 @@ pub(super) fn close(guest: &mut Guest<'_>, id: u32) -> Reply {
     if !shared.grpc_half_close(call, root) {
         return Err(Status::NotFound.into());
     }
-    shared.deferred.push(Deferred::FlushGrpc { call });
+    shared.defer(call.vm, Deferred::FlushGrpc { call });
     Ok(())
 }
 
@@ -160,13 +161,13 @@ fn open(guest: &mut Guest<'_>, asked: &Asked) -> Reply {
     };
     let mut shared = state.shared.borrow_mut();
     if shared.upstream_vms.get(cluster.index()).is_some_and(|vms| vms.contains(&state.index)) {
-        return Err(super::http_call::reentry(cluster.name()));
+        return Err(impossible(cluster.name()));
     }
     let timeout = asked.timeout;
     let request = GrpcRequest { id: call, root, kind, service, path, metadata, message, timeout };
     match begin(&mut shared, cluster, request) {
         Ok(()) => {
-            shared.deferred.push(Deferred::FlushGrpc { call });
+            shared.defer(call.vm, Deferred::FlushGrpc { call });
             drop(shared);
             Ok(put_u32(memory, asked.out, token)?)
         }
@@ -220,8 +221,7 @@ fn refuse(guest: &mut Guest<'_>, call: GrpcId, root: u32, kind: Kind, refused: R
 }
 
 fn close_later(state: &VmState, call: GrpcId, root: u32, code: u32, message: String) {
-    let closed = Deferred::GrpcClosed { call, root, code, message };
-    state.shared.borrow_mut().deferred.push(closed);
+    state.defer(Deferred::GrpcClosed { call, root, code, message });
 }
 
 fn named(state: &VmState, token: u32) -> GrpcId {

@@ -1,26 +1,20 @@
 //! HTTP calls of plugins.
 //!
-//! Envoy starts a call within the hostcall: the upstream filters of the called cluster run at once.
-//! If one of them lives in the VM that makes the call, Envoy enters that VM a second time, context
-//! creation and request headers, while the first callback still runs. A guest that keeps its state
-//! in a `RefCell`, as every plugin on the Rust SDK does, panics there ("already borrowed"); one
-//! written against the bare ABI survives.
-//!
-//! Here calls start when their guest has returned, and a call that would enter its own VM is a trap
-//! that says so. wasmtime would allow the entry, a hostcall may call exports; but while a guest
-//! runs, the worker has lent its VM out, and filters, timers and deferred actions are the worker's:
-//! to enter from below, all of it would have to be reachable from inside of every hostcall. That is
-//! not worth being exact for the guests that survive, when what it is for is to find the ones that
-//! do not. The trap is also the better report: it names the cluster and the mend.
+//! Envoy starts a call within the hostcall: upstream filters of the called cluster see its headers
+//! at once. So do they here, see `reentry.rs`. Without such filters nobody can tell, and calls start
+//! when their guest has returned.
 
 use crate::Headers;
-use crate::fault::{Fault, Reply};
+use crate::cluster::Cluster;
+use crate::fault::Reply;
 use crate::guest_memory::{Guest, put_u32, slice, split};
 use crate::http_call::{CallRequest, begin};
 use crate::inline_headers::request_headers;
+use crate::reentry::{Entering, endless, entering, impossible, take_turn};
 use crate::thread_state::Deferred;
 use bytes::Bytes;
 use host_sim_abi::{Status, pairs};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// `proxy_http_call`. The endpoint is chosen here and now, so that a cluster without one answers
@@ -55,34 +49,45 @@ pub(super) fn dispatch(
         return Err(Status::BadArgument.into());
     }
     let root = state.root_id().ok_or(Status::BadArgument)?;
-    state.last_http_call = state.last_http_call.wrapping_add(4);
-    let mut shared = state.shared.borrow_mut();
-    if shared.upstream_vms.get(cluster.index()).is_some_and(|vms| vms.contains(&state.index)) {
-        return Err(reentry(cluster.name()));
+    let entering = entering(state, cluster.index());
+    if let Entering::Impossible = entering {
+        return Err(impossible(cluster.name()));
     }
+    state.last_http_call = state.last_http_call.wrapping_add(4);
+    let token = state.last_http_call;
     let request = CallRequest {
         vm: state.index,
         generation: state.generation,
         root,
-        token: state.last_http_call,
+        token,
         headers,
         body,
         timeout: (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms)),
     };
-    let Some(call) = begin(&mut shared, cluster, request) else {
-        return Err(Status::InternalFailure.into());
-    };
-    shared.deferred.push(Deferred::StartCall { call });
-    Ok(put_u32(memory, out, state.last_http_call)?)
+    let call = begin(&mut state.shared.borrow_mut(), cluster, request);
+    let Some(call) = call else { return Err(Status::InternalFailure.into()) };
+    match entering {
+        Entering::Now => start_now(guest, cluster, call)?,
+        _ => state.defer(Deferred::StartCall { call }),
+    }
+    let (memory, _) = split(guest)?;
+    Ok(put_u32(memory, out, token)?)
 }
 
-/// Envoy would enter the VM a second time from within the call, and the guest would break.
-pub(super) fn reentry(cluster: &str) -> Fault {
-    Fault::trap(format!(
-        "proxy_http_call to cluster {cluster}, whose upstream filters run in this very VM: the \
-         call would enter a VM that is already running. Give the upstream plugin another \
-         vm_config.configuration"
-    ))
+/// Upstream filters run. A call that is over by then was never made, as far as the guest is told.
+fn start_now(guest: &mut Guest<'_>, cluster: &Arc<Cluster>, call: u64) -> Reply {
+    let state = guest.data_mut();
+    let outer = (state.calling.replace(cluster.clone()), std::mem::take(&mut state.reentered));
+    take_turn(guest, |turn| turn.start_call(call));
+    let state = guest.data_mut();
+    let reentered = state.reentered;
+    (state.calling, state.reentered) = outer;
+    let goes_on = state.shared.borrow().calls.contains_key(&call);
+    match (goes_on, reentered) {
+        (true, _) => Ok(()),
+        (false, true) => Err(endless(cluster.name())),
+        (false, false) => Err(Status::InternalFailure.into()),
+    }
 }
 
 fn header_map(bytes: &[u8]) -> Headers {

@@ -45,6 +45,6 @@ pub(super) fn send(
         details: details.replace(|c: char| c.is_ascii_whitespace(), "_"),
     };
     state.stop_iteration = true;
-    state.shared.borrow_mut().deferred.push(Deferred::Reply { stream, reply });
+    state.defer(Deferred::Reply { stream, reply });
     Ok(())
 }

@@ -35,7 +35,7 @@ pub(super) fn resume(guest: &mut Guest<'_>, stream_type: u32) -> Reply {
         side.trailers_visible = false;
         side.body = BodyView::None;
     }
-    shared.deferred.push(Deferred::Continue { stream, filter, way });
+    shared.defer(state.index, Deferred::Continue { stream, filter, way });
     Ok(())
 }
 
@@ -61,7 +61,7 @@ pub(super) fn close(guest: &mut Guest<'_>, stream_type: u32) -> Reply {
     if connection == of_connection
         && let Some((stream, _)) = state.current_stream()
     {
-        state.shared.borrow_mut().deferred.push(Deferred::Reset { stream });
+        state.defer(Deferred::Reset { stream });
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Plugins as upstream filters: one context an attempt.
 
 use crate::guest::{TRACER, encoded};
-use crate::rig::{Plugin, Setup};
+use crate::rig::{Plugin, Rig, Setup};
 use host_sim_engine::UpstreamFailureKind;
 use std::time::Duration;
 
@@ -66,31 +66,92 @@ fn an_attempt_knows_its_endpoint_its_number_and_why_it_failed() {
     assert_eq!(log, ["0", "127.0.0.1:9001", "0", "/p", "1", "0", reason]);
 }
 
-#[test]
-fn calling_a_cluster_whose_upstream_filter_is_the_caller_fails_the_vm() {
+/// Calls the cluster `backend` in each tick, if it has a configuration; says of a request whether
+/// it came in the middle of such a tick.
+fn calling(on_request_headers: &str) -> String {
     let headers = encoded(&[(":method", "GET"), (":path", "/"), (":authority", "a")]);
-    let body = r#"
+    format!(
+        r#"
+      (global $ticks (mut i32) (i32.const 0))
       (func (export "proxy_on_configure") (param i32 i32) (result i32)
-        (drop (call $tick (i32.const 100))) (i32.const 1))
+        (if (local.get 1) (then (drop (call $tick (i32.const 100))))) (i32.const 1))
       (func (export "proxy_on_tick") (param i32)
-        (call $say (call $http_call {backend} {HEADERS} {} {} (i32.const 0) (i32.const 4104))))"#;
-    let body = body.replace("HEADERS", &headers);
-    let start = |down: Plugin| {
-        Setup {
-            plugins: vec![down],
-            upstream_plugins: vec![Plugin { name: "up", ..Plugin::new("p", &body) }],
-            ..Setup::default()
-        }
-        .start()
-    };
-    let mut rig = start(Plugin::new("p", &body));
-    rig.advance(Duration::from_millis(100));
-    assert!(rig.worker.failure("p").unwrap().contains("already running"));
+        (global.set $ticks (i32.const 1))
+        (call $log {{before}})
+        (call $say (call $http_call {{backend}} {{{headers}}} {{}} {{}} (i32.const 0) (i32.const 4104)))
+        (call $log {{after}})
+        (global.set $ticks (i32.const 0)))
+      (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (call $say (global.get $ticks)) {on_request_headers} (i32.const 0))
+      (func (export "proxy_on_http_call_response") (param i32 i32 i32 i32 i32)
+        (call $log {{answered}}))
+      (func (export "proxy_on_done") (param i32) (result i32)
+        (call $log {{done}}) (i32.const 1))"#
+    )
+}
 
-    // Another vm_config.configuration is another VM.
-    let mut rig = start(Plugin::new("p", &body).vm_configuration("down"));
+/// The same plugin twice, the upper one with this configuration of its VM.
+fn twice(body: &str, vm_configuration: &'static str) -> Rig {
+    let up = Plugin { name: "up", ..Plugin::new("p", body) };
+    let down = Plugin::new("p", body).vm_configuration(vm_configuration).configuration("tick");
+    Setup { plugins: vec![down], upstream_plugins: vec![up], ..Setup::default() }.start()
+}
+
+#[test]
+fn a_call_runs_upstream_filters_before_it_returns_even_in_its_own_vm() {
+    for (vm_configuration, ticks) in [("", "1"), ("another", "0")] {
+        let mut rig = twice(&calling(""), vm_configuration);
+        rig.advance(Duration::from_millis(100));
+        let expected = ["p: before", &format!("up: {ticks}"), "p: 0", "p: after"];
+        assert_eq!(rig.log(), expected);
+        let attempt = rig.attempt();
+        rig.respond(attempt.id, "200", "ok");
+        assert_eq!(rig.log(), ["up: done", "p: answered"]);
+        assert_eq!(rig.worker.failure("p"), None);
+    }
+}
+
+#[test]
+fn a_guest_that_does_not_bear_to_be_called_twice_fails_with_the_reason() {
+    let guarded = calling("").replace(
+        "(global $ticks",
+        r#"(func (export "proxy_on_context_create") (param i32 i32)
+          (if (global.get $ticks) (then unreachable)))
+        (global $ticks"#,
+    );
+    let mut rig = twice(&guarded, "");
     rig.advance(Duration::from_millis(100));
-    assert_eq!(rig.worker.failure("p"), None);
+    let log = rig.log();
+    assert_eq!(log[0], "p: before");
+    assert!(log[1].contains("Function: proxy_on_context_create failed"), "{log:?}");
+    // The first callback goes on; the call it made has failed, and is not answered.
+    assert_eq!(log[2..], ["p: 10", "p: after"]);
+    let failure = rig.worker.failure("p").unwrap();
+    assert!(failure.contains("in a call of cluster \"backend\""), "{failure}");
+    assert!(failure.contains("another vm_config.configuration"), "{failure}");
+    rig.advance(Duration::from_millis(100));
+    assert_eq!(rig.log(), [""; 0]);
+}
+
+#[test]
+fn a_call_that_is_answered_before_it_returns_is_a_failure_to_the_guest() {
+    let reply = "(drop (call $send_reply (i32.const 418) {} {} {} (i32.const -1)))";
+    let mut rig = twice(&calling(reply), "another");
+    rig.advance(Duration::from_millis(100));
+    assert_eq!(rig.log(), ["p: before", "up: 0", "up: done", "p: 10", "p: after"]);
+}
+
+#[test]
+fn a_call_that_its_own_vm_answers_before_it_returns_is_a_trap_that_says_what_envoy_does() {
+    let reply = "(drop (call $send_reply (i32.const 418) {} {} {} (i32.const -1)))";
+    let trap = "unreachable";
+    for answer in [reply, trap] {
+        let mut rig = twice(&calling(answer), "");
+        rig.advance(Duration::from_millis(100));
+        assert_eq!(rig.log()[..2], ["p: before", "up: 1"]);
+        let failure = rig.worker.failure("p").unwrap();
+        assert!(failure.contains("Envoy's worker never gets out of it"), "{failure}");
+    }
 }
 
 #[test]
