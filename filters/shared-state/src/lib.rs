@@ -57,7 +57,7 @@ pub use breaker::{
     BreakerRecord, BreakerState, BreakerWindow, DEFAULT_ENDPOINT_SCOPE, HalfOpenProgress,
     MAX_PERMITS, PermitLease, WINDOW_BUCKETS, WindowBucket,
 };
-pub use bucket::{HashSeed, MAX_SLOTS, Settled, SlotTable};
+pub use bucket::{HashSeed, MAX_SLOTS, Pace, Settled, SlotTable};
 pub use endpoint::{Endpoint, ParseEndpointError};
 pub use health::{EndpointHealth, HealthState, LoadReport, MAX_NAMED_METRICS, metric_id};
 pub use key::{Key, SCHEMA_VERSION};

@@ -38,10 +38,12 @@ pub struct Admission {
 impl Admission {
     /// True if such an end changes anything in shared data. Where it does not, the clock need not
     /// be read for it.
-    pub fn is_changed_by(&self, settlement: &Settlement) -> bool {
-        self.held.iter().any(|(_, held)| match (held, settlement) {
+    pub fn is_changed_by(&self, settlement: &Settlement<'_>) -> bool {
+        self.held.iter().any(|(target, held)| match (held, settlement) {
             (Held::Tokens(_), Settlement::Undone) => true,
-            (Held::Tokens(_), Settlement::Served) => false,
+            (Held::Tokens(_), Settlement::Served(_)) => {
+                settlement.cost(target.policy).is_some_and(|cost| cost != target.cost)
+            }
             (Held::Permit(_), _) => true,
         })
     }
@@ -49,10 +51,23 @@ impl Admission {
 
 /// How an admitted request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settlement {
+pub enum Settlement<'a> {
     /// It never reached the origin: the client went away while it was held, or somebody else
     /// refused it. All is given back.
     Undone,
-    /// It was carried out. What was spent stays spent.
-    Served,
+    /// It was carried out. What it has cost in the end, by index of the policy; what is not named
+    /// has cost what it was taken for.
+    Served(&'a [(usize, u32)]),
+}
+
+impl Settlement<'_> {
+    /// What the request has cost a policy in the end; `None` if it is as was said before.
+    pub(crate) fn cost(&self, policy: usize) -> Option<u32> {
+        match self {
+            Self::Undone => Some(0),
+            Self::Served(costs) => {
+                costs.iter().find(|(named, _)| *named == policy).map(|(_, cost)| *cost)
+            }
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod rules;
 use crate::global::Global;
 use crate::siphash::siphash_2_4;
 use crate::{Attributes, Capacity, Cost, KeyPart, Limit, Match, Settle};
+use core::time::Duration;
 use plugin_config::{Parsed, Problems};
 use shared_state::{Key, SlotTable};
 
@@ -72,6 +73,8 @@ pub struct Config {
     pub failure_mode: FailureMode,
     /// When a table has no free slot.
     pub on_full: OnFull,
+    /// Longest that a worker keeps tokens that it has drawn ahead; zero for none.
+    pub lease_time: Duration,
     /// Slots of one table, 4 to [`MAX_SLOTS`].
     pub slots_per_shard: usize,
     /// How a refusal is answered.

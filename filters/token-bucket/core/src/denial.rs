@@ -36,6 +36,13 @@ impl Denials {
         }
     }
 
+    /// Forgets what is known of the bucket: tokens have come back to it.
+    pub(crate) fn forget(&mut self, policy: usize, fingerprint: u64) {
+        if let Some(place) = self.places.get_mut(place_of(policy, fingerprint)) {
+            *place = None;
+        }
+    }
+
     /// How long the bucket is known to hold no token. A refusal that lies further ahead than
     /// `longest` is from before the clock stepped back, and holds no more.
     pub(crate) fn wait(
@@ -78,6 +85,8 @@ mod tests {
         assert_eq!(denials.wait(0, 7, at(105), LONGEST), None);
         assert_eq!(denials.wait(1, 7, at(102), LONGEST), None);
         assert_eq!(denials.wait(0, 8, at(102), LONGEST), None);
+        denials.forget(0, 7);
+        assert_eq!(denials.wait(0, 7, at(102), LONGEST), None);
     }
 
     #[test]

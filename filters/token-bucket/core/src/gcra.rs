@@ -20,6 +20,19 @@
 //! is that a client that was refused may come back after `T` and not only at the next fill. (Envoy's
 //! own local rate limiter has refilled continuously since 1.31 too, with floating point.)
 //!
+//! **Leases.** Who draws `k` tokens now, to be spent at any time up to `now + d`, charges them as if
+//! all were spent at the last moment: `TAT = max(TAT, now + d) + k * T`. The recorded TAT is then
+//! never less than the one that the true times of spending would give, so the bound above holds for
+//! any number of workers. The price is that the burst is smaller by what is refilled in `d`, and
+//! only while there are leases.
+//!
+//! **Holding.** A request may wait for a token that is not there yet: it is charged now, which takes
+//! TAT beyond `B` by the wait, and goes on when the token has come. Order of charging is order of
+//! going on.
+//!
+//! **Debt.** What a request turns out to have cost more is charged without being asked for, and may
+//! take TAT beyond `B` by `max_debt * T`. Nothing passes before that is refilled.
+//!
 //! **Rounding.** `T` is a whole number of nanoseconds, rounded up. The rate is therefore never
 //! higher than configured, and lower by less than `1 ns / T`: at most 0.1 %, as the configuration
 //! admits no `T` below a microsecond.
@@ -44,16 +57,39 @@ const MAX_CAPACITY_NS: u64 = 1 << 62;
 pub struct Gcra {
     /// Time of one token (`T`), in ns; not 0.
     token_ns: u64,
+    /// The same as configured, in ns.
+    whole_ns: u64,
     /// Time of a full bucket (`B`), in ns; a multiple of `token_ns`, below [`MAX_CAPACITY_NS`].
     capacity_ns: u64,
+    /// Longest that a request may be held for its tokens, in ns.
+    wait_ns: u64,
+    /// Time of the tokens that it may owe, in ns.
+    debt_ns: u64,
 }
+
+/// Tokens drawn at once, to be spent until a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Draw {
+    /// How many.
+    pub(crate) tokens: u32,
+    /// Until when.
+    pub(crate) until: UnixNanos,
+    /// The bucket's next TAT.
+    pub(crate) tat: UnixNanos,
+}
+
+/// How much of the time in which a bucket fills a lease may last: an eighth.
+const LEASE_SHARE: u64 = 8;
 
 /// What came of asking for tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// They are there. The bucket's next TAT, and what it holds then.
     Admit(UnixNanos, Level),
-    /// They are not there yet. Admitted this much later, if nobody else spends; not earlier.
+    /// They are not there yet, but will be after this wait, which is short enough: they are reserved.
+    /// The bucket's next TAT.
+    Hold(UnixNanos, Duration),
+    /// They are not there yet. Admitted or held this much later, if nobody else spends; not earlier.
     Refuse(Duration),
     /// They will never be there: the cost is more than the bucket holds when full.
     TooCostly,
@@ -78,7 +114,22 @@ impl Gcra {
         }
         let token_ns = fill_ns.div_ceil(u64::from(tokens_per_fill));
         let capacity_ns = token_ns.checked_mul(u64::from(max_tokens))?;
-        (capacity_ns < MAX_CAPACITY_NS).then_some(Self { token_ns, capacity_ns })
+        let bucket = Self { token_ns, whole_ns: token_ns, capacity_ns, wait_ns: 0, debt_ns: 0 };
+        (capacity_ns < MAX_CAPACITY_NS).then_some(bucket)
+    }
+
+    /// The same bucket, for which requests are held up to `wait` instead of being refused. `None`
+    /// if that is longer than a bucket may take to fill.
+    pub fn with_max_wait(self, wait: Duration) -> Option<Self> {
+        let wait_ns = u64::try_from(wait.as_nanos()).ok()?;
+        (wait_ns < MAX_CAPACITY_NS).then_some(Self { wait_ns, ..self })
+    }
+
+    /// The same bucket, which may come to owe `tokens` by what requests turn out to have cost.
+    /// `None` if paying back would take longer than a bucket may take to fill.
+    pub fn with_max_debt(self, tokens: u32) -> Option<Self> {
+        let debt_ns = self.token_ns.checked_mul(u64::from(tokens))?;
+        (debt_ns < MAX_CAPACITY_NS).then_some(Self { debt_ns, ..self })
     }
 
     /// The same span of time at `percent` of the rate, at least long enough for one token. What is
@@ -87,7 +138,7 @@ impl Gcra {
         let token_ns = u128::from(self.token_ns).saturating_mul(100);
         let token_ns = token_ns.div_ceil(u128::from(percent.clamp(1, 100)));
         let token_ns = u64::try_from(token_ns).unwrap_or(u64::MAX).min(MAX_CAPACITY_NS - 1);
-        Self { token_ns, capacity_ns: self.capacity_ns.max(token_ns) }
+        Self { token_ns, capacity_ns: self.capacity_ns.max(token_ns), ..*self }
     }
 
     /// Asks a bucket for `cost` tokens. [`UnixNanos::ZERO`], like any TAT that has passed, is a
@@ -95,17 +146,69 @@ impl Gcra {
     pub fn spend(&self, tat: UnixNanos, now: UnixNanos, cost: u32) -> Decision {
         let now = now.min(LATEST);
         let used = self.used_ns(tat, now);
-        let wanted = match self.token_ns.checked_mul(u64::from(cost)) {
+        let wanted = match self.price_ns(cost) {
             Some(price) if price <= self.capacity_ns => used.saturating_add(price),
             _ => return Decision::TooCostly,
         };
-        match wanted.checked_sub(self.capacity_ns) {
-            Some(wait @ 1..) => Decision::Refuse(Duration::from_nanos(wait)),
-            _ => {
-                let tat = now.plus(Duration::from_nanos(wanted));
-                Decision::Admit(tat, self.level_of(wanted))
-            }
+        let next = now.plus(Duration::from_nanos(wanted));
+        let wait = wanted.saturating_sub(self.capacity_ns);
+        match wait.checked_sub(self.wait_ns) {
+            Some(longer @ 1..) => Decision::Refuse(Duration::from_nanos(longer)),
+            _ if wait > 0 => Decision::Hold(next, Duration::from_nanos(wait)),
+            _ => Decision::Admit(next, self.level_of(wanted)),
         }
+    }
+
+    /// Draws up to `most` tokens, of which `cost` are spent at once and the others within `time`. The
+    /// bucket keeps `keep` times as many. `None` if it does not hold enough to give away more than
+    /// `cost`.
+    pub(crate) fn draw(
+        &self,
+        tat: UnixNanos,
+        now: UnixNanos,
+        cost: u32,
+        most: u32,
+        time: Duration,
+        keep: u32,
+    ) -> Option<Draw> {
+        let now = now.min(LATEST);
+        let until = now.plus(time);
+        let from = until.max(tat);
+        let room = self.capacity_ns.checked_sub(from.since(now).as_nanos().try_into().ok()?)?;
+        let share = self.token_ns.checked_mul(u64::from(keep).saturating_add(1))?;
+        let tokens = u32::try_from(room.checked_div(share)?).unwrap_or(u32::MAX).min(most);
+        let price = Duration::from_nanos(self.price_ns(tokens)?);
+        (tokens > cost).then(|| Draw { tokens, until, tat: from.plus(price) })
+    }
+
+    /// The TAT after a request has cost `tokens` more than it was taken for: charged whether they
+    /// are there or not, up to the debt that is allowed.
+    pub(crate) fn owe(&self, tat: UnixNanos, now: UnixNanos, tokens: u32) -> UnixNanos {
+        let now = now.min(LATEST);
+        let price = Duration::from_nanos(self.price_ns(tokens).unwrap_or(u64::MAX));
+        let most = now.plus(Duration::from_nanos(self.capacity_ns.saturating_add(self.debt_ns)));
+        tat.max(tat.max(now).plus(price).min(most))
+    }
+
+    /// How long a lease of this bucket lasts where `longest` is the longest of any. A small bucket
+    /// would have nothing left to lease, were its burst to be refilled in that time.
+    pub(crate) fn lease_time(&self, longest: Duration) -> Duration {
+        longest.min(Duration::from_nanos(self.capacity_ns / LEASE_SHARE))
+    }
+
+    /// Time of `tokens`.
+    pub(crate) fn price(&self, tokens: u32) -> Duration {
+        Duration::from_nanos(self.price_ns(tokens).unwrap_or(u64::MAX))
+    }
+
+    /// Longest that a request is held.
+    pub fn max_wait(&self) -> Duration {
+        Duration::from_nanos(self.wait_ns)
+    }
+
+    /// Time that a bucket takes to fill which owes as much as it may.
+    pub(crate) fn longest_refill(&self) -> Duration {
+        Duration::from_nanos(self.capacity_ns.saturating_add(self.debt_ns))
     }
 
     /// What a bucket holds at `now`.
@@ -113,9 +216,15 @@ impl Gcra {
         self.level_of(self.used_ns(tat, now.min(LATEST)))
     }
 
-    /// Time that an empty bucket takes to fill. No TAT is ever set further ahead.
+    /// Time that an empty bucket takes to fill. Without holding and debt, no TAT is ever set further
+    /// ahead.
     pub fn refill_time(&self) -> Duration {
         Duration::from_nanos(self.capacity_ns)
+    }
+
+    /// Time of one token at the configured rate, whatever part of it the bucket gives now.
+    pub(crate) fn whole_token_time(&self) -> Duration {
+        Duration::from_nanos(self.whole_ns)
     }
 
     /// Time of one token.
@@ -124,7 +233,12 @@ impl Gcra {
     }
 
     fn used_ns(&self, tat: UnixNanos, now: UnixNanos) -> u64 {
-        tat.as_nanos().saturating_sub(now.as_nanos()).min(self.capacity_ns)
+        let most = self.capacity_ns.saturating_add(self.wait_ns).saturating_add(self.debt_ns);
+        tat.as_nanos().saturating_sub(now.as_nanos()).min(most)
+    }
+
+    fn price_ns(&self, tokens: u32) -> Option<u64> {
+        self.token_ns.checked_mul(u64::from(tokens))
     }
 
     fn level_of(&self, used_ns: u64) -> Level {
@@ -134,10 +248,11 @@ impl Gcra {
             (Some(whole), Some(part)) => (whole, part),
             _ => (0, 0),
         };
+        let owed = used_ns.saturating_sub(self.capacity_ns);
         let next = if used_ns == 0 { 0 } else { self.token_ns.saturating_sub(part) };
         Level {
             remaining: u32::try_from(whole).unwrap_or(u32::MAX),
-            next_token: Duration::from_nanos(next),
+            next_token: Duration::from_nanos(next.saturating_add(owed)),
         }
     }
 }
@@ -166,7 +281,7 @@ mod tests {
                 Ok(level.remaining)
             }
             Decision::Refuse(wait) => Err(wait),
-            Decision::TooCostly => panic!("one token is never too costly"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -244,6 +359,45 @@ mod tests {
         let mut tat = UnixNanos::ZERO;
         assert_eq!(take(gcra, &mut tat, at(0)), Ok(1));
         assert_eq!(take(gcra, &mut tat, at(0)), Ok(0), "and the burst is still whole");
+    }
+
+    #[test]
+    fn a_request_is_held_for_a_token_that_comes_soon_and_in_order() {
+        let gcra = three().with_max_wait(Duration::from_millis(150)).unwrap();
+        let mut tat = at(1_300); // Empty at 1000.
+        let mut holds = Vec::new();
+        while let Decision::Hold(next, wait) = gcra.spend(tat, at(1_000), 1) {
+            tat = next;
+            holds.push(wait.as_millis());
+        }
+        assert_eq!(holds, [100], "the next would wait 200 ms");
+        assert_eq!(gcra.spend(tat, at(1_000), 1), Decision::Refuse(Duration::from_millis(50)));
+        let hundred_and_fifty = Duration::from_millis(150);
+        let held = gcra.spend(tat, at(1_050), 1);
+        assert_eq!(held, Decision::Hold(at(1_500), hundred_and_fifty));
+    }
+
+    #[test]
+    fn what_is_owed_is_paid_back_before_anything_passes() {
+        let gcra = three().with_max_debt(2).unwrap();
+        let tat = gcra.owe(at(1_000), at(1_000), 4);
+        assert_eq!(tat, at(1_400), "three tokens and one more");
+        assert_eq!(gcra.spend(tat, at(1_000), 1), Decision::Refuse(Duration::from_millis(200)));
+        assert_eq!(gcra.level(tat, at(1_000)).next_token, Duration::from_millis(200));
+        assert_eq!(gcra.owe(tat, at(1_000), 9), at(1_500), "not more than it may owe");
+        assert_eq!(gcra.owe(at(1_600), at(1_000), 9), at(1_600), "and nothing is forgiven");
+    }
+
+    #[test]
+    fn a_draw_is_charged_as_if_spent_at_its_end_and_leaves_most_to_others() {
+        let gcra = Gcra::new(100, 10, Duration::from_secs(1)).unwrap();
+        let time = Duration::from_millis(500);
+        let draw = gcra.draw(UnixNanos::ZERO, at(1_000), 1, 4, time, 4).unwrap();
+        assert_eq!(draw, Draw { tokens: 4, until: at(1_500), tat: at(1_900) });
+        let most = gcra.draw(UnixNanos::ZERO, at(1_000), 1, 1_000, time, 4).unwrap();
+        assert_eq!(most.tokens, 19, "a quarter of the 76 that are left");
+        let near_the_edge = at(1_000 + 9_900);
+        assert_eq!(gcra.draw(near_the_edge, at(1_000), 1, 1_000, time, 4), None);
     }
 
     /// The bucket of the textbook, in exact arithmetic: its level is a fraction of a token with
@@ -376,6 +530,7 @@ mod tests {
                         let ahead = next.as_nanos() - now.min(LATEST).as_nanos();
                         prop_assert!(ahead <= gcra.refill_time().as_nanos() as u64);
                     }
+                    Decision::Hold(..) => prop_assert!(false, "nothing is held"),
                     Decision::Refuse(wait) => prop_assert!(wait <= gcra.refill_time()),
                     Decision::TooCostly => prop_assert!(cost > max),
                 }

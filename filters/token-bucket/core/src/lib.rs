@@ -34,6 +34,7 @@ pub mod fields;
 mod gcra;
 pub mod global;
 mod key;
+mod lease;
 mod limit;
 mod limiter;
 mod matching;

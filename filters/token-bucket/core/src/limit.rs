@@ -13,6 +13,14 @@ pub enum Limit {
 }
 
 impl Limit {
+    /// The same limit, which may come to owe so many tokens. `None` if they take too long to come.
+    pub(crate) fn with_max_debt(self, tokens: u32) -> Option<Self> {
+        match self {
+            Self::Bucket(bucket) => bucket.with_max_debt(tokens).map(Self::Bucket),
+            limit @ Self::Concurrency(_) => Some(limit),
+        }
+    }
+
     /// What a client is told to wait that cannot be told exactly.
     pub(crate) fn usual_wait(&self) -> Duration {
         match self {
@@ -24,7 +32,15 @@ impl Limit {
     /// Time of so many tokens.
     pub(crate) fn time_of(&self, tokens: u32) -> Duration {
         match self {
-            Self::Bucket(bucket) => bucket.token_time().saturating_mul(tokens),
+            Self::Bucket(bucket) => bucket.price(tokens),
+            Self::Concurrency(_) => Duration::ZERO,
+        }
+    }
+
+    /// The longest that it holds a request.
+    pub(crate) fn max_wait(&self) -> Duration {
+        match self {
+            Self::Bucket(bucket) => bucket.max_wait(),
             Self::Concurrency(_) => Duration::ZERO,
         }
     }
@@ -33,7 +49,7 @@ impl Limit {
     /// further ahead is from before the clock stepped back.
     pub(crate) fn longest_wait(&self) -> Duration {
         match self {
-            Self::Bucket(bucket) => bucket.refill_time().saturating_add(bucket.token_time()),
+            Self::Bucket(bucket) => bucket.longest_refill().saturating_add(bucket.refill_time()),
             // Such refusals are not remembered.
             Self::Concurrency(_) => Duration::ZERO,
         }

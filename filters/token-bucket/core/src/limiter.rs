@@ -9,9 +9,15 @@
 //! **One read saved.** The first limit needs no look: if it refuses, nothing has been spent yet.
 //! One policy therefore takes one read and one write, and a refusal one read.
 //!
-//! **Exact across workers.** Each spending is one compare-and-swap on the record, with no leases
-//! and no local share: whatever the order of the workers' reads and writes, tokens leave the bucket
-//! one by one. The price is a write of shared data for each admitted request.
+//! **Exact across workers.** Each spending is one compare-and-swap on the record: whatever the order
+//! of the workers' reads and writes, tokens leave the bucket one by one. For keys that are asked for
+//! often while their buckets hold plenty, one such spending draws tokens for the requests to come
+//! ([`crate::lease`]); they are charged so that no bucket gives more for it.
+//!
+//! **Held requests.** Where a policy lets requests wait, the moment at which this one goes on must be
+//! known before anything is spent, for all policies charge it as of then. So all are looked at, and
+//! if one of them finds while spending that it takes longer still, what was spent is given back and
+//! all is done again.
 //!
 //! **Shadow policies** have their say after the others have admitted, each for itself: they must
 //! neither cost nor save a token of a policy that counts.
@@ -30,7 +36,9 @@ use crate::concurrency::Permits;
 use crate::denial::Denials;
 use crate::global::Asker;
 use crate::key::Attributes;
+use crate::lease::Leases;
 use crate::siphash::siphash_2_4;
+use crate::table::Terms;
 use crate::{Config, Fault, Level, Mode, Outcome, Reason, Refusal, Tally, Verdict};
 use core::time::Duration;
 pub use fleet::FleetAnswers;
@@ -47,6 +55,8 @@ pub struct Limiter {
     permits: Permits,
     rates: Rates,
     asker: Asker,
+    leases: Leases,
+    terms: Terms,
 }
 
 impl Limiter {
@@ -54,9 +64,25 @@ impl Limiter {
     pub fn new(config: Config, drawn: HashSeed) -> Self {
         // A number that no other VM has, and that says nothing about the seed.
         let permits = Permits::new(siphash_2_4(drawn.0, b"owner"));
-        let (denials, rates) = (Denials::default(), Rates::default());
         let asker = Asker::new(drawn.0);
-        Self { config, drawn, seed: None, denials, permits, rates, asker }
+        let holds = config.policies.iter().map(|policy| policy.limit.max_wait());
+        let terms = Terms {
+            room: config.slots_per_shard,
+            on_full: config.on_full,
+            longest_hold: holds.max().unwrap_or_default(),
+            longest_lease: config.lease_time,
+        };
+        Self {
+            config,
+            drawn,
+            seed: None,
+            denials: Denials::default(),
+            permits,
+            rates: Rates::default(),
+            asker,
+            leases: Leases::default(),
+            terms,
+        }
     }
 
     /// What it was made with.
@@ -79,16 +105,17 @@ impl Limiter {
         let seed = self.seed(store, &mut verdict.tally);
         let mode = self.config.mode;
         let mut round = self.round(store, now, &mut verdict.tally);
-        let admitted = round.enforced(seed, request);
-        match admitted {
-            Ok(mut admission) => {
-                verdict.shadow_refusal = round.shadowed(seed, request, &mut admission);
+        match round.enforced(seed, request) {
+            Ok((mut held, goes_on_at)) => {
+                verdict.shadow_refusal = round.shadowed(seed, request, &mut held);
                 verdict.levels = round.levels;
                 verdict.fleet = round.fleet;
                 verdict.questions = round.questions;
-                verdict.admission = admission;
+                verdict.admission = Admission { held };
                 if mode == Mode::Shadow {
                     verdict.levels.clear();
+                } else if goes_on_at > now {
+                    verdict.hold = Some(goes_on_at.since(now));
                 }
             }
             Err(refusal) => refused(refusal, mode, &mut verdict),
@@ -101,15 +128,11 @@ impl Limiter {
         &mut self,
         store: &impl SharedStore,
         admission: Admission,
-        settlement: Settlement,
+        settlement: Settlement<'_>,
         now: UnixNanos,
     ) -> Tally {
         let mut tally = Tally::default();
-        let mut round = self.round(store, now, &mut tally);
-        match settlement {
-            Settlement::Undone => round.give_back(&admission.held),
-            Settlement::Served => round.release_all(&admission),
-        }
+        self.round(store, now, &mut tally).settle(&admission.held, settlement);
         tally
     }
 
@@ -135,7 +158,9 @@ impl Limiter {
             config: &self.config,
             store,
             now,
+            terms: self.terms,
             denials: &mut self.denials,
+            leases: &mut self.leases,
             permits: &mut self.permits,
             rates: &self.rates,
             asker: &mut self.asker,

@@ -90,7 +90,7 @@ impl Stream {
     }
 
     /// Ends the admission, if there still is one.
-    fn end(&mut self, settlement: Settlement) {
+    fn end(&mut self, settlement: Settlement<'_>) {
         let mut settlement = settlement;
         if let (Some(asking), Some(worker)) = (self.asking.take(), &self.worker) {
             if let Ok(mut limiter) = worker.limiter.try_borrow_mut() {
@@ -160,7 +160,7 @@ impl HttpContext for Stream {
     }
 
     fn on_log(&mut self) {
-        self.end(Settlement::Served);
+        self.end(Settlement::Served(&[]));
     }
 }
 

@@ -6,6 +6,8 @@ use super::rules::matches;
 use super::{Config, FailureMode, Mode, OnFull, OnMissingKey, Policy, ReplyConfig, Shards};
 use crate::KeyPart;
 use crate::global::Global;
+use core::ops::RangeInclusive;
+use core::time::Duration;
 use plugin_config::{Choice, Fields, Or, Required};
 use shared_state::MAX_SLOTS;
 
@@ -15,6 +17,10 @@ const MAX_POLICIES: usize = 32;
 /// Most tables of a policy: with 64 slots each room for two million buckets. Each that was ever used
 /// stays in shared data as a key and an empty record, about 180 bytes.
 const MAX_SHARDS: u16 = 32_768;
+
+/// How long a worker keeps what it has drawn ahead: beyond a second it would be tokens that nobody
+/// else can use for no gain.
+const LEASE_TIMES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(1);
 
 impl Choice for Mode {
     const CHOICES: &'static [(&'static str, Self)] =
@@ -48,7 +54,7 @@ pub(super) fn config(mut fields: Fields<'_>) -> Config {
         retry_after: fields.flag("retry_after", true),
         retry_after_jitter_percent: fields.integer("retry_after_jitter_percent", 0..=100, Or(10)),
     };
-    let (shards, slots_per_shard, on_full) = store(fields.object("store"));
+    let Store { shards, slots_per_shard, on_full, lease_time } = store(fields.object("store"));
     let hops = fields
         .has("xff_trusted_hops")
         .then(|| fields.integer("xff_trusted_hops", 0..=u8::MAX, Required));
@@ -61,16 +67,29 @@ pub(super) fn config(mut fields: Fields<'_>) -> Config {
         on_contention,
         failure_mode,
         on_full,
+        lease_time,
         slots_per_shard,
         reply,
         ratelimit_headers,
     }
 }
 
-fn store(mut fields: Fields<'_>) -> (u16, usize, OnFull) {
+struct Store {
+    shards: u16,
+    slots_per_shard: usize,
+    on_full: OnFull,
+    lease_time: Duration,
+}
+
+fn store(mut fields: Fields<'_>) -> Store {
     let shards = fields.integer("shards", 1..=MAX_SHARDS, Or(64));
     let slots_per_shard: u16 = fields.integer("slots_per_shard", 4..=MAX_SLOTS, Or(64));
-    (shards, slots_per_shard.into(), fields.choice("on_full", OnFull::Share))
+    Store {
+        shards,
+        slots_per_shard: slots_per_shard.into(),
+        on_full: fields.choice("on_full", OnFull::Share),
+        lease_time: fields.duration("lease_time", LEASE_TIMES, Or(Duration::from_millis(50))),
+    }
 }
 
 /// What an operator should know who counts by something that anybody can write.
@@ -117,6 +136,11 @@ fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16, hops: Option<u8>) -
     let limited = limit(&mut fields, &name);
     let cost = cost(&mut fields, limited.as_ref().map_or(u32::MAX, |limited| limited.most));
     let Limited { limit, declaration, .. } = limited?;
+    let max_debt = settle.as_ref().map_or(0, |settle| settle.max_debt);
+    let Some(limit) = limit.with_max_debt(max_debt) else {
+        fields.problem_at("settle", "paying back this debt takes longer than 146 years: lower it");
+        return None;
+    };
     let policy = Policy {
         shadow: mode == Mode::Shadow,
         enabled_percent,

@@ -7,7 +7,7 @@
 
 use super::Limiter;
 use super::round::Round;
-use crate::admission::Target;
+use crate::admission::{Settlement, Target};
 use crate::global::{Answer, Begun, Ended, FleetLimit, Global, Prepared};
 use crate::key::Attributes;
 use crate::{FailureMode, Fault, FleetOutcome, Mode, Outcome, Reason, Refusal, Verdict};
@@ -157,7 +157,7 @@ impl Limiter {
         verdict.shadow_refusal = None;
         verdict.tally.outcomes.retain(|(_, outcome)| *outcome == Outcome::Skipped);
         let admission = core::mem::take(&mut verdict.admission);
-        self.round(store, now, &mut verdict.tally).give_back(&admission.held);
+        self.round(store, now, &mut verdict.tally).settle(&admission.held, Settlement::Undone);
         super::refused(refusal, self.config.mode, verdict);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::corrupt_record;
 use super::round::Round;
-use crate::admission::{Admission, Held, Target};
+use crate::admission::Target;
 use crate::concurrency::{Concurrency, Permit, Permits, Scope, Taken};
 use crate::{Config, Level, Limit, Policy, Reason, Refusal};
 use core::time::Duration;
@@ -103,15 +103,6 @@ impl<S: SharedStore> Round<'_, S> {
         }
     }
 
-    /// Gives back what is held for as long as a request is in flight.
-    pub(super) fn release_all(&mut self, admission: &Admission) {
-        for (target, held) in &admission.held {
-            if let Held::Permit(permit) = held {
-                self.release(target, permit);
-            }
-        }
-    }
-
     fn no_permit(&mut self, target: &Target, full: bool) -> Result<(), Refusal> {
         if full {
             self.tally.overflows.push(target.policy);
@@ -156,8 +147,8 @@ mod tests {
         let refused = ask(&mut other, &store, 0);
         assert_eq!(reason(&refused), Some(Reason::Concurrency));
         assert_eq!(refused.levels[0].1.remaining, 0);
-        assert!(first.admission.is_changed_by(&Settlement::Served));
-        let _ = one.end(&store, first.admission, Settlement::Served, at(1));
+        assert!(first.admission.is_changed_by(&Settlement::Served(&[])));
+        let _ = one.end(&store, first.admission, Settlement::Served(&[]), at(1));
         assert_eq!(reason(&ask(&mut other, &store, 1)), None);
     }
 
@@ -173,7 +164,7 @@ mod tests {
             assert_eq!(reason(&ask(&mut worker, &store, 0)), Some(Reason::Concurrency));
         }
         for verdict in held {
-            let _ = worker.end(&store, verdict.admission, Settlement::Served, at(1));
+            let _ = worker.end(&store, verdict.admission, Settlement::Served(&[]), at(1));
         }
         let last = ask(&mut worker, &store, 1);
         assert_eq!(reason(&last), None, "refusals had cost no token");
@@ -190,7 +181,7 @@ mod tests {
         assert_eq!(held[2].refusal, None);
         assert_eq!(held[2].tally.outcomes, [(0, Outcome::ShadowLimited)]);
         for verdict in held {
-            let _ = worker.end(&store, verdict.admission, Settlement::Served, at(1));
+            let _ = worker.end(&store, verdict.admission, Settlement::Served(&[]), at(1));
         }
         assert_eq!(worker.permits.in_flight(), 0);
     }

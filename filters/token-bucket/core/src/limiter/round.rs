@@ -1,16 +1,21 @@
 //! One request's round over all policies, whatever they limit by.
 
 use super::fleet::FleetAnswers;
-use crate::admission::{Admission, Held, Target};
+use crate::admission::{Held, Settlement, Target};
 use crate::capacity::Rates;
 use crate::concurrency::Permits;
 use crate::denial::Denials;
 use crate::global::{Asker, Question};
 use crate::key::{Attributes, fingerprint};
-use crate::{Config, FailureMode, Fault, Level, Limit, Mode, OnMissingKey, Outcome, Policy};
+use crate::lease::Leases;
+use crate::table::Terms;
+use crate::{Config, FailureMode, Fault, Gcra, Level, Limit, Mode, OnMissingKey, Outcome, Policy};
 use crate::{Reason, Refusal, Tally};
 use core::time::Duration;
 use shared_state::{HashSeed, SharedStore, StoreError, UnixNanos};
+
+/// How often spending begins anew because a request must be held longer than it seemed.
+const HOLD_ATTEMPTS: u32 = 4;
 
 /// Fingerprint of the one bucket of a policy without a key, and of all requests that lack a part.
 const SHARED_BUCKET: u64 = 0;
@@ -20,7 +25,9 @@ pub(super) struct Round<'a, S> {
     pub(super) config: &'a Config,
     pub(super) store: &'a S,
     pub(super) now: UnixNanos,
+    pub(super) terms: Terms,
     pub(super) denials: &'a mut Denials,
+    pub(super) leases: &'a mut Leases,
     pub(super) permits: &'a mut Permits,
     pub(super) rates: &'a Rates,
     pub(super) asker: &'a mut Asker,
@@ -34,13 +41,24 @@ pub(super) struct Round<'a, S> {
     pub(super) questions: Vec<Question>,
 }
 
-impl<S: SharedStore> Round<'_, S> {
+/// What one policy gave.
+pub(super) struct Given {
+    /// `None` if there is nothing to give back.
+    pub(super) held: Option<Held>,
+    /// When the request goes on; the moment it was asked for if it is not held.
+    pub(super) goes_on_at: UnixNanos,
+}
+
+/// What all policies gave, and when the request goes on.
+type Spent = (Vec<(Target, Held)>, UnixNanos);
+
+impl<'a, S: SharedStore> Round<'a, S> {
     /// Asks all policies that are enforced, and spends from all or none.
     pub(super) fn enforced(
         &mut self,
         seed: HashSeed,
         request: &impl Attributes,
-    ) -> Result<Admission, Refusal> {
+    ) -> Result<Spent, Refusal> {
         let mut targets = Vec::new();
         let config = self.config;
         for (at, policy) in config.policies.iter().enumerate() {
@@ -50,28 +68,71 @@ impl<S: SharedStore> Round<'_, S> {
             targets.extend(self.target(at, policy, seed, request)?);
         }
         self.known_refusal(&targets)?;
-        let prepared = self.prepare(&targets, false, request)?;
-        for target in targets.iter().skip(1) {
-            self.look(target)?;
+        let mut prepared = Some(self.prepare(&targets, false, request)?);
+        let mut goes_on_at = self.look_at_all(&targets)?;
+        for _ in 0..HOLD_ATTEMPTS {
+            let Some(held) = self.spend_all(&targets, &mut goes_on_at)? else { continue };
+            if let Err(refusal) = self.begin(prepared.take().unwrap_or_default()) {
+                self.questions.drain(..).for_each(|question| self.asker.abandon(&question));
+                self.give_back(&held);
+                return Err(refusal);
+            }
+            let allowed = targets.iter().map(|target| (target.policy, Outcome::Allowed));
+            self.tally.outcomes.extend(allowed);
+            return Ok((held, goes_on_at));
         }
+        let Some((at, policy)) = targets.first().and_then(|target| self.policy(target)) else {
+            return Ok((Vec::new(), self.now));
+        };
+        self.contended(at, policy).map(|()| (Vec::new(), self.now))
+    }
+
+    /// Looks at the limits that could refuse after others have been spent from. Gives the moment at
+    /// which the request would go on.
+    fn look_at_all(&mut self, targets: &[Target]) -> Result<UnixNanos, Refusal> {
+        let holds = |target: &Target| {
+            self.policy(target).is_some_and(|(_, policy)| !policy.limit.max_wait().is_zero())
+        };
+        let mut unseen = targets.len() > 1 && targets.iter().any(holds);
+        let mut goes_on_at = self.now;
+        for target in targets {
+            if self.is_in_lease(target) {
+                continue;
+            }
+            if unseen {
+                goes_on_at = goes_on_at.max(self.look(target)?);
+            }
+            unseen = true;
+        }
+        Ok(goes_on_at)
+    }
+
+    /// Spends from all limits, or gives everything back. `None` if that was because the request is
+    /// to be held for longer than it was charged for.
+    fn spend_all(
+        &mut self,
+        targets: &[Target],
+        goes_on_at: &mut UnixNanos,
+    ) -> Result<Option<Vec<(Target, Held)>>, Refusal> {
         let mut held = Vec::with_capacity(targets.len());
-        for target in &targets {
-            match self.spend(target) {
-                Ok(spent) => held.extend(spent.map(|spent| (*target, spent))),
+        self.levels.clear();
+        for target in targets {
+            let given = match self.spend(target, *goes_on_at) {
+                Ok(given) => given,
                 Err(refusal) => {
                     self.give_back(&held);
                     return Err(refusal);
                 }
+            };
+            let charged_for_less = given.goes_on_at > *goes_on_at && !held.is_empty();
+            *goes_on_at = given.goes_on_at.max(*goes_on_at);
+            held.extend(given.held.map(|given| (*target, given)));
+            if charged_for_less {
+                self.give_back(&held);
+                return Ok(None);
             }
         }
-        if let Err(refusal) = self.begin(prepared) {
-            self.questions.drain(..).for_each(|question| self.asker.abandon(&question));
-            self.give_back(&held);
-            return Err(refusal);
-        }
-        let allowed = targets.iter().map(|target| (target.policy, Outcome::Allowed));
-        self.tally.outcomes.extend(allowed);
-        Ok(Admission { held })
+        Ok(Some(held))
     }
 
     /// Asks the policies in shadow mode, and adds what they give. Gives the first refusal.
@@ -79,7 +140,7 @@ impl<S: SharedStore> Round<'_, S> {
         &mut self,
         seed: HashSeed,
         request: &impl Attributes,
-        admission: &mut Admission,
+        held: &mut Vec<(Target, Held)>,
     ) -> Option<Refusal> {
         let levels = self.levels.len();
         let config = self.config;
@@ -93,7 +154,7 @@ impl<S: SharedStore> Round<'_, S> {
                 Ok(Some(target)) => self
                     .known_refusal(&[target])
                     .and_then(|()| self.shadow(&target, request))
-                    .map(|spent| admission.held.extend(spent.map(|spent| (target, spent)))),
+                    .map(|given| held.extend(given.map(|given| (target, given)))),
                 Err(refusal) => Err(refusal),
             };
             let outcome = match asked {
@@ -116,7 +177,8 @@ impl<S: SharedStore> Round<'_, S> {
         request: &impl Attributes,
     ) -> Result<Option<Held>, Refusal> {
         let prepared = self.prepare(core::slice::from_ref(target), true, request)?;
-        let spent = self.spend(target)?.map(|spent| (*target, spent));
+        let now = self.now;
+        let spent = self.spend(target, now)?.held.map(|held| (*target, held));
         if let Err(refusal) = self.begin(prepared) {
             self.give_back(spent.as_slice());
             return Err(refusal);
@@ -156,13 +218,14 @@ impl<S: SharedStore> Round<'_, S> {
     /// Refuses for the longest of the waits that this worker remembers. No shared data is read.
     fn known_refusal(&self, targets: &[Target]) -> Result<(), Refusal> {
         let known = |target: &Target| {
-            let &Target { policy: at, fingerprint, .. } = target;
-            let longest = self.config.policies.get(at)?.limit.longest_wait();
-            let wait = self.denials.wait(at, fingerprint, self.now, longest)?;
+            let (at, policy) = self.policy(target)?;
+            let longest = policy.limit.longest_wait();
+            let wait = self.denials.wait(at, target.fingerprint, self.now, longest)?;
             let wait = wait.saturating_add(self.beyond_least(target));
             Some(Refusal { policy: at, reason: Reason::NoToken, wait: Some(wait) })
         };
-        match targets.iter().filter_map(known).max_by_key(|refusal| refusal.wait) {
+        let unsure = targets.iter().filter(|target| !self.is_in_lease(target));
+        match unsure.filter_map(known).max_by_key(|refusal| refusal.wait) {
             Some(refusal) => Err(refusal),
             None => Ok(()),
         }
@@ -170,46 +233,86 @@ impl<S: SharedStore> Round<'_, S> {
 
     /// Time of the tokens that this request takes beyond what the cheapest one of its policy does.
     pub(super) fn beyond_least(&self, target: &Target) -> Duration {
-        let Some(policy) = self.config.policies.get(target.policy) else { return Duration::ZERO };
+        let Some((_, policy)) = self.policy(target) else { return Duration::ZERO };
         policy.limit.time_of(target.cost.saturating_sub(policy.cost.least()))
     }
 
-    /// Whether the limit would admit, as far as one can tell without spending.
-    fn look(&mut self, target: &Target) -> Result<(), Refusal> {
-        let Some(policy) = self.config.policies.get(target.policy) else { return Ok(()) };
+    /// A policy's bucket at the rate that it has now.
+    fn bucket(&self, target: &Target, bucket: &Gcra) -> Gcra {
+        self.rates.scaled(target.policy, bucket)
+    }
+
+    /// True if the request can be admitted without shared data.
+    fn is_in_lease(&self, target: &Target) -> bool {
+        self.policy(target).is_some_and(|(_, policy)| match &policy.limit {
+            Limit::Bucket(bucket) => self.lease_holds(target, &self.bucket(target, bucket)),
+            Limit::Concurrency(_) => false,
+        })
+    }
+
+    /// Whether the limit would admit, as far as one can tell without spending; and when the request
+    /// would go on.
+    fn look(&mut self, target: &Target) -> Result<UnixNanos, Refusal> {
+        let now = self.now;
+        let Some((_, policy)) = self.policy(target) else { return Ok(now) };
         match &policy.limit {
             Limit::Bucket(bucket) => {
-                let bucket = self.rates.scaled(target.policy, bucket);
-                self.look_at_bucket(target, policy, &bucket)
+                self.look_at_bucket(target, policy, &self.bucket(target, bucket))
             }
-            Limit::Concurrency(limit) => self.look_at_permits(target, policy, limit),
+            Limit::Concurrency(limit) => self.look_at_permits(target, policy, limit).map(|()| now),
         }
     }
 
-    /// Spends, or tells why not. `None` if there is nothing to give back.
-    fn spend(&mut self, target: &Target) -> Result<Option<Held>, Refusal> {
-        let Some(policy) = self.config.policies.get(target.policy) else { return Ok(None) };
+    /// Spends for a request that goes on at a moment, or later; or tells why not.
+    fn spend(&mut self, target: &Target, goes_on_at: UnixNanos) -> Result<Given, Refusal> {
+        let Some((_, policy)) = self.policy(target) else {
+            return Ok(Given { held: None, goes_on_at });
+        };
         match &policy.limit {
             Limit::Bucket(bucket) => {
-                let bucket = self.rates.scaled(target.policy, bucket);
-                let receipt = self.spend_from_bucket(target, policy, &bucket)?;
-                Ok(receipt.map(Held::Tokens))
+                let bucket = self.bucket(target, bucket);
+                self.spend_from_bucket(target, policy, &bucket, goes_on_at)
             }
             Limit::Concurrency(limit) => {
-                Ok(self.take_permit(target, policy, limit)?.map(Held::Permit))
+                let held = self.take_permit(target, policy, limit)?.map(Held::Permit);
+                Ok(Given { held, goes_on_at })
             }
         }
     }
 
-    /// Undoes what was spent.
-    pub(super) fn give_back(&mut self, held: &[(Target, Held)]) {
+    /// Undoes what was spent a moment ago.
+    fn give_back(&mut self, held: &[(Target, Held)]) {
         for (target, held) in held {
-            let Some(policy) = self.config.policies.get(target.policy) else { continue };
-            match held {
-                Held::Tokens(receipt) => self.give_tokens_back(target, policy, receipt),
-                Held::Permit(permit) => self.release(target, permit),
+            let Some((_, policy)) = self.policy(target) else { continue };
+            match (&policy.limit, held) {
+                (Limit::Bucket(bucket), Held::Tokens(receipt)) => {
+                    let bucket = self.bucket(target, bucket);
+                    self.take_tokens_back(target, policy, &bucket, receipt);
+                }
+                (_, Held::Permit(permit)) => self.release(target, permit),
+                (Limit::Concurrency(_), Held::Tokens(_)) => {}
             }
         }
+    }
+
+    /// Ends what a request holds.
+    pub(super) fn settle(&mut self, held: &[(Target, Held)], settlement: Settlement<'_>) {
+        for (target, held) in held {
+            let Some((_, policy)) = self.policy(target) else { continue };
+            let cost = settlement.cost(target.policy).unwrap_or(target.cost);
+            match (&policy.limit, held) {
+                (Limit::Bucket(bucket), Held::Tokens(receipt)) => {
+                    let bucket = self.bucket(target, bucket);
+                    self.settle_tokens(target, policy, &bucket, receipt, cost);
+                }
+                (_, Held::Permit(permit)) => self.release(target, permit),
+                (Limit::Concurrency(_), Held::Tokens(_)) => {}
+            }
+        }
+    }
+
+    fn policy(&self, target: &Target) -> Option<(usize, &'a Policy)> {
+        self.config.policies.get(target.policy).map(|policy| (target.policy, policy))
     }
 
     /// What follows if the host's shared data failed.

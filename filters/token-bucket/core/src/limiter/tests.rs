@@ -99,8 +99,8 @@ fn a_request_that_is_undone_gives_all_back_and_one_that_was_served_nothing() {
     assert_eq!(tally, Tally::default());
     let verdict = worker.decide(&store, &Request::default(), at(5));
     assert_eq!(left(&verdict), [2, 1]);
-    assert!(!verdict.admission.is_changed_by(&Settlement::Served));
-    let _ = worker.end(&store, verdict.admission, Settlement::Served, at(10));
+    assert!(!verdict.admission.is_changed_by(&Settlement::Served(&[])));
+    let _ = worker.end(&store, verdict.admission, Settlement::Served(&[]), at(10));
     assert_eq!(left(&worker.decide(&store, &Request::default(), at(10))), [1, 0]);
 }
 
@@ -128,22 +128,37 @@ fn what_a_later_policy_refuses_in_a_race_is_given_back() {
     assert_eq!(left(&verdict), [1], "two spent, not three");
 }
 
-#[test]
-fn a_token_that_others_have_spent_on_top_of_is_lost_and_counted_and_never_doubled() {
+/// A worker loses `narrow` to another that passes between its spending from the two. Gives what it
+/// was told, and what the next is told when one token has come.
+fn lost_between(fill_ms: u64) -> (Verdict, Verdict) {
+    let json = two("").replace("1s", &format!("0.{fill_ms:03}s"));
     let store = MemoryStore::default();
-    let mut worker = limiter(&two(""));
+    let mut worker = limiter(&json);
     assert!(passes(&mut worker, &store, &Request::default()));
+    let other = json.clone();
     // Not before the write to `wide` but before the next, to `narrow`, another worker passes.
     store.before_next_set(|store| {
-        store.before_next_set(|store| {
-            assert!(passes(&mut limiter(&two("")), store, &Request::default()));
+        store.before_next_set(move |store| {
+            assert!(passes(&mut limiter(&other), store, &Request::default()));
         });
     });
-    let verdict = worker.decide(&store, &Request::default(), at(0));
-    assert_eq!(verdict.refusal.map(|refusal| refusal.policy), Some(1));
-    assert_eq!(verdict.tally.faults[0].reason, "token_not_returned");
-    let verdict = limiter(&two("")).decide(&store, &Request::default(), at(1_000));
-    assert_eq!(left(&verdict), [0, 0], "wide: two passed, one lost, one came, one passed");
+    let lost = worker.decide(&store, &Request::default(), at(0));
+    assert_eq!(lost.refusal.map(|refusal| refusal.policy), Some(1));
+    (lost, limiter(&json).decide(&store, &Request::default(), at(fill_ms)))
+}
+
+#[test]
+fn a_token_that_others_have_spent_on_top_of_is_given_back() {
+    let (lost, next) = lost_between(500);
+    assert_eq!(lost.tally.faults, []);
+    assert_eq!(left(&next), [1, 0], "wide: two passed, one came, one passed");
+}
+
+#[test]
+fn a_token_that_may_have_been_refilled_before_others_spend_theirs_is_lost_and_counted() {
+    let (lost, next) = lost_between(20);
+    assert_eq!(lost.tally.faults[0].reason, "token_not_returned");
+    assert_eq!(left(&next), [0, 0], "wide: two passed, one lost, one came, one passed");
 }
 
 #[test]
