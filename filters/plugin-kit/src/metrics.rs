@@ -9,7 +9,6 @@ use crate::ffi;
 use core::cell::{Cell, RefCell};
 use core::fmt::Write as _;
 use core::marker::PhantomData;
-use hashbrown::{Equivalent, HashMap};
 use std::rc::Rc;
 
 /// Label sets of one family. What comes later is counted under [`OTHER`].
@@ -161,7 +160,9 @@ struct Handles {
     name: &'static str,
     fixed: Vec<(&'static str, String)>,
     varying: &'static [&'static str],
-    members: RefCell<HashMap<Vec<String>, Rc<Handle>>>,
+    /// In order of values. A map would be three kilobytes in every module, for at most
+    /// [`MAX_LABEL_SETS`] rows.
+    members: RefCell<Vec<(Vec<String>, Rc<Handle>)>>,
 }
 
 impl Handles {
@@ -177,13 +178,27 @@ impl Handles {
 
     fn with(&self, values: &[&str]) -> Rc<Handle> {
         let Ok(mut members) = self.members.try_borrow_mut() else { return self.make(values) };
-        if let Some(member) = members.get(&Values(values)) {
-            return Rc::clone(member);
+        let position = |members: &[(Vec<String>, Rc<Handle>)], values: &[&str]| {
+            let order = |key: &[String]| key.iter().map(String::as_str).cmp(values.iter().copied());
+            members.binary_search_by(|(key, _)| order(key))
+        };
+        let others: Vec<&str>;
+        let (mut values, mut found) = (values, position(&members, values));
+        if found.is_err() && members.len() >= MAX_LABEL_SETS {
+            others = values.iter().map(|_| OTHER).collect();
+            values = &others;
+            found = position(&members, values);
         }
-        let others: Vec<&str> = values.iter().map(|_| OTHER).collect();
-        let values = if members.len() < MAX_LABEL_SETS { values } else { others.as_slice() };
-        let key: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
-        Rc::clone(members.entry(key).or_insert_with(|| self.make(values)))
+        match found {
+            Ok(at) => members.get(at).map(|(_, member)| Rc::clone(member)),
+            Err(at) => {
+                let member = self.make(values);
+                let key = values.iter().map(|value| (*value).to_owned()).collect();
+                members.insert(at, (key, Rc::clone(&member)));
+                Some(member)
+            }
+        }
+        .unwrap_or_else(|| self.make(values))
     }
 
     fn make(&self, values: &[&str]) -> Rc<Handle> {
@@ -191,16 +206,6 @@ impl Handles {
         let varying = self.varying.iter().copied().zip(values.iter().copied());
         let labels: Vec<_> = fixed.chain(varying).collect();
         Handle::new(self.kind, encode(self.name, &labels))
-    }
-}
-
-/// Looks a label set up without allocating. Hashes as the `Vec<String>` that is the key.
-#[derive(Hash)]
-struct Values<'a>(&'a [&'a str]);
-
-impl Equivalent<Vec<String>> for Values<'_> {
-    fn equivalent(&self, key: &Vec<String>) -> bool {
-        self.0 == key.as_slice()
     }
 }
 
@@ -225,8 +230,11 @@ fn sanitise(value: &str) -> String {
         })
         .collect();
     for word in ["cache.", "component.", "tag.", "wasm_filter."] {
-        if clean.contains(word) {
-            clean = clean.replace(word, &word.replace('.', "_"));
+        // By bytes: the search for a string in a string is two kilobytes.
+        let is_word = |found: &[u8]| found == word.as_bytes();
+        while let Some(at) = clean.as_bytes().windows(word.len()).position(is_word) {
+            let end = at.saturating_add(word.len());
+            clean.replace_range(end.saturating_sub(1)..end, "_");
         }
     }
     clean

@@ -4,6 +4,9 @@
 //! a deadline that lies further ahead than its own length is treated as stale by
 //! [`UnixNanos::is_stale_deadline`]: it was written before the clock went back, and waiting for it
 //! would freeze whatever depends on it.
+//!
+//! What turns a [`Duration`] into nanoseconds and back is compiled once and not wherever it is
+//! called: it is two divisions of many digits, and modules are shipped by their size.
 
 use core::time::Duration;
 
@@ -46,16 +49,19 @@ impl UnixNanos {
     }
 
     /// Time passed since `earlier`; zero if the clock stepped back in between.
+    #[inline(never)]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
     /// This instant and `span` more.
+    #[inline(never)]
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(nanos(span)))
     }
 
     /// This instant and `span` less, not before the epoch.
+    #[inline(never)]
     pub fn minus(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(nanos(span)))
     }

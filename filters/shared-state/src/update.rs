@@ -66,31 +66,57 @@ pub fn read<R: Record>(
 
 /// Applies `decide` to the record under `key` and stores what it gives, atomically.
 pub fn update<R: Record, T>(
-    store: &(impl SharedStore + ?Sized),
+    store: &impl SharedStore,
     key: &Key<R>,
     decide: impl Fn(Option<R>) -> Transition<R, T>,
 ) -> Result<Updated<T>, UpdateError> {
-    let mut corrupt = None;
-    for conflicts in 0..MAX_CAS_ATTEMPTS {
-        let (prior, expected) = match store.get(key.as_str()).map_err(UpdateError::Store)? {
-            None => (None, Expected::Absent),
-            Some(found) => match decode(&found.bytes) {
-                Ok(record) => (Some(record), Expected::Version(found.cas)),
-                Err(error) => {
-                    corrupt = Some(error);
-                    (None, Expected::Version(found.cas))
-                }
-            },
+    let (mut corrupt, mut decided) = (None, None);
+    let conflicts = update_bytes(store, key.as_str(), &mut |bytes| {
+        let prior = match bytes.map(decode) {
+            None => None,
+            Some(Ok(record)) => Some(record),
+            Some(Err(error)) => {
+                corrupt = Some(error);
+                None
+            }
         };
         match decide(prior) {
-            Transition::Keep(value) => return Ok(Updated { value, conflicts, corrupt }),
-            Transition::Store(next, value) => {
-                match store.set(key.as_str(), &encode(&next), expected) {
-                    Ok(()) => return Ok(Updated { value, conflicts, corrupt }),
-                    Err(SetError::Conflict) => {}
-                    Err(SetError::Store(error)) => return Err(UpdateError::Store(error)),
-                }
+            Transition::Keep(value) => {
+                decided = Some(value);
+                None
             }
+            Transition::Store(next, value) => {
+                decided = Some(value);
+                Some(encode(&next))
+            }
+        }
+    })?;
+    // What stands was decided at least once.
+    let value = decided.ok_or(UpdateError::Contended)?;
+    Ok(Updated { value, conflicts, corrupt })
+}
+
+/// What to store in place of a value; `None` to leave it.
+type Decide<'a> = &'a mut dyn FnMut(Option<&[u8]>) -> Option<Vec<u8>>;
+
+/// The loop itself, of which every module has one: gives the conflicts before a decision stood.
+#[inline(never)]
+fn update_bytes(
+    store: &dyn SharedStore,
+    key: &str,
+    decide: Decide<'_>,
+) -> Result<u32, UpdateError> {
+    for conflicts in 0..MAX_CAS_ATTEMPTS {
+        let found = store.get(key).map_err(UpdateError::Store)?;
+        let expected =
+            found.as_ref().map_or(Expected::Absent, |found| Expected::Version(found.cas));
+        let Some(next) = decide(found.as_ref().map(|found| found.bytes.as_slice())) else {
+            return Ok(conflicts);
+        };
+        match store.set(key, &next, expected) {
+            Ok(()) => return Ok(conflicts),
+            Err(SetError::Conflict) => {}
+            Err(SetError::Store(error)) => return Err(UpdateError::Store(error)),
         }
     }
     Err(UpdateError::Contended)
