@@ -12,6 +12,7 @@
 use host_sim_abi::Hostcall;
 use std::fmt;
 use std::time::Duration;
+use wasmtime::ResourceLimiter;
 
 /// Limits of each VM, by callback except for memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,6 +135,37 @@ fn handed_over(name: &str, args: &[u64], memory: u64) -> u64 {
     }
     let lengths = Hostcall::inputs(name).iter().filter_map(|pointer| args.get(pointer + 1));
     lengths.map(|length| (*length).min(memory)).sum()
+}
+
+/// Growth beyond the limit makes `memory.grow` return -1, as in V8.
+pub(crate) struct Limiter {
+    pub(crate) memory: usize,
+    /// What was asked for last and not given.
+    pub(crate) refused: Option<usize>,
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let granted = desired <= self.memory;
+        if !granted {
+            self.refused = Some(desired);
+        }
+        Ok(granted)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= 10_000_000)
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::deadline;
 use crate::exports::Exports;
 use crate::filter_state::Prototype;
 use crate::grpc::GrpcView;
-use crate::limits::{Passed, Used};
+use crate::limits::{Limiter, Passed, Used};
 use crate::plugin::Plugin;
 use crate::stats::{Counter, Gauge, Histogram};
 use crate::thread_state::{CallResponse, Deferred, Shared};
@@ -17,9 +17,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use wasmtime::{
-    AsContextMut, Extern, Instance, Memory, ResourceLimiter, Store, StoreContextMut, TypedFunc,
-};
+use wasmtime::{AsContextMut, Extern, Instance, Memory, Store, StoreContextMut, TypedFunc};
 
 /// How many of a module's own log lines a start error quotes.
 const LAST_WORDS: usize = 8;
@@ -587,36 +585,5 @@ impl VmState {
             self.said.push_str(line);
             self.said.push('\n');
         }
-    }
-}
-
-/// Growth beyond the limit makes `memory.grow` return -1, as in V8.
-struct Limiter {
-    memory: usize,
-    /// What was asked for last and not given.
-    refused: Option<usize>,
-}
-
-impl ResourceLimiter for Limiter {
-    fn memory_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let granted = desired <= self.memory;
-        if !granted {
-            self.refused = Some(desired);
-        }
-        Ok(granted)
-    }
-
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(desired <= 10_000_000)
     }
 }
