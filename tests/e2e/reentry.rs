@@ -5,7 +5,8 @@ use crate::raw::{bootstrap, listener, plugin};
 use host_sim_rig::endpoint::{Endpoint, EndpointOptions};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use weir_tests::{Running, eventually, on_both_hosts};
 
 /// The downstream filter calls the cluster `called`, and waits for the answer; the upstream filter
@@ -104,10 +105,18 @@ fn module() -> anyhow::Result<Vec<u8>> {
     Ok(wat::parse_str(text)?)
 }
 
-/// `down` on the listener, `up` in the cluster `called`; `vm` is of both.
-fn file(module: &Path, backend: SocketAddr, vm: [&Value; 2]) -> anyhow::Result<String> {
-    let filter = |name: &str, vm: &Value| json!({"name": name, "typed_config": plugin(name, module, "", &json!({}), vm)});
-    let text = bootstrap(&[listener("weir", &[filter("down", vm[0])])], backend);
+/// `down`, with a configuration, on the listener, `up` in the cluster `called`.
+fn file(
+    module: &Path,
+    configuration: &str,
+    backend: SocketAddr,
+    vm: [&Value; 2],
+) -> anyhow::Result<Value> {
+    let filter = |name: &str, configuration: &str, vm: &Value| {
+        let config = plugin(name, module, configuration, &json!({}), vm);
+        json!({"name": name, "typed_config": config})
+    };
+    let text = bootstrap(&[listener("weir", &[filter("down", configuration, vm[0])])], backend);
     let mut file: Value = serde_json::from_str(&text)?;
     let options = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     let codec = "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec";
@@ -119,14 +128,14 @@ fn file(module: &Path, backend: SocketAddr, vm: [&Value; 2]) -> anyhow::Result<S
             "@type": options,
             "explicit_http_config": {"http_protocol_options": {}},
             "http_filters": [
-                filter("up", vm[1]),
+                filter("up", "", vm[1]),
                 {"name": "envoy.filters.http.upstream_codec", "typed_config": {"@type": codec}},
             ],
         },
     });
     let clusters = file["static_resources"]["clusters"].as_array_mut().expect("clusters");
     clusters.push(called);
-    Ok(file.to_string())
+    Ok(file)
 }
 
 /// What both plugins have said, `down before` or `up within`, roots' ends left out.
@@ -151,8 +160,24 @@ async fn start(host: &weir_tests::Host, vm: [&Value; 2]) -> anyhow::Result<(Runn
     let file_name = directory.path().join("reentry.wasm");
     std::fs::write(&file_name, module()?)?;
     let backend = Endpoint::start(EndpointOptions::named("e")).await?;
-    let proxy = Running::start(host, &file(&file_name, backend.address(), vm)?).await?;
+    let file = file(&file_name, "", backend.address(), vm)?;
+    let proxy = Running::start(host, &file.to_string()).await?;
     Ok((proxy, backend))
+}
+
+/// A plugin on the Rust SDK, which makes a call with each request if it is configured so.
+fn planted() -> anyhow::Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    // A directory of its own: cargo locks the one it builds in.
+    let target = target.join("planted");
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "-p", "planted", "--target", "wasm32-wasip1", "--target-dir"])
+        .arg(&target)
+        .current_dir(&root)
+        .status()?;
+    anyhow::ensure!(built.success(), "the planted plugin does not build");
+    Ok(target.join("wasm32-wasip1/debug/planted.wasm").canonicalize()?)
 }
 
 const AROUND: [&str; 12] = [
@@ -207,5 +232,20 @@ on_both_hosts! {
             "down 10", "down after", "down response", "down done", "down delete",
         ];
         assert_eq!(lines(&proxy, expected.len()).await?, expected);
+    }
+
+    async fn a_plugin_on_the_rust_sdk_panics_with_its_words(host: Host) {
+        let backend = Endpoint::start(EndpointOptions::named("e")).await?;
+        let vm = [&json!({}), &json!({})];
+        let mut file = file(&planted()?, "timeout", backend.address(), vm)?;
+        // The plugin calls `backend`.
+        file["static_resources"]["clusters"][0]["name"] = json!("nobody's");
+        file["static_resources"]["clusters"][1]["name"] = json!("backend");
+        let proxy = Running::start(&host, &file.to_string()).await?;
+        assert_eq!(proxy.get("/").await?.status, 503);
+        let log = proxy.log();
+        assert!(log.contains("panicked at") && log.contains("already borrowed"), "{log}");
+        assert!(log.contains("Function: proxy_on_context_create failed"), "{log}");
+        assert_eq!(proxy.get("/").await?.status, 503);
     }
 }
