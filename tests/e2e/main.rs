@@ -9,6 +9,7 @@ mod grpc;
 mod health;
 mod limits;
 mod limits_concurrency;
+mod order;
 mod policies;
 mod raw;
 mod reentry;

@@ -115,7 +115,7 @@ on_both_hosts! {
     async fn a_request_in_flight_keeps_its_plugin_and_a_refused_update_changes_nothing(host: Host) {
         let directory = tempfile::tempdir()?;
         std::fs::write(directory.path().join("p.wasm"), wat::parse_str(PLUGIN)?)?;
-        publish(directory.path(), "1", "one")?;
+        publish(directory.path(), "one", "one")?;
         let filter = json!({"name": "limits", "config_discovery": {
             "config_source": {
                 "path_config_source": {"path": directory.path().join("ecds.json")},
@@ -127,6 +127,10 @@ on_both_hosts! {
         let text = bootstrap(&[listener("weir", &[filter])], backend).replace("\"1s\"", "\"60s\"");
         let proxy = Running::start_with(&host, &text, NonZeroU32::MIN).await?;
         assert_eq!(configuration(&proxy).await?, "one");
+        // Of the text "one", by XXH64; and a time in milliseconds.
+        assert_eq!(counter(&proxy, "version").await?, 3_907_720_005_676_474_870_u64 as f64);
+        let begun = counter(&proxy, "update_time").await?;
+        assert!(begun > 1.6e12, "{begun}");
 
         let url = proxy.url("/held");
         let held = tokio::spawn(async move { Client::new().get(&url).await });
@@ -152,6 +156,7 @@ on_both_hosts! {
             Ok(counter(&proxy, "update_success").await? == 3.0)
         })
         .await?;
+        assert!(counter(&proxy, "update_time").await? > begun);
         assert_eq!(counter(&proxy, "update_attempt").await?, 4.0);
         assert_eq!(counter(&proxy, "config_fail").await?, 1.0);
         assert_eq!(counter(&proxy, "config_reload").await?, 3.0);

@@ -7,12 +7,13 @@
 //! *moved* to the path is noticed. One that was written in place is not, which is said once.
 
 use crate::plugin_slot::run_canary;
-use crate::stats::Counter;
+use crate::stats::{Counter, Gauge};
 use crate::{Engine, LogLevel, LogRecord, StartError, Stats};
 use host_sim_bootstrap::{Discovered, DiscoveryError, PluginConfig, read_discovered};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
+use twox_hash::XxHash64;
 
 /// One file, and the filters of one name that it configures.
 pub(crate) struct Subscription {
@@ -40,6 +41,10 @@ struct Counters {
     update_success: Counter,
     update_failure: Counter,
     update_rejected: Counter,
+    /// Milliseconds since 1970 when an update has last succeeded.
+    update_time: Gauge,
+    /// XXH64 of the `version_info` of that update.
+    version: Gauge,
 }
 
 /// Which file is at a path, and when it was written.
@@ -53,9 +58,11 @@ impl Subscription {
     pub(crate) fn new(filter: &str, path: PathBuf, stats: &Stats) -> Self {
         let prefix = format!("extension_config_discovery.http_filter.{filter}.");
         let counter = |name: &str| stats.counter(&format!("{prefix}{name}"));
-        // Nothing here makes these two grow.
+        let gauge = |name: &str| stats.gauge(&format!("{prefix}{name}"));
+        // Nothing here makes these grow: files are read at once, and Envoy, too, times no reading.
         counter("config_conflict");
         counter("init_fetch_timeout");
+        stats.histogram(&format!("{prefix}update_duration"));
         Self {
             filter: filter.to_owned(),
             path,
@@ -67,6 +74,8 @@ impl Subscription {
                 update_success: counter("update_success"),
                 update_failure: counter("update_failure"),
                 update_rejected: counter("update_rejected"),
+                update_time: gauge("update_time"),
+                version: gauge("version"),
             },
             state: Mutex::default(),
         }
@@ -115,8 +124,11 @@ impl Engine {
         Some(subscription.state().version.clone())
     }
 
-    /// Every file's first reading, at the start.
+    /// Every file's first reading, at the start; a second start does nothing.
     pub(crate) fn start_discovery(self: &Arc<Self>) -> Result<(), StartError> {
+        if !self.begins_discovery() {
+            return Ok(());
+        }
         for subscription in self.subscriptions() {
             if !subscription.path.exists() {
                 let path = subscription.path.display();
@@ -139,7 +151,13 @@ impl Engine {
             .map_err(|error| DiscoveryError::Failed(error.to_string()));
         let read = text.and_then(|text| read_discovered(&text, &subscription.filter));
         match read.and_then(|found| self.accept(subscription, found)) {
-            Ok(()) => counters.update_success.inc(),
+            Ok(()) => {
+                counters.update_success.inc();
+                let now = self.options().clock.wall().0 / 1_000_000;
+                counters.update_time.set(now);
+                let version = subscription.state().version.clone();
+                counters.version.set(XxHash64::oneshot(0, version.as_bytes()));
+            }
             Err(error) => {
                 counters.config_fail.inc();
                 let what = match &error {

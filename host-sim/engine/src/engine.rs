@@ -17,6 +17,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Process-wide state. Make one per configuration, then one [`Worker`] per thread.
 pub struct Engine {
@@ -32,6 +33,8 @@ pub struct Engine {
     downstream_filters: Vec<Vec<ChainFilter>>,
     upstream_filters: Vec<Vec<ChainFilter>>,
     network_filters: Vec<Vec<ChainFilter>>,
+    /// Files of discovered configurations have been looked at.
+    discovers: AtomicBool,
     /// Moves the epoch on while this engine lives, if its callbacks have a deadline.
     _ticker: Option<Arc<Ticker>>,
 }
@@ -130,6 +133,18 @@ impl Engine {
     /// # Errors
     /// When a module does not compile or link, traps, or rejects its configuration.
     pub fn start(bootstrap: Bootstrap, options: EngineOptions) -> Result<Arc<Self>, StartError> {
+        let engine = Self::load(bootstrap, options, Plugins::default())?;
+        engine.try_out()?;
+        Ok(engine)
+    }
+
+    /// The same without the canaries, which [`Engine::main_thread`] runs: each right before the
+    /// main thread's root of its plugin, as Envoy does that goes on to serve. Make the main thread
+    /// before any worker.
+    ///
+    /// # Errors
+    /// When a module does not compile.
+    pub fn prepare(bootstrap: Bootstrap, options: EngineOptions) -> Result<Arc<Self>, StartError> {
         Self::load(bootstrap, options, Plugins::default())
     }
 
@@ -142,7 +157,17 @@ impl Engine {
         let kind = |options: &EngineOptions| Instrumentation::of(options.fuel, &options.limits);
         let same = kind(&options) == kind(&self.options);
         let plugins = if same { Plugins::like(&self.slots) } else { Plugins::default() };
-        Self::load(self.bootstrap.clone(), options, plugins)
+        let engine = Self::load(self.bootstrap.clone(), options, plugins)?;
+        engine.try_out()?;
+        Ok(engine)
+    }
+
+    /// All canaries, and the first look at files of discovered configurations.
+    fn try_out(self: &Arc<Self>) -> Result<(), StartError> {
+        for plugin in self.slots.iter().filter_map(PluginSlot::current) {
+            run_canary(self, &plugin)?;
+        }
+        self.start_discovery()
     }
 
     fn load(
@@ -162,6 +187,9 @@ impl Engine {
             slots: Vec::new(),
             subscriptions: Vec::new(),
         };
+        // Clusters first, then listeners, then services: in this order plugins start.
+        let upstream = bootstrap.clusters.iter().map(|c| loader.chain(&c.http.http_filters));
+        let upstream_filters = upstream.collect::<Result<_, _>>()?;
         let (mut network_filters, mut downstream_filters) = (Vec::new(), Vec::new());
         for listener in &bootstrap.listeners {
             let plugins = listener.network_filters.iter();
@@ -170,8 +198,6 @@ impl Engine {
             let filters = listener.http().map(|manager| manager.http_filters.as_slice());
             downstream_filters.push(loader.chain(filters.unwrap_or_default())?);
         }
-        let upstream = bootstrap.clusters.iter().map(|c| loader.chain(&c.http.http_filters));
-        let upstream_filters = upstream.collect::<Result<_, _>>()?;
         for service in &bootstrap.wasm_services {
             loader.plugin("", &service.plugin, service.singleton)?;
         }
@@ -180,7 +206,7 @@ impl Engine {
         let code = code.filter(|_| options.limits.deadline.is_some());
         let ticker = code.map(|plugin| Ticker::shared(plugin.code.module.engine()));
         stats.gauge("server.concurrency").set(options.concurrency.into());
-        let engine = Arc::new(Self {
+        Ok(Arc::new(Self {
             bootstrap,
             options,
             stats,
@@ -193,13 +219,9 @@ impl Engine {
             downstream_filters,
             upstream_filters,
             network_filters,
+            discovers: AtomicBool::new(false),
             _ticker: ticker,
-        });
-        for plugin in engine.slots.iter().filter_map(PluginSlot::current) {
-            run_canary(&engine, &plugin)?;
-        }
-        engine.start_discovery()?;
-        Ok(engine)
+        }))
     }
 
     /// The main thread's VMs: they tick and answer their own calls, no requests.
@@ -289,6 +311,11 @@ impl Engine {
 
     pub(crate) fn subscriptions(&self) -> &[Subscription] {
         &self.subscriptions
+    }
+
+    /// True once.
+    pub(crate) fn begins_discovery(&self) -> bool {
+        !self.discovers.swap(true, Ordering::Relaxed)
     }
 
     pub(crate) fn directory(&self) -> &Directory {

@@ -139,16 +139,6 @@ impl Turn<'_> {
         }
     }
 
-    /// Lets a root go without its callbacks.
-    pub(crate) fn forget_root(&mut self, handle: usize) {
-        let Some(Some(held)) = self.handles.get_mut(handle) else { return };
-        let (index, root) = (held.vm, held.root);
-        held.generation = u64::MAX;
-        if let Some(vm) = self.vm(index) {
-            vm.store.data_mut().remove_context(root);
-        }
-    }
-
     /// Whether the handle's VM is the one it was made in, and has not failed.
     pub(crate) fn is_alive(&self, handle: &PluginHandle) -> bool {
         self.lives(handle.vm, handle.generation)

@@ -6,6 +6,7 @@
 use crate::engine::ChainFilter;
 use crate::inbox::Post;
 use crate::listener::HttpStats;
+use crate::plugin_slot::run_canary;
 use crate::queue::QueueReady;
 use crate::stream::{Filter, FilterKind, WasmFilter};
 use crate::thread_state::{Deferred, Shared, ThreadState};
@@ -59,11 +60,20 @@ impl Turn<'_> {
         let mut worker = Self::bare(engine, index);
         engine.directory().enter(index, &worker.shared.borrow().inbox);
         for (at, slot) in engine.slots().iter().enumerate() {
-            if !(slot.singleton && index.is_some()) {
-                worker.fill_place(at, slot.current().as_ref());
+            if slot.singleton && index.is_some() {
+                continue;
             }
+            let plugin = slot.current();
+            if let (Some(plugin), None) = (&plugin, index) {
+                run_canary(engine, plugin)?;
+            }
+            worker.fill_place(at, plugin.as_ref());
         }
         worker.run_deferred();
+        if index.is_none() {
+            engine.start_discovery()?;
+            worker.receive_posts();
+        }
         Ok(worker)
     }
 
@@ -156,12 +166,12 @@ impl Turn<'_> {
         self.retire();
         let engine = self.engine.clone();
         let places = std::mem::take(&mut self.places);
-        for (place, slot) in places.into_iter().zip(engine.slots()).rev() {
+        // A singleton service goes with the process, behind everything else.
+        let places: Vec<_> = places.into_iter().zip(engine.slots()).rev().collect();
+        let (singletons, others): (Vec<_>, Vec<_>) =
+            places.into_iter().partition(|(_, slot)| slot.singleton);
+        for (place, _) in others.into_iter().chain(singletons) {
             if let Place::Filled { handle, .. } = place {
-                if slot.singleton {
-                    // Envoy drops a singleton service without a word to its root.
-                    self.forget_root(handle);
-                }
                 self.release(handle);
             }
         }

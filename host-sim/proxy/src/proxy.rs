@@ -54,7 +54,7 @@ impl Proxy {
     pub fn start(bootstrap: Bootstrap, options: ProxyOptions) -> Result<RunningProxy, ProxyError> {
         let workers = options.concurrency.get();
         let engine_options = EngineOptions { concurrency: workers, ..options.engine.clone() };
-        let engine = Engine::start(bootstrap, engine_options)?;
+        let engine = Engine::prepare(bootstrap, engine_options)?;
         let base = options.engine.base_dir.as_deref();
         let transports = Arc::new(Upstreams::transports(&engine, base)?);
         let (phase, _) = watch::channel(Phase::Serving);

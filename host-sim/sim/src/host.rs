@@ -143,7 +143,7 @@ impl Host {
             observers = observers.and(linter.clone());
         }
         let count = options.workers.max(1);
-        let engine = Engine::start(
+        let engine = Engine::prepare(
             bootstrap,
             EngineOptions {
                 clock: clock.clone(),
