@@ -41,6 +41,8 @@ fn module() -> anyhow::Result<Vec<u8>> {
     (func $reply (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_http_call"
     (func $call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_grpc_call" (func $grpc
+    (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 2)
   (data (i32.const 0) "create")
   (data (i32.const 8) "before")
@@ -53,6 +55,10 @@ fn module() -> anyhow::Result<Vec<u8>> {
   (data (i32.const 72) ":path")
   (data (i32.const 80) ":authority")
   (data (i32.const 96) "called")
+  (data (i32.const 112) "\0a\08\0a\06called")
+  (data (i32.const 128) "Service")
+  (data (i32.const 144) "Replied")
+  (data (i32.const 160) "closed")
   {calls}
   (global $waiting (mut i32) (i32.const 0))
   (global $guard (mut i32) (i32.const 0))
@@ -70,19 +76,31 @@ fn module() -> anyhow::Result<Vec<u8>> {
   (func $path (result i32)
     (drop (call $header (i32.const 0) (i32.const 72) (i32.const 5) (i32.const 512) (i32.const 516)))
     (i32.load8_u (i32.add (i32.load (i32.const 512)) (i32.const 1))))
+  ;; Whether the path ends in Replied.
+  (func $replied (result i32)
+    (drop (call $header (i32.const 0) (i32.const 72) (i32.const 5) (i32.const 512) (i32.const 516)))
+    (i32.eq (i32.load8_u (i32.add (i32.load (i32.const 512)) (i32.const 9))) (i32.const 82)))
   (func (export "proxy_on_request_headers") (param $context i32) (param i32 i32) (result i32)
     (local $path i32) (local $at i32)
     (local.set $path (call $path))
     (drop (call $header (i32.const 0) (i32.const 80) (i32.const 10)
       (i32.const 512) (i32.const 516)))
-    (if (i32.eq (i32.load8_u (i32.load (i32.const 512))) (i32.const 105)) (then
+    (if (i32.ne (i32.load8_u (i32.load (i32.const 512))) (i32.const 49)) (then
       (call $log (i32.const 24) (i32.const 6))
-      (if (i32.eq (local.get $path) (i32.const 114))
+      (if (i32.or (i32.eq (local.get $path) (i32.const 114)) (call $replied))
         (then (drop (call $reply (i32.const 418) (i32.const 0) (i32.const 0)
           (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const -1)))))
       (return (i32.const 0))))
     (call $log (i32.const 8) (i32.const 6))
     (global.set $waiting (local.get $context))
+    (if (i32.or (i32.eq (local.get $path) (i32.const 103))
+      (i32.eq (local.get $path) (i32.const 104))) (then
+        (call $say (call $grpc (i32.const 112) (i32.const 10) (i32.const 128) (i32.const 7)
+          (select (i32.const 144) (i32.const 128) (i32.eq (local.get $path) (i32.const 104)))
+          (i32.const 7) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+          (i32.const 5000) (i32.const 512)))
+        (call $log (i32.const 16) (i32.const 5))
+        (return (i32.const 1))))
     (local.set $at (i32.const 2048))
     (if (i32.eq (local.get $path) (i32.const 116)) (then
       (global.set $guard (i32.const 1))
@@ -96,6 +114,11 @@ fn module() -> anyhow::Result<Vec<u8>> {
     (call $log (i32.const 48) (i32.const 8)) (i32.const 0))
   (func (export "proxy_on_http_call_response") (param i32 i32 i32 i32 i32)
     (call $log (i32.const 32) (i32.const 8))
+    (drop (call $effective (global.get $waiting)))
+    (drop (call $continue (i32.const 0))))
+  (func (export "proxy_on_grpc_close") (param i32 i32 i32)
+    (call $log (i32.const 160) (i32.const 6))
+    (call $say (local.get 2))
     (drop (call $effective (global.get $waiting)))
     (drop (call $continue (i32.const 0))))
   (func (export "proxy_on_done") (param i32) (result i32)
@@ -217,7 +240,11 @@ on_both_hosts! {
         let expected =
             ["down create", "down before", "up create", "down 10", "down after"];
         assert_eq!(lines(&proxy, expected.len()).await?, expected);
-        assert!(proxy.log().contains("Function: proxy_on_context_create failed"), "{}", proxy.log());
+        eventually("the VM has failed", async || {
+            proxy.metric("nothing").await?;
+            Ok(proxy.log().contains("Function: proxy_on_context_create failed"))
+        })
+        .await?;
     }
 
     async fn a_call_that_is_answered_before_it_returns_was_never_made(host: Host) {
@@ -243,9 +270,34 @@ on_both_hosts! {
         file["static_resources"]["clusters"][1]["name"] = json!("backend");
         let proxy = Running::start(&host, &file.to_string()).await?;
         assert_eq!(proxy.get("/").await?.status, 503);
-        let log = proxy.log();
-        assert!(log.contains("panicked at") && log.contains("already borrowed"), "{log}");
-        assert!(log.contains("Function: proxy_on_context_create failed"), "{log}");
+        let words = ["panicked at", "already borrowed", "Function: proxy_on_context_create failed"];
+        eventually("the SDK has said why", async || {
+            proxy.metric("nothing").await?;
+            Ok(words.iter().all(|word| proxy.log().contains(word)))
+        })
+        .await
+        .map_err(|error| error.context(proxy.log()))?;
         assert_eq!(proxy.get("/").await?.status, 503);
+    }
+
+    async fn grpc_calls_enter_vms_before_they_return_too(host: Host) {
+        let other = json!({"configuration": {
+            "@type": "type.googleapis.com/google.protobuf.StringValue", "value": "another",
+        }});
+        let around = &[
+            "down create", "down before", "up create", "up within", "down 00", "down after",
+        ][..];
+        // Over before it returns, the call has failed, and is closed all the same.
+        let replied = &[
+            "down create", "down before", "up create", "up within", "up done", "up delete",
+            "down 10", "down after", "down closed", "down 02",
+        ][..];
+        let cases =
+            [("/g", json!({}), around), ("/g", other.clone(), around), ("/h", other, replied)];
+        for (path, vm, expected) in cases {
+            let (proxy, _backend) = start(&host, [&json!({}), &vm]).await?;
+            assert_eq!(proxy.get(path).await?.status, 200);
+            assert_eq!(lines(&proxy, expected.len()).await?[..expected.len()], *expected);
+        }
     }
 }

@@ -179,6 +179,15 @@ impl ThreadState {
         self.grpc.get_mut(&id).filter(|grpc| grpc.root == root)
     }
 
+    /// The cluster that a call goes to.
+    pub(crate) fn grpc_cluster(&self, id: GrpcId) -> Option<Arc<Cluster>> {
+        let grpc = self.grpc.get(&id)?;
+        match &grpc.pending {
+            Some(pending) => Some(pending.cluster.clone()),
+            None => self.streams.get(&grpc.attempt)?.info.cluster.clone(),
+        }
+    }
+
     /// Queues a message of a stream; false if there is no such stream.
     pub(crate) fn grpc_say(&mut self, id: GrpcId, root: u32, message: &[u8], end: bool) -> bool {
         let now = self.now();

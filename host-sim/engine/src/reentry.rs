@@ -18,17 +18,19 @@
 //! a trap.
 //!
 //! Two more things are traps, with a report that names the cluster: a call that would enter
-//! a VM further down the stack, and one made while a plugin starts. gRPC calls are the third: they
-//! begin when their guest has returned, and may not enter their own VM at all.
+//! a VM further down the stack, and one made while a plugin starts.
 
 use crate::CallbackEnd;
+use crate::cluster::Cluster;
 use crate::exports::Exports;
 use crate::fault::Fault;
 use crate::guest_memory::Guest;
+use crate::thread_state::Deferred;
 use crate::vm::{Answer, Callback, Entry, Outcome, VmState};
 use crate::vm_slot::{Place, PluginHandle, VmSlot};
 use crate::worker::{Turn, Usage};
 use std::mem::take;
+use std::sync::Arc;
 use wasmtime::AsContextMut;
 
 /// All that a worker has, but for the VM that runs.
@@ -83,10 +85,25 @@ pub(crate) fn endless(cluster: &str) -> Fault {
     ))
 }
 
-/// Takes a turn from within a hostcall.
-pub(crate) fn take_turn(guest: &mut Guest<'_>, run: impl FnOnce(&mut Turn<'_>)) {
-    let shared = guest.data().shared.clone();
-    let Some(lent) = shared.borrow_mut().lent.take() else { return };
+/// What a turn from within a hostcall has left.
+#[derive(Default)]
+pub(crate) struct Left {
+    /// For the guests that were told nothing because one of them runs, with their VMs.
+    pub(crate) late: Vec<(usize, Deferred)>,
+    /// The guest was called again, for more than the creation of a context.
+    pub(crate) reentered: bool,
+}
+
+/// Takes a turn from within a hostcall, to call a cluster.
+pub(crate) fn take_turn(
+    guest: &mut Guest<'_>,
+    cluster: &Arc<Cluster>,
+    run: impl FnOnce(&mut Turn<'_>),
+) -> Left {
+    let state = guest.data_mut();
+    let shared = state.shared.clone();
+    let Some(lent) = shared.borrow_mut().lent.take() else { return Left::default() };
+    let outer = (state.calling.replace(cluster.clone()), take(&mut state.reentered));
     let engine = shared.borrow().engine.clone();
     let Lent { vms, handles, places, retiring, gone } = lent;
     let mut turn = Turn {
@@ -99,11 +116,16 @@ pub(crate) fn take_turn(guest: &mut Guest<'_>, run: impl FnOnce(&mut Turn<'_>)) 
         gone,
         enters: true,
         called: None,
+        late: Vec::new(),
         guest: Some(guest.as_context_mut()),
     };
     run(&mut turn);
-    let lent = turn.lend();
+    let (lent, late) = (turn.lend(), take(&mut turn.late));
     shared.borrow_mut().lent = Some(lent);
+    let state = guest.data_mut();
+    let reentered = state.reentered;
+    (state.calling, state.reentered) = outer;
+    Left { late, reentered }
 }
 
 impl Turn<'_> {

@@ -43,6 +43,8 @@ pub struct Turn<'g> {
     pub(crate) guest: Option<Entry<'g>>,
     /// Whose callback has run last.
     pub(crate) called: Option<usize>,
+    /// What guests are to be told when the one has returned whose hostcall this turn is taken from.
+    pub(crate) late: Vec<(usize, Deferred)>,
     /// Calls may enter VMs: there is an upstream filter that is a plugin.
     pub(crate) enters: bool,
 }
@@ -89,6 +91,7 @@ impl Turn<'_> {
             gone: Usage::default(),
             guest: None,
             called: None,
+            late: Vec::new(),
             enters: false,
         }
     }

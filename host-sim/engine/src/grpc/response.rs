@@ -13,6 +13,7 @@ use crate::host_selection::millis;
 use crate::local_reply::grpc_reply;
 use crate::router::{Broken, reply};
 use crate::stream::LocalReply;
+use crate::thread_state::Deferred;
 use crate::vm::{Callback, Entry};
 use crate::worker::Turn;
 use bytes::Bytes;
@@ -213,6 +214,10 @@ impl Turn<'_> {
 
     /// Runs `on_grpc_close`; for a call that never began, too.
     pub(crate) fn grpc_closed(&mut self, id: GrpcId, root: u32, code: u32, message: String) {
+        if self.guest.is_some() {
+            let closed = Deferred::GrpcClosed { call: id, root, code, message };
+            return self.late.push((id.vm, closed));
+        }
         let name = "proxy_on_grpc_close";
         let Some(vm) = self.vm(id.vm).filter(|vm| vm.generation == id.generation) else { return };
         if vm.exports.has(name) {
@@ -241,11 +246,14 @@ impl Turn<'_> {
         name: &'static str,
         run: impl FnOnce(&mut Entry<'_>, &Exports) -> Option<wasmtime::Result<()>>,
     ) {
-        let Some(vm) = self.vm(id.vm).filter(|vm| vm.generation == id.generation) else { return };
-        vm.store.data_mut().grpc = view;
+        let Some(state) = self.state(id.vm).filter(|state| state.generation == id.generation)
+        else {
+            return;
+        };
+        let outer = std::mem::replace(&mut state.grpc, view);
         let _ = self.invoke(id.vm, root, Callback::Other, name, run);
-        if let Some(vm) = self.vm(id.vm) {
-            vm.store.data_mut().grpc = GrpcView::default();
+        if let Some(state) = self.state(id.vm) {
+            state.grpc = outer;
         }
         self.run_deferred();
     }

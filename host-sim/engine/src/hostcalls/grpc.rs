@@ -9,7 +9,7 @@ use crate::Headers;
 use crate::fault::{Fault, Reply};
 use crate::grpc::{GrpcId, GrpcRequest, GrpcView, Kind, Parsed, Refused, Service, begin, parse};
 use crate::guest_memory::{Guest, put_u32, slice, split};
-use crate::reentry::impossible;
+use crate::reentry::{Entering, endless, entering, impossible, take_turn};
 use crate::thread_state::Deferred;
 use crate::vm::VmState;
 use bytes::Bytes;
@@ -87,12 +87,10 @@ pub(super) fn send(guest: &mut Guest<'_>, id: u32, ptr: u32, len: u32, end: u32)
     }
     let root = state.root_id().ok_or(Status::NotFound)?;
     let call = named(state, id);
-    let mut shared = state.shared.borrow_mut();
-    if !shared.grpc_say(call, root, message, end != 0) {
+    if !state.shared.borrow_mut().grpc_say(call, root, message, end != 0) {
         return Err(Status::NotFound.into());
     }
-    shared.defer(call.vm, Deferred::FlushGrpc { call });
-    Ok(())
+    flush(guest, call).map(|_| ())
 }
 
 /// `proxy_grpc_cancel`: resets, and nothing more is heard of it.
@@ -116,12 +114,33 @@ pub(super) fn close(guest: &mut Guest<'_>, id: u32) -> Reply {
     let state = guest.data();
     let root = state.root_id().ok_or(Status::NotFound)?;
     let call = named(state, id);
-    let mut shared = state.shared.borrow_mut();
-    if !shared.grpc_half_close(call, root) {
+    if !state.shared.borrow_mut().grpc_half_close(call, root) {
         return Err(Status::NotFound.into());
     }
-    shared.defer(call.vm, Deferred::FlushGrpc { call });
-    Ok(())
+    flush(guest, call).map(|_| ())
+}
+
+/// What the guest has said leaves: now if upstream filters see it, else when it has returned. True
+/// if the call is over by then; the guest hears of that when it has returned.
+fn flush(guest: &mut Guest<'_>, call: GrpcId) -> Result<bool, Fault> {
+    let state = guest.data();
+    let cluster = state.shared.borrow().grpc_cluster(call);
+    let Some(cluster) = cluster else { return Ok(false) };
+    match entering(state, cluster.index()) {
+        Entering::Impossible => return Err(impossible(cluster.name())),
+        Entering::Nobody => state.defer(Deferred::FlushGrpc { call }),
+        Entering::Now => {
+            let left = take_turn(guest, &cluster, |turn| turn.flush_grpc(call));
+            let state = guest.data();
+            let over = left.late.iter().any(|(vm, _)| *vm == state.index);
+            if over && left.reentered {
+                return Err(endless(cluster.name()));
+            }
+            left.late.into_iter().for_each(|(vm, told)| state.shared.borrow_mut().defer(vm, told));
+            return Ok(over);
+        }
+    }
+    Ok(false)
 }
 
 /// Arguments of both ways to open a call.
@@ -159,22 +178,21 @@ fn open(guest: &mut Guest<'_>, asked: &Asked) -> Reply {
         close_later(state, call, root, 14, "Cluster not available".to_owned());
         return Err(Status::InternalFailure.into());
     };
-    let mut shared = state.shared.borrow_mut();
-    if shared.upstream_vms.get(cluster.index()).is_some_and(|vms| vms.contains(&state.index)) {
+    if let Entering::Impossible = entering(state, cluster.index()) {
         return Err(impossible(cluster.name()));
     }
     let timeout = asked.timeout;
     let request = GrpcRequest { id: call, root, kind, service, path, metadata, message, timeout };
-    match begin(&mut shared, cluster, request) {
+    let begun = begin(&mut state.shared.borrow_mut(), cluster, request);
+    match begun {
         Ok(()) => {
-            shared.defer(call.vm, Deferred::FlushGrpc { call });
-            drop(shared);
+            if flush(guest, call)? {
+                return Err(Status::InternalFailure.into());
+            }
+            let (memory, _) = split(guest)?;
             Ok(put_u32(memory, asked.out, token)?)
         }
-        Err(refused) => {
-            drop(shared);
-            refuse(guest, call, root, kind, refused)
-        }
+        Err(refused) => refuse(guest, call, root, kind, refused),
     }
 }
 

@@ -76,14 +76,9 @@ pub(super) fn dispatch(
 
 /// Upstream filters run. A call that is over by then was never made, as far as the guest is told.
 fn start_now(guest: &mut Guest<'_>, cluster: &Arc<Cluster>, call: u64) -> Reply {
-    let state = guest.data_mut();
-    let outer = (state.calling.replace(cluster.clone()), std::mem::take(&mut state.reentered));
-    take_turn(guest, |turn| turn.start_call(call));
-    let state = guest.data_mut();
-    let reentered = state.reentered;
-    (state.calling, state.reentered) = outer;
-    let goes_on = state.shared.borrow().calls.contains_key(&call);
-    match (goes_on, reentered) {
+    let left = take_turn(guest, cluster, |turn| turn.start_call(call));
+    let goes_on = guest.data().shared.borrow().calls.contains_key(&call);
+    match (goes_on, left.reentered) {
         (true, _) => Ok(()),
         (false, true) => Err(endless(cluster.name())),
         (false, false) => Err(Status::InternalFailure.into()),
