@@ -24,7 +24,7 @@ endif
 # By the shell and not by make's wildcard, which remembers what was there before setup-envoy ran.
 FIND_ENVOY := $${ENVOY_BIN:-$$(compgen -G '$(VENV)/lib/python3*/site-packages/envoy/_bin/envoy' || true)}
 
-.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check conform e2e third-party sweep determinism explore bench dist ci clean
+.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check conform e2e third-party sweep determinism explore soak bench dist ci clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ determinism: wasm host-sim ## 1000 runs of 10 000 requests on four workers: one 
 
 explore: wasm host-sim ## 10 000 orders of four workers on each module: nothing breaks
 	@$(HOST_SIM) explore tests/explore --schedules 10000 --jobs "$$(nproc)"
+
+soak: ## 100 000 000 random steps of the real limiter, against exact books (STEPS=...)
+	@WEIR_SOAK_STEPS=$(or $(STEPS),100000000) $(CARGO) test --release -p token-bucket-core --lib soak -- --nocapture
 
 bench: wasm ## what a request costs in the whole chain, and how many the engine does through an empty filter
 	@$(CARGO) build --release -p host-sim-cli -p host-sim-engine --bin host-sim --example throughput

@@ -218,4 +218,6 @@ fn corrupt_record(of: &str, error: DecodeError) -> Fault {
 }
 
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod tests;

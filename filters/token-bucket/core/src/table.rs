@@ -220,7 +220,15 @@ pub(crate) fn spend(prior: Option<SlotTable>, ask: &Ask<'_>) -> Transition<SlotT
     } else {
         let (after, level, wait) = match ask.bucket.spend(before, at, ask.cost) {
             Decision::Admit(after, level) => (after, level, Duration::ZERO),
-            Decision::Hold(after, wait) => (after, ask.bucket.level(after, at), wait),
+            Decision::Hold(after, wait) => {
+                // What others hold it for counts as well.
+                let longer = at.plus(wait).since(now.plus(ask.bucket.max_wait()));
+                if !longer.is_zero() {
+                    let wait = now.plus(longer).since(ask.now);
+                    return keep_or_store(mended, table, Answer::Refused(wait, place));
+                }
+                (after, ask.bucket.level(after, at), wait)
+            }
             Decision::Refuse(wait) => {
                 return keep_or_store(mended, table, Answer::Refused(from_asked(wait), place));
             }
@@ -341,6 +349,8 @@ fn take_off(
         let in_use_until = receipt.after.minus(credited).max(own);
         current.minus(price.min(in_use_until.since(now.plus(terms.ahead()))))
     };
+    // More than full is full.
+    let next = next.max(now).min(current);
     let given = current.since(next);
     if !given.is_zero() {
         table.credit(given);
