@@ -36,6 +36,7 @@ unsafe extern "C" {
         data: *mut *mut u8,
         size: *mut usize,
     ) -> u32;
+    fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_replace_header_map_value(
         map: u32,
         key: *const u8,
@@ -161,6 +162,14 @@ pub(crate) fn header(map: u32, name: &str) -> Result<Vec<u8>, Status> {
         let (name, size) = (name.as_ptr(), name.len());
         proxy_get_header_map_value(map, name, size, &mut out.data, &mut out.size)
     };
+    out.take(status)
+}
+
+/// All headers, as the ABI writes a map.
+pub(crate) fn headers(map: u32) -> Result<Vec<u8>, Status> {
+    let mut out = Returned::new();
+    // SAFETY: the pointers are to live locals.
+    let status = unsafe { proxy_get_header_map_pairs(map, &mut out.data, &mut out.size) };
     out.take(status)
 }
 

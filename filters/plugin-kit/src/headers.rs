@@ -24,6 +24,44 @@ pub fn get(map: Map, name: &str) -> Option<String> {
     ffi::header(map as u32, name).ok().map(into_text)
 }
 
+/// All values of a header, joined by commas as RFC 9110 (5.3) has it. One hostcall for a header that
+/// is not there, two for one that is: the host's getter knows the first value only.
+pub fn joined(map: Map, name: &str) -> Option<String> {
+    let first = get(map, name)?;
+    let all = ffi::headers(map as u32).map(|bytes| values(&bytes, name)).unwrap_or_default();
+    Some(if all.is_empty() { first } else { into_text(all) })
+}
+
+/// The values of one name in a map as the ABI writes it: count, sizes, then names and values, each
+/// ended by NUL. What does not fit the sizes ends the map.
+fn values(bytes: &[u8], name: &str) -> Vec<u8> {
+    let mut joined = Vec::new();
+    let word = |at: usize| {
+        let word = bytes.get(at..at.checked_add(4)?)?;
+        usize::try_from(u32::from_le_bytes(word.try_into().ok()?)).ok()
+    };
+    let count = word(0).unwrap_or(0);
+    let (mut sizes, mut text) = (4, count.saturating_mul(8).saturating_add(4));
+    for _ in 0..count {
+        let (Some(key), Some(value)) = (word(sizes), word(sizes.saturating_add(4))) else { break };
+        sizes = sizes.saturating_add(8);
+        let mut next = |size: usize| {
+            let end = text.saturating_add(size);
+            let found = bytes.get(text..end);
+            text = end.saturating_add(1);
+            found
+        };
+        let (Some(key), Some(value)) = (next(key), next(value)) else { break };
+        if key == name.as_bytes() {
+            if !joined.is_empty() {
+                joined.extend_from_slice(b", ");
+            }
+            joined.extend_from_slice(value);
+        }
+    }
+    joined
+}
+
 /// Replaces all values of a header by one.
 pub fn set(map: Map, name: &str, value: &str) -> bool {
     ffi::replace_header(map as u32, name, value).is_ok()

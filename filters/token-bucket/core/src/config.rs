@@ -4,6 +4,7 @@ mod capacity;
 mod concurrency;
 mod limit;
 mod read;
+mod reply;
 mod rules;
 
 use crate::global::Global;
@@ -81,6 +82,8 @@ pub struct Config {
     pub reply: ReplyConfig,
     /// Whether responses carry `RateLimit-Policy` and `RateLimit`.
     pub ratelimit_headers: bool,
+    /// Whether they carry `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
+    pub x_ratelimit_headers: bool,
     /// What is worth a warning, though it is no mistake. For the log, once.
     pub notes: Vec<String>,
 }
@@ -90,12 +93,27 @@ pub struct Config {
 pub struct ReplyConfig {
     /// HTTP status, 400 to 599.
     pub status: u16,
+    /// Status for gRPC.
+    pub grpc_status: GrpcStatus,
     /// Body; for gRPC the message.
     pub body: String,
+    /// Whether the body is wrapped in problem details.
+    pub problem_details: bool,
+    /// Further headers: names and values.
+    pub headers: Vec<(String, String)>,
     /// Whether it carries `Retry-After`.
     pub retry_after: bool,
     /// How much is drawn on top of the wait, in percent of it and at least a second; 0 is nothing.
     pub retry_after_jitter_percent: u8,
+}
+
+/// What a gRPC client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrpcStatus {
+    /// Many clients do not retry it.
+    ResourceExhausted = 8,
+    /// Many clients retry it, as Envoy's own local rate limiter answers.
+    Unavailable = 14,
 }
 
 /// One limit.
@@ -127,6 +145,8 @@ pub struct Policy {
     pub declaration: String,
     /// The service that is asked besides.
     pub global: Option<Global>,
+    /// Requests that it admits at once: the burst, or those in flight.
+    pub most_at_once: u32,
     /// Where its tables are.
     pub shards: Shards,
 }

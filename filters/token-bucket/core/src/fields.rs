@@ -12,10 +12,16 @@
 //! `q` what is filled in it, so that `q/w` is the rate; where rounding made `q` larger than the
 //! bucket, the parameter `burst` tells its size. `t` is the time until there is one token more than
 //! `r`. That keeps the draft's rule that `Retry-After` must not point earlier than `t`.
+//!
+//! Older clients know `X-RateLimit-Limit`, `-Remaining` and `-Reset` (draft 03), which have room for
+//! one policy: the one that leaves least.
 
-use crate::{Level, Limit, Policy};
+mod merge;
+
+use crate::{Config, Level, Limit, Policy, Verdict, whole};
 use core::fmt::Write as _;
 use core::time::Duration;
+pub use merge::{Merge, merge};
 
 /// What one policy says of a request that it has seen.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +30,45 @@ pub struct Quota<'a> {
     pub policy: &'a Policy,
     /// What its bucket holds now.
     pub level: Level,
+}
+
+/// `RateLimit-Policy`; in lower case, as HTTP/2 has it.
+pub const RATELIMIT_POLICY: &str = "ratelimit-policy";
+
+/// `RateLimit`.
+pub const RATELIMIT: &str = "ratelimit";
+
+/// `X-RateLimit-Remaining`.
+pub const X_REMAINING: &str = "x-ratelimit-remaining";
+
+/// What a response tells of the limits that had a say: names and values of headers.
+pub fn told(config: &Config, verdict: &Verdict) -> Vec<(&'static str, String)> {
+    let mut told = Vec::new();
+    let quotas = verdict.quotas(config);
+    if config.ratelimit_headers {
+        let least = quotas.iter().map(|quota| quota.level.remaining).min();
+        let limits = &verdict.fleet.limits;
+        let both = crate::global::ratelimit(ratelimit(&quotas), least, limits, config);
+        if let Some((policies, limits)) = both {
+            told.push((RATELIMIT_POLICY, policies));
+            told.push((RATELIMIT, limits));
+        }
+    }
+    let strictest = quotas.iter().min_by_key(|quota| quota.level.remaining);
+    if config.x_ratelimit_headers
+        && let Some(Quota { policy, level }) = strictest
+    {
+        told.push(("x-ratelimit-limit", policy.most_at_once.to_string()));
+        told.push((X_REMAINING, level.remaining.to_string()));
+        told.push(("x-ratelimit-reset", ceil_seconds(level.next_token).to_string()));
+    }
+    told
+}
+
+/// Whether our `X-RateLimit` headers take the place of an origin's, of which this is the remaining
+/// part: only if that is a number, and ours a smaller one.
+pub fn is_stricter(ours: &str, origin: &str) -> bool {
+    matches!((whole(ours), whole(origin)), (Some(ours), Some(theirs)) if ours < theirs)
 }
 
 /// Values of `RateLimit-Policy` and `RateLimit`, the policy that leaves least first. `None` if
@@ -55,13 +100,14 @@ pub fn ratelimit(quotas: &[Quota<'_>]) -> Option<(String, String)> {
 
 /// A policy's item in `RateLimit-Policy`, from the figures as configured.
 pub(crate) fn declaration(name: &str, max: u32, per_fill: u32, fill_interval: Duration) -> String {
-    const SECOND_NS: u128 = 1_000_000_000;
-    let (max, per_fill, interval) =
-        (u128::from(max), u128::from(per_fill.max(1)), fill_interval.as_nanos().max(1));
-    let window = max.saturating_mul(interval).div_ceil(per_fill.saturating_mul(SECOND_NS)).max(1);
-    let filled = window.saturating_mul(SECOND_NS).saturating_mul(per_fill);
+    // Beyond 2^53 ns the window may be a second longer than it takes, and the quota with it.
+    let (all, second) =
+        (f64::from(max) * fill_interval.as_nanos() as f64, f64::from(per_fill) * 1e9);
+    let window = (all / second).ceil().max(1.0);
+    let filled = (window * second / fill_interval.as_nanos().max(1) as f64) as u64;
+    let (window, max) = (window as u64, u64::from(max));
     // Structured fields have integers of at most fifteen digits.
-    let quota = filled.checked_div(interval).unwrap_or(max).clamp(max, 999_999_999_999_999);
+    let quota = filled.clamp(max, 999_999_999_999_999);
     let burst = if quota == max { String::new() } else { format!(";burst={max}") };
     format!("\"{name}\";q={quota};w={window}{burst}")
 }
@@ -127,6 +173,36 @@ mod tests {
         assert_eq!(policies, r#""p";q=5;w=5, "p";q=60;w=1"#);
         assert_eq!(limits, r#""p";r=2;t=2, "p";r=7;t=1"#);
         assert_eq!(ratelimit(&[]), None);
+    }
+
+    #[test]
+    fn the_older_headers_tell_of_the_strictest_policy_if_they_are_wanted() {
+        let told = |more: &str| {
+            let policies = r#"{"name":"a","gcra":{"rate":9}},{"name":"b","gcra":{"rate":5}}"#;
+            let config = crate::testing::config(&format!(r#"{{"policies":[{policies}]{more}}}"#));
+            let level = |remaining| Level { remaining, next_token: Duration::from_millis(1_500) };
+            let levels = vec![(0, level(7)), (1, level(2))];
+            told(&config, &Verdict { levels, ..Verdict::default() })
+        };
+        let names: Vec<_> = told("").into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["ratelimit-policy", "ratelimit"]);
+        let both = told(r#","ratelimit_headers":false,"x_ratelimit_headers":true"#);
+        let both: Vec<_> = both.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let expected = [
+            ("x-ratelimit-limit", "5"),
+            ("x-ratelimit-remaining", "2"),
+            ("x-ratelimit-reset", "2"),
+        ];
+        assert_eq!(both, expected);
+    }
+
+    #[test]
+    fn an_origins_older_headers_stay_unless_ours_are_stricter() {
+        for (ours, origin, takes) in
+            [("4", "5", true), ("5", "5", false), ("6", "5", false), ("0", "many", false)]
+        {
+            assert_eq!(is_stricter(ours, origin), takes, "{ours} {origin}");
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod limit;
 mod limiter;
 mod matching;
 mod path;
+mod problem;
 mod siphash;
 mod table;
 #[cfg(test)]
@@ -48,11 +49,14 @@ mod verdict;
 pub use admission::{Admission, Settlement};
 pub use capacity::Capacity;
 pub use concurrency::Concurrency;
-pub use config::{Config, FailureMode, Mode, OnFull, OnMissingKey, Policy, ReplyConfig, Shards};
+pub use config::{
+    Config, FailureMode, GrpcStatus, Mode, OnFull, OnMissingKey, Policy, ReplyConfig, Shards,
+};
 pub use cost::{Cost, Settle, whole};
 pub use gcra::{Decision, Gcra, Level};
 pub use key::{Attributes, KeyPart};
 pub use limit::Limit;
 pub use limiter::{FleetAnswers, Limiter};
 pub use matching::{HeaderMatch, HostMatch, Match, PathMatch, Rule, ValueMatch};
+pub use problem::problem_details;
 pub use verdict::{Fault, FleetOutcome, Outcome, Reason, Refusal, Tally, Verdict};

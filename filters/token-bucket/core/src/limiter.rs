@@ -196,6 +196,7 @@ impl Limiter {
 
 /// Writes a refusal down.
 fn refused(refusal: Refusal, mode: Mode, verdict: &mut Verdict) {
+    verdict.tally.refusals.push((refusal.policy, refusal.reason));
     if mode == Mode::Shadow {
         verdict.shadow_refusal = Some(refusal);
         verdict.tally.outcomes.push((refusal.policy, Outcome::ShadowLimited));

@@ -35,6 +35,8 @@ pub struct Verdict {
 pub struct Tally {
     /// What came of each policy that had a say.
     pub outcomes: Vec<(usize, Outcome)>,
+    /// Why policies refused, those in shadow mode among them.
+    pub refusals: Vec<(usize, Reason)>,
     /// Writes lost to other workers and repeated, for each policy that lost any.
     pub conflicts: Vec<(usize, u32)>,
     /// Policies whose table had no free slot for this key.
@@ -180,9 +182,23 @@ pub enum Reason {
     ServiceFailed,
 }
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::NoToken,
+        Self::TableFull,
+        Self::Concurrency,
+        Self::TooCostly,
+        Self::MissingKey,
+        Self::Contended,
+        Self::StoreFailed,
+        Self::OverLimit,
+        Self::ServiceFailed,
+    ];
+
+    /// As it is written in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::NoToken => "no_token",
             Self::TableFull => "table_full",
             Self::Concurrency => "concurrency",
@@ -192,7 +208,13 @@ impl fmt::Display for Reason {
             Self::StoreFailed => "store_failed",
             Self::OverLimit => "over_limit",
             Self::ServiceFailed => "service_failed",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -203,4 +225,15 @@ pub struct Fault {
     pub reason: &'static str,
     /// For the log.
     pub detail: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_and_reasons_are_listed_in_the_order_of_their_numbers() {
+        assert!(Reason::ALL.iter().enumerate().all(|(at, reason)| *reason as usize == at));
+        assert!(Outcome::ALL.iter().enumerate().all(|(at, outcome)| *outcome as usize == at));
+    }
 }

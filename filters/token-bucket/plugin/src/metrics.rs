@@ -10,7 +10,7 @@ use core::cell::Cell;
 use core::time::Duration;
 use plugin_kit::Degraded;
 use plugin_kit::metrics::Counter;
-use token_bucket_core::{Config, FleetOutcome, Outcome, Tally};
+use token_bucket_core::{Config, FleetOutcome, Outcome, Reason, Tally};
 
 /// Time between two tellings.
 pub(crate) const PERIOD: Duration = Duration::from_secs(1);
@@ -44,6 +44,7 @@ impl Sum {
 #[derive(Debug)]
 struct PolicyMetrics {
     requests: [Sum; Outcome::ALL.len()],
+    refusals: [Sum; Reason::ALL.len()],
     conflicts: Sum,
     overflows: Sum,
     /// Empty without a rate limit service.
@@ -67,6 +68,10 @@ impl Metrics {
             requests: Outcome::ALL.map(|outcome| {
                 let labels = [plugin, ("policy", name), ("outcome", outcome.as_str())];
                 Sum::new("weir_requests_total", &labels)
+            }),
+            refusals: Reason::ALL.map(|reason| {
+                let labels = [plugin, ("policy", name), ("reason", reason.as_str())];
+                Sum::new("weir_refusals_total", &labels)
             }),
             conflicts: Sum::new("weir_bucket_conflicts_total", &[plugin, ("policy", name)]),
             overflows: Sum::new("weir_bucket_overflows_total", &[plugin, ("policy", name)]),
@@ -93,6 +98,13 @@ impl Metrics {
         for (policy, outcome) in &tally.outcomes {
             if let Some(found) = self.policies.get(*policy)
                 && let Some(sum) = found.requests.get(*outcome as usize)
+            {
+                sum.add(1);
+            }
+        }
+        for (policy, reason) in &tally.refusals {
+            if let Some(found) = self.policies.get(*policy)
+                && let Some(sum) = found.refusals.get(*reason as usize)
             {
                 sum.add(1);
             }
@@ -132,7 +144,7 @@ impl Metrics {
 
     fn tell(&self) {
         for policy in &self.policies {
-            policy.requests.iter().for_each(Sum::tell);
+            policy.requests.iter().chain(&policy.refusals).for_each(Sum::tell);
             policy.conflicts.tell();
             policy.overflows.tell();
             policy.global.iter().for_each(Sum::tell);

@@ -1,26 +1,18 @@
 //! One HTTP exchange.
 
+use crate::answer::{Told, refuse};
 use crate::attributes::HostAttributes;
 use crate::global;
 use crate::root::Worker;
+use plugin_kit::HostStore;
 use plugin_kit::headers::{self, Map};
-use plugin_kit::{HostStore, Reply};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::rc::Rc;
-use token_bucket_core::{Admission, Config, Reason, Refusal, Settlement, Verdict, fields};
+use token_bucket_core::{Admission, Settlement, Verdict};
 
 /// Name of the filter state.
 const FILTER_STATE: &str = "weir.token_bucket";
-
-const RATELIMIT_POLICY: &str = "ratelimit-policy";
-const RATELIMIT: &str = "ratelimit";
-
-/// RESOURCE_EXHAUSTED.
-const GRPC_RESOURCE_EXHAUSTED: u32 = 8;
-
-/// UNAVAILABLE.
-const GRPC_UNAVAILABLE: u32 = 14;
 
 /// A request that waits for the answer to its verdict's first question.
 struct Asking {
@@ -31,8 +23,8 @@ struct Asking {
 pub(crate) struct Stream {
     /// Nothing if the plugin is off.
     worker: Option<Rc<Worker>>,
-    /// Values of the two headers, kept for the response of a request that passed.
-    ratelimit: Option<(String, String)>,
+    /// Headers that tell of the limits, kept for the response of a request that passed.
+    told: Told,
     /// Headers that a rate limit service wants on the response.
     response_headers: Vec<(String, String)>,
     /// What the request holds, until it is over.
@@ -45,7 +37,7 @@ impl Stream {
     pub(crate) fn new(worker: Option<Rc<Worker>>) -> Self {
         Self {
             worker,
-            ratelimit: None,
+            told: Told::default(),
             response_headers: Vec::new(),
             admission: Admission::default(),
             asking: None,
@@ -77,11 +69,11 @@ impl Stream {
         if let Some(line) = verdict.summary(config) {
             plugin_kit::set_filter_state(FILTER_STATE, &line);
         }
-        let ratelimit = ratelimit(&verdict, config);
+        let told = Told::of(&verdict, config);
         if let Some(refusal) = &verdict.refusal {
-            return !refuse(worker, config, refusal, &verdict, ratelimit);
+            return !refuse(worker, config, refusal, &verdict, &told);
         }
-        self.ratelimit = ratelimit;
+        self.told = told;
         for (name, value) in &verdict.fleet.request_headers {
             headers::add(Map::Request, name, value);
         }
@@ -148,11 +140,7 @@ impl HttpContext for Stream {
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         // Our own reply comes by here too, with its headers already in it.
-        if let Some((policies, limits)) = self.ratelimit.take() {
-            // Added, not set: what the origin says of its own limits stays, and stays first.
-            headers::add(Map::Response, RATELIMIT_POLICY, &policies);
-            headers::add(Map::Response, RATELIMIT, &limits);
-        }
+        core::mem::take(&mut self.told).merge_into_response();
         for (name, value) in core::mem::take(&mut self.response_headers) {
             headers::add(Map::Response, &name, &value);
         }
@@ -162,64 +150,4 @@ impl HttpContext for Stream {
     fn on_log(&mut self) {
         self.end(Settlement::Served(&[]));
     }
-}
-
-fn ratelimit(verdict: &Verdict, config: &Config) -> Option<(String, String)> {
-    if !config.ratelimit_headers {
-        return None;
-    }
-    let own = fields::ratelimit(&verdict.quotas(config));
-    let least = verdict.levels.iter().map(|(_, level)| level.remaining).min();
-    token_bucket_core::global::ratelimit(own, least, &verdict.fleet.limits, config)
-}
-
-/// Answers the request. False if the host takes no answer: then it gets to forward the request,
-/// which would hang if paused.
-fn refuse(
-    worker: &Worker,
-    config: &Config,
-    refusal: &Refusal,
-    verdict: &Verdict,
-    ratelimit: Option<(String, String)>,
-) -> bool {
-    let reply = &config.reply;
-    let draw = worker.draws.try_borrow_mut().map_or(0, |mut draws| draws.next_u64());
-    let retry_after = refusal
-        .wait
-        .filter(|_| reply.retry_after)
-        .map(|wait| fields::retry_after(wait, reply.retry_after_jitter_percent, draw));
-    let mut headers = Vec::with_capacity(3);
-    if let Some(seconds) = &retry_after {
-        headers.push(("retry-after", seconds.as_str()));
-    }
-    if let Some((policies, limits)) = &ratelimit {
-        headers.push((RATELIMIT_POLICY, policies));
-        headers.push((RATELIMIT, limits));
-    }
-    for (name, value) in &verdict.fleet.response_headers {
-        let ours = headers.iter().any(|(found, _)| found == name);
-        if !ours {
-            headers.push((name, value));
-        }
-    }
-    let policy = config.policies.get(refusal.policy);
-    let global = policy.and_then(|policy| policy.global.as_ref());
-    let (status, grpc_status) = match (refusal.reason, global) {
-        (Reason::ServiceFailed, Some(global)) => (global.status_on_error, GRPC_UNAVAILABLE),
-        _ => (reply.status, GRPC_RESOURCE_EXHAUSTED),
-    };
-    let policy = policy.map_or("", |policy| policy.name.as_str());
-    let details = format!("weir_token_bucket{{{policy}:{}}}", refusal.reason);
-    plugin_kit::reply(Reply {
-        status,
-        details: &details,
-        headers: &headers,
-        body: verdict.fleet.body.as_deref().unwrap_or(reply.body.as_bytes()),
-        grpc_status: is_grpc().then_some(grpc_status),
-    })
-}
-
-fn is_grpc() -> bool {
-    let content_type = headers::get(Map::Request, "content-type");
-    content_type.is_some_and(|value| value.starts_with("application/grpc"))
 }

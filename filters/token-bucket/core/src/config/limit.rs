@@ -20,6 +20,8 @@ pub(super) struct Limited {
     pub(super) limit: Limit,
     /// Its item in `RateLimit-Policy`.
     pub(super) declaration: String,
+    /// Requests that it admits at once.
+    pub(super) most_at_once: u32,
     /// What one request can cost at most.
     pub(super) most: u32,
 }
@@ -83,7 +85,12 @@ fn gcra(mut fields: Fields<'_>, policy: &str) -> Option<Limited> {
 /// A request in flight is one, whatever it costs.
 fn concurrency(fields: Fields<'_>, policy: &str) -> Option<Limited> {
     let (limit, declaration) = super::concurrency::concurrency(fields, policy);
-    Some(Limited { limit: Limit::Concurrency(limit), declaration, most: 1 })
+    Some(Limited {
+        limit: Limit::Concurrency(limit),
+        declaration,
+        most_at_once: limit.max,
+        most: 1,
+    })
 }
 
 fn bucket(
@@ -111,6 +118,7 @@ fn bucket(
     Some(Limited {
         limit: Limit::Bucket(bucket?),
         declaration: declaration(policy, max, per_fill, interval),
+        most_at_once: max,
         most: max,
     })
 }

@@ -2,8 +2,9 @@
 
 use super::capacity::capacity;
 use super::limit::{Limited, cost, limit, settle};
+use super::reply::reply;
 use super::rules::matches;
-use super::{Config, FailureMode, Mode, OnFull, OnMissingKey, Policy, ReplyConfig, Shards};
+use super::{Config, FailureMode, Mode, OnFull, OnMissingKey, Policy, Shards};
 use crate::KeyPart;
 use crate::global::Global;
 use core::ops::RangeInclusive;
@@ -48,12 +49,8 @@ pub(super) fn config(mut fields: Fields<'_>) -> Config {
     let on_contention = fields.choice("on_contention", FailureMode::Deny);
     let failure_mode = fields.choice("failure_mode", FailureMode::Allow);
     let ratelimit_headers = fields.flag("ratelimit_headers", true);
-    let reply = ReplyConfig {
-        status: fields.integer("status", 400..=599, Or(429)),
-        body: fields.text("body", Or("rate limited")),
-        retry_after: fields.flag("retry_after", true),
-        retry_after_jitter_percent: fields.integer("retry_after_jitter_percent", 0..=100, Or(10)),
-    };
+    let x_ratelimit_headers = fields.flag("x_ratelimit_headers", false);
+    let reply = reply(&mut fields);
     let Store { shards, slots_per_shard, on_full, lease_time } = store(fields.object("store"));
     let hops = fields
         .has("xff_trusted_hops")
@@ -71,6 +68,7 @@ pub(super) fn config(mut fields: Fields<'_>) -> Config {
         slots_per_shard,
         reply,
         ratelimit_headers,
+        x_ratelimit_headers,
     }
 }
 
@@ -135,7 +133,7 @@ fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16, hops: Option<u8>) -
     let settle = settle(&mut fields);
     let limited = limit(&mut fields, &name);
     let cost = cost(&mut fields, limited.as_ref().map_or(u32::MAX, |limited| limited.most));
-    let Limited { limit, declaration, .. } = limited?;
+    let Limited { limit, declaration, most_at_once, .. } = limited?;
     let max_debt = settle.as_ref().map_or(0, |settle| settle.max_debt);
     let Some(limit) = limit.with_max_debt(max_debt) else {
         fields.problem_at("settle", "paying back this debt takes longer than 146 years: lower it");
@@ -153,6 +151,7 @@ fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16, hops: Option<u8>) -
         capacity,
         declaration,
         global,
+        most_at_once,
         shards: Shards::new(plugin, &name, if parts.is_empty() { 1 } else { shards }),
         parts,
         name,

@@ -161,6 +161,7 @@ impl<'a, S: SharedStore> Round<'a, S> {
                 Ok(()) => Outcome::Allowed,
                 Err(refusal) => {
                     first.get_or_insert(refusal);
+                    self.tally.refusals.push((at, refusal.reason));
                     Outcome::ShadowLimited
                 }
             };
