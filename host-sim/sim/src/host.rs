@@ -1,5 +1,6 @@
 //! A simulated proxy: what a test does with it and sees of it.
 
+mod behind;
 mod crew;
 mod drive;
 mod endpoints;
@@ -8,6 +9,7 @@ mod open;
 mod suite;
 mod tcp;
 mod update;
+mod wire;
 
 use crate::capture::Capture;
 use crate::endpoint::Behaviour;
@@ -20,8 +22,8 @@ use drive::{Attempt, Event, What};
 use endpoints::Endpoints;
 use host_sim_bootstrap::Bootstrap;
 use host_sim_engine::{
-    AttemptId, Clock, Downstream, Engine, EngineOptions, ExchangeId, Limits, ModuleCache, Observer,
-    Protocol, UnixNanos, Worker,
+    AttemptId, Clock, ConnectionId, Downstream, Engine, EngineOptions, ExchangeId, Limits,
+    ModuleCache, Observer, Protocol, UnixNanos, Worker,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -92,6 +94,7 @@ pub struct Host {
     by_exchange: BTreeMap<(usize, ExchangeId), RequestId>,
     attempts: BTreeMap<(usize, AttemptId), Attempt>,
     tcp: tcp::Tcp,
+    behind: behind::Behind,
     /// Number of the first listener that ends in HTTP: requests go there.
     http_listener: usize,
     /// Threads that run the workers; then `workers` is empty.
@@ -102,6 +105,8 @@ struct Sent {
     /// As whoever sent it names it; on a thread of a crew not its position.
     id: RequestId,
     exchange: ExchangeId,
+    /// The connection it goes on as bytes, before network filters, and whether in chunks.
+    wire: Option<(ConnectionId, bool)>,
     at: UnixNanos,
     reply: Option<Reply>,
     complete: bool,
@@ -126,7 +131,6 @@ impl Host {
         options: HostOptions,
         observer: Option<Arc<dyn Observer>>,
     ) -> Result<Self, StartError> {
-        refuse_http_behind_network_filters(&bootstrap)?;
         let clock = Arc::new(VirtualClock::default());
         let logs = Arc::new(Capture::default());
         let recorder = options.trace.map(|trace| Arc::new(Recorder::new(trace, clock.clone())));
@@ -193,6 +197,7 @@ impl Host {
             by_exchange: BTreeMap::new(),
             attempts: BTreeMap::new(),
             tcp: tcp::Tcp::default(),
+            behind: behind::Behind::default(),
             http_listener,
             crew: None,
         }
@@ -242,11 +247,18 @@ impl Host {
             protocol: Protocol::Http11,
             connection_id: named.0 as u64,
         };
-        let exchange = self.workers[worker].start_exchange(self.http_listener, info);
+        let wired = self.passes_network_filters();
+        let exchange = if wired {
+            // Until the codec has read a head there is none.
+            ExchangeId(0)
+        } else {
+            self.workers[worker].start_exchange(self.http_listener, info.clone())
+        };
         let at = self.clock.now();
         self.requests.push(Sent {
             id: named,
             exchange,
+            wire: None,
             at,
             reply: None,
             complete: false,
@@ -255,15 +267,21 @@ impl Host {
             told: false,
         });
         self.incomplete += 1;
-        self.by_exchange.insert((worker, exchange), id);
+        if !wired {
+            self.by_exchange.insert((worker, exchange), id);
+        }
         let ends_at_head = request.body.is_empty() && request.trailers.is_empty();
         let head = request.head();
         if let Some(recorder) = &self.recorder {
             let length = request.body.iter().map(|(_, chunk)| chunk.len()).sum();
             recorder.sent(self.number(worker), id.0, &head, length);
         }
-        self.workers[worker].request_headers(exchange, head, ends_at_head);
-        self.drain(worker);
+        if wired {
+            self.open_wire(worker, id, info, request);
+        } else {
+            self.workers[worker].request_headers(exchange, head, ends_at_head);
+            self.drain(worker);
+        }
         match request.body.first() {
             Some((pause, _)) if !pause.is_zero() => {
                 self.schedule(*pause, worker, What::Send(id, 0));
@@ -371,17 +389,4 @@ impl Host {
     pub fn hostcall_count(&self) -> u64 {
         self.workers.iter().map(Worker::hostcall_count).sum()
     }
-}
-
-/// A simulated request has no bytes that network filters could see.
-fn refuse_http_behind_network_filters(bootstrap: &Bootstrap) -> Result<(), StartError> {
-    let listeners = bootstrap.listeners.iter();
-    let mut both = listeners.filter(|l| l.http().is_some() && !l.network_filters.is_empty());
-    let Some(listener) = both.next() else { return Ok(()) };
-    let reason = format!(
-        "listener {:?}: network filters before the HTTP connection manager run in the live proxy \
-         only; the simulator runs those before the TCP proxy",
-        listener.name
-    );
-    Err(StartError { plugin: String::new(), reason, log: Vec::new() })
 }

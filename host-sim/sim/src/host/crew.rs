@@ -161,6 +161,7 @@ impl Host {
         self.requests.push(Sent {
             id,
             exchange: ExchangeId(0),
+            wire: None,
             at,
             reply: None,
             complete: false,

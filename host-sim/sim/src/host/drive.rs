@@ -1,6 +1,6 @@
 //! The driver: one heap of events, and the workers' outputs carried out.
 
-use super::Host;
+use super::{Host, wire};
 use crate::endpoint::{Behaviour, Failure};
 use crate::grpc_answer::GrpcBegin;
 use crate::request::text_pairs;
@@ -136,11 +136,14 @@ impl Host {
                 if !sent.complete {
                     sent.complete = true;
                     self.incomplete -= 1;
-                    let exchange = sent.exchange;
+                    let (exchange, wire) = (sent.exchange, sent.wire);
                     if let Some(recorder) = &self.recorder {
                         recorder.aborted(self.number(event.worker), id.0);
                     }
-                    self.workers[event.worker].downstream_reset(exchange);
+                    match wire {
+                        Some((connection, _)) => self.client_leaves(event.worker, connection),
+                        None => self.workers[event.worker].downstream_reset(exchange),
+                    }
                 }
             }
         }
@@ -153,6 +156,7 @@ impl Host {
             if let Some(recorder) = &self.recorder {
                 recorder.output(self.number(worker), &output);
             }
+            let Some(output) = self.carry_out_behind(worker, output) else { continue };
             match output {
                 Output::StartAttempt {
                     attempt,
@@ -355,7 +359,7 @@ impl Host {
     pub(super) fn send_from(&mut self, worker: usize, id: RequestId, mut at: usize) {
         loop {
             let sent = &mut self.requests[id.0];
-            let (exchange, parts) = (sent.exchange, sent.parts.len());
+            let (exchange, wire, parts) = (sent.exchange, sent.wire, sent.parts.len());
             if sent.complete || at > parts {
                 return;
             }
@@ -364,14 +368,29 @@ impl Host {
                 if has_trailers {
                     let trailers = std::mem::take(&mut sent.trailers);
                     let trailers = Headers::from_pairs(trailers.iter().map(|(n, v)| (n, v)));
-                    self.workers[worker].request_trailers(exchange, trailers);
+                    match wire {
+                        Some((connection, chunked)) => {
+                            let bytes = wire::end(&trailers, chunked);
+                            self.client_sends(worker, connection, bytes);
+                        }
+                        None => self.workers[worker].request_trailers(exchange, trailers),
+                    }
                     self.drain(worker);
                 }
                 return;
             }
             let data = std::mem::take(&mut sent.parts[at].1);
             let last = at + 1 == parts && !has_trailers;
-            self.workers[worker].request_data(exchange, data, last);
+            match wire {
+                Some((connection, chunked)) => {
+                    let mut bytes = wire::data(&data, chunked);
+                    if last {
+                        bytes.extend(wire::end(&Headers::new(), chunked));
+                    }
+                    self.client_sends(worker, connection, bytes);
+                }
+                None => self.workers[worker].request_data(exchange, data, last),
+            }
             self.drain(worker);
             at += 1;
             let pause = self.requests[id.0].parts.get(at).map(|(after, _)| *after);
@@ -437,7 +456,13 @@ impl Host {
     }
 
     fn complete(&mut self, worker: usize, exchange: ExchangeId) {
-        let Some(id) = self.by_exchange.remove(&(worker, exchange)) else { return };
+        if let Some(id) = self.by_exchange.remove(&(worker, exchange)) {
+            self.complete_request(id);
+        }
+    }
+
+    /// A request has all of its response that it will ever have.
+    pub(super) fn complete_request(&mut self, id: RequestId) {
         let now = self.clock.now();
         let sent = &mut self.requests[id.0];
         if !std::mem::replace(&mut sent.complete, true) {

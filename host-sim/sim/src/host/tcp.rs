@@ -155,7 +155,7 @@ impl Host {
                 }
                 self.tcp.by_connection.remove(&(worker, connection));
             }
-            // A listener that serves HTTP behind network filters is refused at the start.
+            // Of requests behind network filters: carried out in `behind.rs`.
             _ => {}
         }
     }

@@ -1,5 +1,6 @@
 //! Scenario files and imported suites on small plugins: what each part of the formats does.
 
+mod behind;
 mod costs;
 mod doings;
 mod exchange;
