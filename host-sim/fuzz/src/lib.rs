@@ -56,12 +56,16 @@ pub fn served(input: &[u8]) -> Option<Host> {
     host.behave(endpoint, Behaviour { answer, ..Behaviour::default() });
     host.send(&Request::get("/a").header("x-a", "b"));
     host.send(&Request::new("POST", "/b").chunk("one ").chunk("two"));
-    host.settle(Duration::from_secs(30));
+    host.settle(PATIENCE);
     host.advance(Duration::from_secs(3));
     host.send(&Request::get("/c").abort_after(Duration::from_micros(1)));
-    host.settle(Duration::from_secs(30));
+    host.settle(PATIENCE);
     Some(host)
 }
+
+/// How long a request may take: more than the route's timeout, and few ticks of a guest that wants one
+/// each millisecond.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Little of everything, so that a run is over in milliseconds.
 fn limits() -> Limits {
