@@ -168,6 +168,7 @@ impl ProxyProcess {
     fn when_ready(self, readiness: &Readiness, limit: Duration) -> anyhow::Result<Self> {
         self.wait_until_ready(readiness, limit)
             .with_context(|| format!("it wrote:\n{}", self.log()))?;
+        self.output.started();
         Ok(self)
     }
 
@@ -251,9 +252,13 @@ impl ProxyProcess {
         let deadline = Instant::now() + limit;
         let seen = match readiness {
             Readiness::Admin(address) => return self.wait_for_admin(*address, deadline, limit),
-            Readiness::Line(text) => self.output.wait_for(deadline, |lines| {
-                lines.iter().any(|line| line.contains(text)).then_some(())
-            }),
+            Readiness::Line(text) => {
+                let mut looked_at = 0;
+                self.output.wait_for(deadline, |lines| {
+                    let mut new = lines.iter().skip(std::mem::replace(&mut looked_at, lines.len()));
+                    new.any(|line| line.contains(text)).then_some(())
+                })
+            }
             Readiness::Listening { listeners } => self.output.wait_for(deadline, |lines| {
                 let count = lines.iter().filter(|line| listening(line).is_some()).count();
                 (count >= *listeners).then_some(())

@@ -10,8 +10,11 @@ use std::time::Instant;
 
 use crate::sync::lock;
 
-/// Lines kept: enough for the whole of a start, or for the end of a debug log.
+/// Lines kept: enough for the end of a debug log.
 const MAX_LINES: usize = 2000;
+
+/// Lines kept of a start, of which the one that is waited for may be followed by many.
+const MAX_START_LINES: usize = 100_000;
 
 /// Longest part of a line kept, in bytes.
 const MAX_LINE_BYTES: u64 = 16 * 1024;
@@ -39,6 +42,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     lines: VecDeque<String>,
+    most: usize,
     open_streams: usize,
 }
 
@@ -48,13 +52,22 @@ impl Output {
         let stdout = child.stdout.take().map(|s| Box::new(s) as Box<dyn Read + Send>);
         let stderr = child.stderr.take().map(|s| Box::new(s) as Box<dyn Read + Send>);
         let streams: Vec<_> = [stdout, stderr].into_iter().flatten().collect();
-        let state = State { lines: VecDeque::new(), open_streams: streams.len() };
+        let (lines, open_streams) = (VecDeque::new(), streams.len());
+        let state = State { lines, most: MAX_START_LINES, open_streams };
         let output = Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }));
         for stream in streams {
             let (output, sink) = (output.clone(), sink.clone());
             thread::spawn(move || output.read(stream, sink.as_ref()));
         }
         output
+    }
+
+    /// The start is over: from now on the last lines are enough.
+    pub(super) fn started(&self) {
+        let mut state = lock(&self.0.state);
+        state.most = MAX_LINES;
+        let more = state.lines.len().saturating_sub(MAX_LINES);
+        state.lines.drain(..more);
     }
 
     /// The lines kept, as text.
@@ -72,7 +85,7 @@ impl Output {
     pub(super) fn wait_for<T>(
         &self,
         deadline: Instant,
-        look: impl Fn(&VecDeque<String>) -> Option<T>,
+        mut look: impl FnMut(&VecDeque<String>) -> Option<T>,
     ) -> Option<T> {
         let mut state = lock(&self.0.state);
         loop {
@@ -101,7 +114,7 @@ impl Output {
                 sink(&text);
             }
             let mut state = lock(&self.0.state);
-            if state.lines.len() >= MAX_LINES {
+            if state.lines.len() >= state.most {
                 state.lines.pop_front();
             }
             state.lines.push_back(text);
