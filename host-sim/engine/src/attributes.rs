@@ -15,7 +15,7 @@ mod upstream;
 mod xds;
 
 use crate::cel::{Activation, Group, Value, field, serialize};
-use crate::stream::{Role, Stream, Way};
+use crate::stream::{Role, Stream, StreamInfo, Way};
 use crate::vm::{Callback, VmState};
 use crate::{Engine, Headers};
 use host_sim_abi::Status;
@@ -175,6 +175,11 @@ impl<'a> StreamScene<'a> {
             stream,
             engine,
         }
+    }
+
+    /// The record of the request. An attempt's filters see that of the client's exchange.
+    fn told(&self) -> &StreamInfo {
+        &self.exchange.unwrap_or(self.stream).info
     }
 
     /// Whether there is a connection to an endpoint, which is next to always there as soon as the

@@ -14,5 +14,5 @@ mod time;
 mod value;
 
 pub(crate) use eval::{Activation, evaluate};
-pub(crate) use parse::{Expr, parse};
+pub(crate) use parse::{Expr, NoExpression, parse};
 pub(crate) use value::{Group, Message, Value, field, serialize};

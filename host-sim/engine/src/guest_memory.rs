@@ -48,21 +48,28 @@ pub(crate) fn put_u32(memory: &mut [u8], ptr: u32, value: u32) -> Result<(), Sta
     put(memory, ptr, &value.to_le_bytes())
 }
 
-/// Hands bytes to the guest: its own allocator makes room, the two words at `ptr_out` and
-/// `len_out` say where. Nothing is allocated for no bytes.
+/// Hands bytes to the guest: the two words at `ptr_out` and `len_out` say where they are.
 pub(crate) fn give(guest: &mut Guest<'_>, bytes: &[u8], ptr_out: u32, len_out: u32) -> Reply {
-    let len = u32::try_from(bytes.len()).map_err(|_| Status::InvalidMemoryAccess)?;
-    let ptr = if len == 0 { 0 } else { allocate(guest, len)? };
+    let ptr = place(guest, bytes)?;
     let (memory, _) = split(guest)?;
-    if len > 0 {
-        put(memory, ptr, bytes)?;
-    }
     put_u32(memory, ptr_out, ptr)?;
-    put_u32(memory, len_out, len)?;
+    put_u32(memory, len_out, u32::try_from(bytes.len()).unwrap_or(u32::MAX))?;
     if let Some(observer) = &guest.data().observer {
         observer.given(guest.data().origin(), bytes.len());
     }
     Ok(())
+}
+
+/// Copies bytes to where the guest's own allocator makes room. Nothing is allocated for no bytes.
+pub(crate) fn place(guest: &mut Guest<'_>, bytes: &[u8]) -> Result<u32, Fault> {
+    let len = u32::try_from(bytes.len()).map_err(|_| Status::InvalidMemoryAccess)?;
+    if len == 0 {
+        return Ok(0);
+    }
+    let ptr = allocate(guest, len)?;
+    let (memory, _) = split(guest)?;
+    put(memory, ptr, bytes)?;
+    Ok(ptr)
 }
 
 fn allocate(guest: &mut Guest<'_>, len: u32) -> Result<u32, Fault> {

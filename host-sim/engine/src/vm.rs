@@ -498,6 +498,11 @@ impl VmState {
         self.root_id().filter(|root| *root == self.grpc.root).map(|_| &self.grpc)
     }
 
+    /// The same, to be changed.
+    pub(crate) fn shown_grpc_mut(&mut self) -> Option<&mut GrpcView> {
+        self.root_id().filter(|root| *root == self.grpc.root).map(|_| &mut self.grpc)
+    }
+
     /// Whether the effective context is one of a network filter.
     pub(crate) fn is_connection(&self) -> bool {
         let Some((stream, _)) = self.current_stream() else { return false };

@@ -24,6 +24,7 @@ impl StreamScene<'_> {
             (Group::Request, _) => None,
             (Group::Response, "size" | "total_size") => Some(int(info.response_bytes)),
             (Group::Response, "flags") => Some(int(info.flags.bits())),
+            (Group::Response, "headers" | "trailers") => Some(Value::Headers(None)),
             (Group::Response, _) => None,
             (Group::Upstream, "transport_failure_reason") if tcp => {
                 Some(Value::text(info.transport_failure.as_deref().unwrap_or_default()))

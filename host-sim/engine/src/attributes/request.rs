@@ -7,7 +7,7 @@ use crate::stream::Role;
 
 impl StreamScene<'_> {
     pub(super) fn request(&self, name: &str) -> Option<Value> {
-        let info = &self.stream.info;
+        let info = self.told();
         let headers = self.request_headers;
         let size = headers.map_or(0, Headers::byte_size) as u64;
         match name {

@@ -39,8 +39,14 @@ impl StreamScene<'_> {
     }
 
     fn listener(&self) -> Option<&Listener> {
-        let Role::Exchange(own) = &self.exchange?.role else { return None };
-        self.engine.bootstrap().listeners.get(own.listener)
+        let at = match self.exchange.map(|exchange| &exchange.role) {
+            Some(Role::Exchange(own)) => own.listener,
+            _ => match &self.stream.role {
+                Role::Connection(connection) => connection.listener,
+                _ => return None,
+            },
+        };
+        self.engine.bootstrap().listeners.get(at)
     }
 
     fn route(&self) -> Option<(&VirtualHost, usize)> {

@@ -47,20 +47,36 @@ pub(crate) struct Loop {
     pub(super) body: Expr,
 }
 
-/// The tree, or none: bad syntax, too long, too deep, a function that does not exist.
-pub(crate) fn parse(text: &str) -> Option<Expr> {
+/// Why a text is no expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoExpression {
+    /// Bad syntax, too long, too deep.
+    Syntax,
+    /// It calls a function that does not exist. Envoy finds that out later, with consequences of its own.
+    UnknownFunction,
+}
+
+/// The tree.
+pub(crate) fn parse(text: &str) -> Result<Expr, NoExpression> {
     if text.chars().count() > MAX_LENGTH {
-        return None;
+        return Err(NoExpression::Syntax);
     }
-    let mut parser = Parser { tokens: words(text)?, at: 0, depth: 0 };
-    let expr = parser.expr()?;
-    (parser.at == parser.tokens.len()).then_some(expr)
+    let tokens = words(text).ok_or(NoExpression::Syntax)?;
+    let mut parser = Parser { tokens, at: 0, depth: 0, unknown: false };
+    let expr = parser.expr().ok_or(NoExpression::Syntax)?;
+    match parser.at == parser.tokens.len() {
+        false => Err(NoExpression::Syntax),
+        true if parser.unknown => Err(NoExpression::UnknownFunction),
+        true => Ok(expr),
+    }
 }
 
 struct Parser {
     tokens: Vec<Token>,
     at: usize,
     depth: usize,
+    /// A function was called that does not exist.
+    unknown: bool,
 }
 
 /// Binary operators by precedence, loosest first.
@@ -173,7 +189,7 @@ impl Parser {
                 let name = self.ident()?;
                 expr = if self.take("(") {
                     let args = self.list(")")?;
-                    method(expr, &name, args)?
+                    self.method(expr, &name, args)?
                 } else {
                     Expr::Select(Box::new(expr), name)
                 };
@@ -220,7 +236,32 @@ impl Parser {
                 _ => None,
             };
         }
-        Some(Expr::Call(functions::known(&name, false, args.len())?, args))
+        Some(self.call(&name, false, args))
+    }
+
+    fn call(&mut self, name: &str, method: bool, args: Vec<Expr>) -> Expr {
+        let function = functions::known(name, method, args.len());
+        self.unknown |= function.is_none();
+        Expr::Call(function.unwrap_or_default(), args)
+    }
+
+    /// A method or a macro.
+    fn method(&mut self, target: Expr, name: &str, mut args: Vec<Expr>) -> Option<Expr> {
+        let kind = match (name, args.len()) {
+            ("all", 2) => Macro::All,
+            ("exists", 2) => Macro::Exists,
+            ("exists_one", 2) => Macro::ExistsOne,
+            ("filter", 2) => Macro::Filter,
+            ("map", 2 | 3) => Macro::Map,
+            _ => {
+                args.insert(0, target);
+                return Some(self.call(name, true, args));
+            }
+        };
+        let body = args.pop()?;
+        let condition = (args.len() == 2).then(|| args.pop()).flatten();
+        let Some(Expr::Ident(variable)) = args.pop() else { return None };
+        Some(Expr::Loop(kind, Box::new(Loop { range: target, variable, condition, body })))
     }
 
     fn ident(&mut self) -> Option<String> {
@@ -272,25 +313,4 @@ fn signed(expr: Expr, sign: &'static str) -> Expr {
         ("-", expr) => Expr::Call("negate", vec![expr]),
         (sign, expr) => Expr::Call(sign, vec![expr]),
     }
-}
-
-/// A method or a macro.
-fn method(target: Expr, name: &str, mut args: Vec<Expr>) -> Option<Expr> {
-    let kind = match (name, args.len()) {
-        ("all", 2) => Some(Macro::All),
-        ("exists", 2) => Some(Macro::Exists),
-        ("exists_one", 2) => Some(Macro::ExistsOne),
-        ("filter", 2) => Some(Macro::Filter),
-        ("map", 2 | 3) => Some(Macro::Map),
-        _ => None,
-    };
-    let Some(kind) = kind else {
-        let function = functions::known(name, true, args.len() + 1)?;
-        args.insert(0, target);
-        return Some(Expr::Call(function, args));
-    };
-    let body = args.pop()?;
-    let condition = (args.len() == 2).then(|| args.pop()).flatten();
-    let Some(Expr::Ident(variable)) = args.pop() else { return None };
-    Some(Expr::Loop(kind, Box::new(Loop { range: target, variable, condition, body })))
 }

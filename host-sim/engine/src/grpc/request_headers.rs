@@ -41,6 +41,8 @@ fn add_metadata(headers: &mut Headers, metadata: &Headers) {
     const INLINE: [&[u8]; 7] =
         [b":method", b":path", b":authority", b":scheme", b"te", b"grpc-timeout", b"content-type"];
     for (name, value) in metadata.iter() {
+        // An old name of the same header.
+        let name = if name == b"host" { b":authority" } else { name };
         match headers.value(name).cloned() {
             Some(first) if INLINE.contains(&name) => {
                 headers.set(name, &[&first[..], b",", value].concat());

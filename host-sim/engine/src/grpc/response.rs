@@ -145,7 +145,16 @@ impl Turn<'_> {
 
     fn grpc_trailers(&mut self, id: GrpcId, trailers: Headers, details: &str) {
         let (code, message) = status_of(&trailers);
+        let talks = |worker: &Self| {
+            let shared = worker.shared.borrow();
+            shared.grpc.get(&id).is_some_and(|grpc| grpc.said_all.is_none())
+        };
+        let talked = talks(self);
         self.grpc_trailing(id, trailers);
+        if talked && !talks(self) {
+            // Who ends a stream that is just ending resets it in Envoy, and hears so a second time.
+            return self.grpc_error(id, 13, "upstream_reset_before_response_started");
+        }
         self.grpc_close(id, code.unwrap_or(2), enhanced(&message, details));
     }
 
@@ -194,7 +203,9 @@ impl Turn<'_> {
             let found = (grpc.attempt, grpc.root, grpc.kind, grpc.message.take());
             let timer = grpc.timer.take();
             grpc.outgoing.clear();
-            if found.2 == Kind::Call {
+            // One that has its answer can still be named while the guest reads it.
+            let answered = code == 0 && found.3.is_some();
+            if found.2 == Kind::Call && !answered {
                 shared.grpc.remove(&id);
             }
             shared.cancel_timer(timer);
@@ -202,7 +213,10 @@ impl Turn<'_> {
         };
         self.cancel_attempt(attempt);
         match (kind, code, answer) {
-            (Kind::Call, 0, Some(answer)) => self.grpc_receive(id, root, answer),
+            (Kind::Call, 0, Some(answer)) => {
+                self.grpc_receive(id, root, answer);
+                self.shared.borrow_mut().grpc.remove(&id);
+            }
             (Kind::Call, 0, None) => self.grpc_closed(id, root, 13, String::new()),
             _ => self.grpc_closed(id, root, code, message),
         }

@@ -49,22 +49,35 @@ pub(super) fn set(
     }
     let (memory, state) = split(guest)?;
     let value = Bytes::copy_from_slice(slice(memory, ptr, len)?);
-    if body_way(buffer).is_none() {
-        // What is not there is not found; what is there cannot be written.
-        read(state, buffer, 0, 0)?;
-        return Err(Status::BadArgument.into());
-    }
-    let done = with_body(state, buffer, |body| {
+    let write = |body: &mut Buffer| {
         if start == 0 {
             body.drain(size as usize);
-            body.prepend(value);
+            body.prepend(value.clone());
         } else if start as usize >= body.len() {
-            body.push(value);
+            body.push(value.clone());
         } else {
             return false;
         }
         true
-    });
+    };
+    let done = match body_way(buffer) {
+        Some(_) => with_body(state, buffer, write),
+        // Nobody reads it after the guest, but the guest.
+        None if buffer == BufferType::GrpcCallMessage => {
+            let message = state.shown_grpc_mut().and_then(|grpc| grpc.message.as_mut());
+            message.map(|message| {
+                let mut body = Buffer::from(message.clone());
+                let written = write(&mut body);
+                *message = body.read(0, usize::MAX);
+                written
+            })
+        }
+        None => {
+            // What is not there is not found; what is there cannot be written.
+            read(state, buffer, 0, 0)?;
+            None
+        }
+    };
     if done == Some(true) { Ok(()) } else { Err(Status::BadArgument.into()) }
 }
 

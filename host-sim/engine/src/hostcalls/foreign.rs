@@ -2,10 +2,10 @@
 
 use super::signature;
 use crate::attributes;
-use crate::cel::{evaluate, parse, serialize};
+use crate::cel::{NoExpression, evaluate, parse, serialize};
 use crate::fault::Reply;
 use crate::filter_state::{Entry, Kind, NoObject, PropertyType, Prototype, object};
-use crate::guest_memory::{Guest, give, put_u32, slice, split};
+use crate::guest_memory::{Guest, give, place, put_u32, slice, split};
 use crate::protobuf::Message;
 use crate::vm::VmState;
 use bytes::Bytes;
@@ -57,16 +57,21 @@ pub(super) fn call(
     status
 }
 
-/// A null pointer is not written to.
+/// A null pointer is not written to; without the first no room is made.
 fn hand_over(guest: &mut Guest<'_>, bytes: &[u8], ptr: u32, len: u32) -> Reply {
-    if ptr != 0 && len != 0 {
-        return give(guest, bytes, ptr, len);
+    match (ptr, len) {
+        (0, 0) => Ok(()),
+        (0, len) => {
+            let (memory, _) = split(guest)?;
+            Ok(put_u32(memory, len, u32::try_from(bytes.len()).unwrap_or(u32::MAX))?)
+        }
+        (ptr, 0) => {
+            let at = place(guest, bytes)?;
+            let (memory, _) = split(guest)?;
+            Ok(put_u32(memory, ptr, at)?)
+        }
+        (ptr, len) => give(guest, bytes, ptr, len),
     }
-    let (memory, _) = split(guest)?;
-    if len != 0 {
-        put_u32(memory, len, u32::try_from(bytes.len()).unwrap_or(u32::MAX))?;
-    }
-    Ok(())
 }
 
 /// `proxy_clear_route_cache` of 0.1.0.
@@ -144,7 +149,10 @@ fn uncompress(bytes: &[u8]) -> Result<Vec<u8>, Status> {
 /// The text of an expression; its token.
 fn create_expression(state: &mut VmState, text: &[u8]) -> Result<Vec<u8>, Status> {
     let text = std::str::from_utf8(text).map_err(|_| Status::BadArgument)?;
-    let expr = parse(text).ok_or(Status::BadArgument)?;
+    let expr = match parse(text) {
+        Err(NoExpression::Syntax) => return Err(Status::BadArgument),
+        other => other.ok(),
+    };
     let store = state.expressions.entry(entered_root(state)).or_default();
     // Tokens count up; after four thousand million of them they may meet an old one.
     while store.expressions.contains_key(&store.next) {
@@ -152,7 +160,8 @@ fn create_expression(state: &mut VmState, text: &[u8]) -> Result<Vec<u8>, Status
     }
     let token = store.next;
     store.next = token.wrapping_add(1);
-    store.expressions.insert(token, expr.into());
+    // A function that does not exist is found out when the token has been given away.
+    store.expressions.insert(token, expr.ok_or(Status::BadArgument)?.into());
     Ok(token.to_le_bytes().to_vec())
 }
 
