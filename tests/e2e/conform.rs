@@ -8,8 +8,8 @@ use weir_tests::Host;
 #[test]
 fn host_sim_does_what_envoy_does_in_every_cell() -> anyhow::Result<()> {
     let Some(Host::Envoy(envoy)) = Host::envoy()? else { return Ok(()) };
-    let report = conform(&Options { envoy, filter: None }, |_| ())?;
-    assert!(report.total >= 17_000, "{} cells", report.total);
+    let report = conform(&Options { envoy, filter: None, quick: true }, |_| ())?;
+    assert!(report.total >= 60_000, "{} cells", report.total);
     assert!(report.agrees(), "{report}");
     Ok(())
 }

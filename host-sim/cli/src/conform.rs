@@ -46,7 +46,7 @@ pub(crate) fn execute(args: &ConformArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let envoy = envoy(args)?;
-    let options = Options { envoy, filter: args.filter.clone() };
+    let options = Options { envoy, filter: args.filter.clone(), quick: false };
     let report = conform(&options, progress).map_err(|e| Unusable(format!("{e:#}")))?;
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K");

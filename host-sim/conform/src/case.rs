@@ -14,7 +14,7 @@ pub struct Case {
     pub exchanges: Vec<Exchange>,
     /// The callbacks after which the case is over; the exchanges' end if none.
     pub until: Vec<Phase>,
-    /// How long that is waited for.
+    /// How long that is waited for; for a root's program, how long it may take after the start.
     pub patience: Duration,
 }
 
@@ -39,7 +39,7 @@ impl Case {
             programs: vec![(letter, ops)],
             exchanges: Vec::new(),
             until: Vec::new(),
-            patience: Duration::from_secs(2),
+            patience: Duration::from_secs(3),
         }
     }
 
@@ -70,6 +70,12 @@ impl Case {
         self
     }
 
+    /// Whether it traps where another one does, and only the failure policy differs.
+    pub(crate) fn is_variation(&self) -> bool {
+        let trap = self.name.strip_prefix("trap_in/");
+        trap.is_some_and(|trap| trap.contains("open_") || trap.contains("reload_"))
+    }
+
     /// Whether it runs when the host starts.
     #[must_use]
     pub fn is_root(&self) -> bool {
@@ -81,7 +87,7 @@ impl Case {
 #[derive(Clone, Debug)]
 pub struct Exchange {
     /// Name of the listener.
-    pub listener: &'static str,
+    pub listener: String,
     /// What the client speaks.
     pub protocol: Protocol,
     /// `:method`
@@ -107,6 +113,19 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 by prior knowledge.
     Http2,
+    /// No HTTP: the pieces of the body are what is sent, a moment after each other.
+    Tcp(Ending),
+}
+
+/// How a client of [`Protocol::Tcp`] ends a connection when it has sent everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Closes its half, and reads to the end.
+    Fin,
+    /// Resets it.
+    Reset,
+    /// Waits for the other side.
+    Stay,
 }
 
 /// A request's body.
@@ -124,9 +143,9 @@ pub enum Body {
 impl Exchange {
     /// `GET /echo` over HTTP/1.1.
     #[must_use]
-    pub fn get(listener: &'static str) -> Self {
+    pub fn get(listener: impl Into<String>) -> Self {
         Self {
-            listener,
+            listener: listener.into(),
             protocol: Protocol::Http1,
             method: "GET",
             path: "/echo".to_owned(),
@@ -141,7 +160,7 @@ impl Exchange {
     /// `POST` with a body and trailers over HTTP/2, answered with a body and trailers: every
     /// callback of a stream is called.
     #[must_use]
-    pub fn whole(listener: &'static str) -> Self {
+    pub fn whole(listener: impl Into<String>) -> Self {
         let trailers = vec![("x-trail".to_owned(), "request".to_owned())];
         Self {
             protocol: Protocol::Http2,
@@ -153,9 +172,16 @@ impl Exchange {
         }
     }
 
+    /// These pieces over a bare connection.
+    #[must_use]
+    pub fn tcp(listener: impl Into<String>, pieces: &[&'static str], ending: Ending) -> Self {
+        let (protocol, body) = (Protocol::Tcp(ending), Body::Chunked(pieces.to_vec()));
+        Self { protocol, body, ..Self::get(listener) }
+    }
+
     /// `POST` with this body over HTTP/1.1.
     #[must_use]
-    pub fn post(listener: &'static str, body: Body) -> Self {
+    pub fn post(listener: impl Into<String>, body: Body) -> Self {
         Self { method: "POST", body, ..Self::get(listener) }
     }
 

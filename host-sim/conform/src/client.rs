@@ -3,7 +3,7 @@
 //! HTTP/1.1 is written by hand, so that the pieces of a body arrive as the case says; an answer is
 //! whole when its framing says so, because hosts differ in when they close a connection.
 
-use crate::case::{Body, Exchange, Protocol};
+use crate::case::{Body, Ending, Exchange, Protocol};
 use crate::frames::{Frames, PAUSE};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -25,6 +25,7 @@ pub(crate) async fn exchange(
     let sent = match exchange.protocol {
         Protocol::Http1 => http1(address, exchange, cells).await,
         Protocol::Http2 => http2(address, exchange, cells).await,
+        Protocol::Tcp(ending) => tcp(address, exchange, ending).await,
     };
     sent.unwrap_or_else(|error| format!("no exchange: {error}"))
 }
@@ -149,6 +150,43 @@ fn dechunk(mut rest: &[u8]) -> Option<Vec<u8>> {
         body.extend(rest.get(..size)?);
         rest = rest.get(size + 2..)?;
     }
+}
+
+/// What was read in all, and how it ended.
+async fn tcp(address: SocketAddr, exchange: &Exchange, ending: Ending) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    // The way to the upstream is open then.
+    sleep(PAUSE).await;
+    let (Body::Sized(pieces) | Body::Chunked(pieces)) = &exchange.body else {
+        return Ok(String::new());
+    };
+    for piece in pieces {
+        if let Err(error) = stream.write_all(piece.as_bytes()).await {
+            return Ok(format!("cannot send {piece:?}: {}", error.kind()));
+        }
+        sleep(PAUSE).await;
+    }
+    match ending {
+        Ending::Fin => drop(stream.shutdown().await),
+        Ending::Stay => {}
+        Ending::Reset => {
+            #[expect(deprecated, reason = "a linger of zero is what makes the RST")]
+            stream.set_linger(Some(Duration::ZERO))?;
+            return Ok("reset".to_owned());
+        }
+    }
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    let end = loop {
+        match timeout(exchange.patience, stream.read(&mut buffer)).await {
+            Ok(Ok(0)) => break "the end of the connection",
+            Ok(Ok(read)) => bytes.extend(&buffer[..read]),
+            Ok(Err(_)) => break "a reset of the connection",
+            Err(_) => break "nothing more",
+        }
+    };
+    Ok(format!("{:?}\nthen {end}", String::from_utf8_lossy(&bytes)))
 }
 
 async fn http2(

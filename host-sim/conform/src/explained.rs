@@ -5,8 +5,15 @@
 pub struct Row {
     /// A name of cells, `*` standing for any text.
     pub cells: String,
-    /// Why the hosts differ.
+    /// Why the hosts differ; what begins with `a race: ` need not differ in every run.
     pub reason: String,
+}
+
+impl Row {
+    /// Whether the row must explain something.
+    pub(crate) fn is_certain(&self) -> bool {
+        !self.reason.starts_with("a race: ")
+    }
 }
 
 /// All rows.

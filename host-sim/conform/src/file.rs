@@ -1,63 +1,30 @@
 //! The bootstrap file that both hosts run.
 
+use crate::listeners::{Listener, Plugin, listener, plugin};
 use crate::probe;
 use host_sim_abi::AbiVersion;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+const EXTENSIONS: &str = "type.googleapis.com/envoy.extensions";
 const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
-
-/// A plugin of a listener.
-#[derive(Clone, Debug)]
-pub(crate) struct Plugin {
-    /// Names it in requests (`x-cell-<letter>`).
-    pub(crate) letter: char,
-    /// Plugins of one `vm_id` and version share a VM.
-    pub(crate) vm_id: &'static str,
-    /// Which probe.
-    pub(crate) version: AbiVersion,
-    /// More fields of `PluginConfig`.
-    pub(crate) more: Value,
-}
-
-/// A listener.
-#[derive(Clone, Debug)]
-pub(crate) struct Listener {
-    pub(crate) name: &'static str,
-    pub(crate) plugins: Vec<Plugin>,
-}
-
-fn plugin(letter: char, vm_id: &'static str, more: Value) -> Plugin {
-    Plugin { letter, vm_id, version: AbiVersion::V0_2_1, more }
-}
-
-/// The listeners that cases name.
-pub(crate) fn listeners() -> Vec<Listener> {
-    let one = |name, plugin| Listener { name, plugins: vec![plugin] };
-    let chain = |letter, vm_id| plugin(letter, vm_id, json!({}));
-    vec![
-        one("main", plugin('a', "main", json!({"root_id": "main_root"}))),
-        one("stop", plugin('a', "stop", json!({"allow_on_headers_stop_iteration": true}))),
-        Listener {
-            name: "chain",
-            plugins: vec![chain('a', "chain"), chain('b', "other"), chain('c', "chain")],
-        },
-        one("closed", plugin('a', "closed", json!({"failure_policy": "FAIL_CLOSED"}))),
-        one("open", plugin('a', "open", json!({"failure_policy": "FAIL_OPEN"}))),
-        one("legacy", plugin('a', "legacy", json!({"fail_open": true}))),
-        one("reload", plugin('a', "reload", json!({"failure_policy": "FAIL_RELOAD"}))),
-        one("old", Plugin { version: AbiVersion::V0_1_0, ..plugin('a', "old", json!({})) }),
-    ]
-}
 
 /// The program of a root, by listener and letter.
 pub(crate) type Roots<'a> = &'a dyn Fn(&str, char) -> usize;
 
-/// The file, as JSON, which is YAML. The modules are written beside it.
+/// The cluster with a plugin among its upstream filters, and that plugin's letter.
+pub(crate) const FILTERED: (&str, char) = ("filtered", 'u');
+
+/// Plugins without a listener: name, and whether there is one for all workers.
+const SERVICES: [(&str, bool); 2] = [("service", false), ("singleton", true)];
+
+/// The file, as JSON, which is YAML, with the listeners and services of these names. The modules are
+/// written beside it.
 pub(crate) fn bootstrap(
     directory: &Path,
+    names: &BTreeSet<&str>,
     clusters: &[(&'static str, SocketAddr)],
     table: &[u8],
     roots: Roots<'_>,
@@ -68,43 +35,112 @@ pub(crate) fn bootstrap(
         std::fs::write(&path, probe::module(*version, table))?;
         modules.push((*version, path));
     }
-    let wasm = |listener: &str, plugin: &Plugin| {
-        let letter = plugin.letter;
-        let module = modules.iter().find(|(version, _)| *version == plugin.version);
-        let name = format!("{listener}_{letter}");
-        let mut config = json!({
-            "name": name,
-            "vm_config": {
-                "vm_id": plugin.vm_id,
-                "runtime": "envoy.wasm.runtime.v8",
-                "code": {"local": {"filename": module.map(|(_, path)| path)}},
-                "configuration": {"@type": STRING, "value": "of the VM"},
+    let config = |host: &str, plugin: &Plugin| plugin_config(host, plugin, &modules, roots);
+    let filter = |host: &str, plugin: &Plugin, kind: &str| {
+        json!({
+            "name": format!("{host}_{}", plugin.letter),
+            "typed_config": {
+                "@type": format!("{EXTENSIONS}.filters.{kind}.wasm.v3.Wasm"),
+                "config": config(host, plugin),
             },
-            "configuration": {
-                "@type": STRING,
-                "value": probe::configuration(roots(listener, letter), letter),
-            },
-        });
-        for (field, value) in plugin.more.as_object().into_iter().flatten() {
-            config[field] = value.clone();
-        }
-        json!({"name": name, "typed_config": {"@type": WASM, "config": config}})
+        })
     };
-    let listeners: Vec<_> = listeners()
+    let service = |name: &str| SERVICES.iter().find(|(service, _)| *service == name);
+    let listeners: Vec<_> = names
         .iter()
-        .map(|listener| {
-            let filters = listener.plugins.iter().map(|plugin| wasm(listener.name, plugin));
-            http_listener(listener.name, filters.collect(), clusters)
+        .filter(|name| **name != FILTERED.0 && service(name).is_none())
+        .map(|name| {
+            let listener = listener(name);
+            let kind = if listener.tcp.is_some() { "network" } else { "http" };
+            let filters = listener.plugins.iter().map(|plugin| filter(name, plugin, kind));
+            match listener.tcp {
+                Some(cluster) => tcp_listener(&listener, filters.collect(), cluster),
+                None => http_listener(&listener.name, filters.collect(), clusters),
+            }
         })
         .collect();
-    let clusters: Vec<_> = clusters.iter().map(|(name, at)| cluster(name, Some(*at))).collect();
-    let clusters: Vec<_> = clusters.into_iter().chain([cluster("nobody", None)]).collect();
+    let services: Vec<_> = names
+        .iter()
+        .filter_map(|name| service(name))
+        .map(|(name, singleton)| {
+            json!({
+                "name": "envoy.bootstrap.wasm",
+                "typed_config": {
+                    "@type": format!("{EXTENSIONS}.wasm.v3.WasmService"),
+                    "singleton": singleton,
+                    "config": config(name, &plugin('s', name)),
+                },
+            })
+        })
+        .collect();
+    let mut clusters: Vec<_> = clusters.iter().map(|(name, at)| cluster(name, Some(*at))).collect();
+    clusters.push(cluster("nobody", None));
+    let (name, letter) = FILTERED;
+    if let Some(cluster) = clusters.iter_mut().find(|cluster| cluster["name"] == name) {
+        cluster["typed_extension_protocol_options"][HTTP_OPTIONS]["http_filters"] = json!([
+            filter(name, &plugin(letter, name), "http"),
+            {
+                "name": "envoy.filters.http.upstream_codec",
+                "typed_config": {
+                    "@type": format!("{EXTENSIONS}.filters.http.upstream_codec.v3.UpstreamCodec"),
+                },
+            },
+        ]);
+    }
     let document = json!({
         "node": {"id": "conform", "cluster": "conform-cluster", "metadata": {"key": "value"}},
         "admin": {"address": address(SocketAddr::from(([127, 0, 0, 1], 0)))},
+        "bootstrap_extensions": services,
         "static_resources": {"listeners": listeners, "clusters": clusters},
     });
     Ok(format!("{document:#}"))
+}
+
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// `PluginConfig` of a plugin of that listener, cluster or service.
+fn plugin_config(
+    host: &str,
+    plugin: &Plugin,
+    modules: &[(AbiVersion, PathBuf)],
+    roots: Roots<'_>,
+) -> Value {
+    let letter = plugin.letter;
+    let module = modules.iter().find(|(version, _)| *version == plugin.version);
+    let mut config = json!({
+        "name": format!("{host}_{letter}"),
+        "vm_config": {
+            "vm_id": plugin.vm_id,
+            "runtime": "envoy.wasm.runtime.v8",
+            "code": {"local": {"filename": module.map(|(_, path)| path)}},
+            "configuration": {"@type": STRING, "value": "of the VM"},
+            "environment_variables": {"key_values": {"A": "b"}},
+        },
+        "configuration": {
+            "@type": STRING,
+            "value": probe::configuration(roots(host, letter), letter),
+        },
+    });
+    for (field, value) in plugin.more.as_object().into_iter().flatten() {
+        config[field] = value.clone();
+    }
+    config
+}
+
+fn tcp_listener(listener: &Listener, mut filters: Vec<Value>, cluster: &str) -> Value {
+    filters.push(json!({
+        "name": "envoy.filters.network.tcp_proxy",
+        "typed_config": {
+            "@type": format!("{EXTENSIONS}.filters.network.tcp_proxy.v3.TcpProxy"),
+            "stat_prefix": listener.name,
+            "cluster": cluster,
+        },
+    }));
+    json!({
+        "name": listener.name,
+        "address": address(SocketAddr::from(([127, 0, 0, 1], 0))),
+        "filter_chains": [{"filters": filters}],
+    })
 }
 
 fn http_listener(
@@ -161,8 +197,8 @@ fn cluster(name: &str, endpoint: Option<SocketAddr>) -> Value {
         "connect_timeout": "1s",
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
         "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            HTTP_OPTIONS: {
+                "@type": format!("type.googleapis.com/{HTTP_OPTIONS}"),
                 "explicit_http_config": {protocol: {}},
             },
         },

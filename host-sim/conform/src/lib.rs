@@ -12,6 +12,7 @@ mod explained;
 mod file;
 mod frames;
 mod host;
+mod listeners;
 mod observe;
 mod op;
 mod phase;
@@ -21,8 +22,9 @@ mod report;
 mod run;
 mod trace;
 mod upstream;
+mod wasi;
 
-pub use case::{Body, Case, Exchange, Protocol};
+pub use case::{Body, Case, Ending, Exchange, Protocol};
 pub use catalogue::catalogue;
 pub use explained::{Explained, Row};
 pub use op::{Agree, Arg, Call, Op, When, text};
@@ -33,6 +35,7 @@ use anyhow::Context;
 use host::Host;
 use report::Pair;
 use run::Plan;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use upstream::Upstreams;
 
@@ -43,6 +46,8 @@ pub struct Options {
     pub envoy: PathBuf,
     /// Only cases whose name contains this.
     pub filter: Option<String>,
+    /// Without the cases that ask what others of the run ask, under another failure policy.
+    pub quick: bool,
 }
 
 /// Where a run is, for a line of progress.
@@ -70,6 +75,7 @@ pub fn conform(
     let chosen: Vec<_> = catalogue
         .iter()
         .filter(|case| options.filter.as_ref().is_none_or(|part| case.name.contains(part)))
+        .filter(|case| !(options.quick && case.is_variation()))
         .collect();
     anyhow::ensure!(!chosen.is_empty(), "no case has that name: --list prints them");
     let mut seen = look(options, &Plan::new(&chosen, 1), &mut progress)?;
@@ -110,29 +116,29 @@ fn look(
         .enable_all()
         .build()
         .context("cannot start a runtime")?;
-    runtime.block_on(async {
+    // Side by side: most of a case is waiting.
+    let progress = RefCell::new(progress);
+    let side = async |name: &'static str| {
         let directory = tempfile::tempdir()?;
         let upstreams = Upstreams::start().await?;
         let text = run::file(directory.path(), plan, &upstreams)?;
         let all = plan.cases.len();
-        let mut seen = Vec::new();
-        for name in ["envoy", "host-sim"] {
-            let host = start(name, options, directory.path(), &text).await;
-            let host = host.with_context(|| format!("{name} does not start"))?;
-            let mut done = 0;
-            let mut told = |case: &str| {
-                progress(Progress { host: name, case, done, all });
-                done += 1;
-            };
-            seen.push(run::run(&host, plan, &upstreams, &mut told).await?);
-            // Stopping waits for threads of the host.
-            tokio::task::spawn_blocking(move || drop(host)).await?;
-        }
-        let host_sim = seen.pop().unwrap_or_default();
-        let envoy = seen.pop().unwrap_or_default();
-        let pairs = envoy.into_iter().zip(host_sim);
-        Ok(pairs.map(|(envoy, host_sim)| Pair { envoy, host_sim }).collect())
-    })
+        let host = start(name, options, directory.path(), &text).await;
+        let host = host.with_context(|| format!("{name} does not start"))?;
+        let mut done = 0;
+        let mut told = |case: &str| {
+            (progress.borrow_mut())(Progress { host: name, case, done, all });
+            done += 1;
+        };
+        let cells = run::run(&host, plan, &upstreams, &mut told).await?;
+        // Stopping waits for threads of the host.
+        tokio::task::spawn_blocking(move || drop(host)).await?;
+        anyhow::Ok(cells)
+    };
+    let both = async { tokio::join!(side("envoy"), side("host-sim")) };
+    let (envoy, host_sim) = runtime.block_on(both);
+    let pairs = envoy?.into_iter().zip(host_sim?);
+    Ok(pairs.map(|(envoy, host_sim)| Pair { envoy, host_sim }).collect())
 }
 
 async fn start(

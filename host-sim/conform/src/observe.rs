@@ -6,7 +6,7 @@
 use crate::case::Case;
 use crate::op::Agree;
 use crate::trace::{Bytes, Event, Line};
-use crate::{Op, Phase};
+use crate::{Call, Op, Phase};
 use host_sim_abi::{Status, pairs};
 use std::collections::BTreeMap;
 
@@ -75,7 +75,7 @@ fn operations<'a>(
         }
     }
     for (index, op) in ops.iter().enumerate() {
-        if !matches!(op.call, crate::Call::Host(_)) {
+        if !op.call.is_import() {
             continue;
         }
         let cell = format!("{name}/{}/{}", op.phase.name(), op.label);
@@ -94,8 +94,12 @@ fn operations<'a>(
 }
 
 fn answer(op: &Op, status: i32, numbers: &[u32], bytes: Option<&Bytes>, names: &Names) -> String {
-    let mut out =
-        Status::from_raw(status).map_or_else(|| status.to_string(), |status| format!("{status:?}"));
+    let named = match op.call {
+        // An errno.
+        Call::Wasi(_) => None,
+        _ => Status::from_raw(status),
+    };
+    let mut out = named.map_or_else(|| status.to_string(), |status| format!("{status:?}"));
     if op.agree == Agree::Status {
         return out;
     }
@@ -188,8 +192,16 @@ fn normal(text: &str, names: &Names) -> String {
 }
 
 /// Headers whose values no two runs share, or that name a program.
-const VOLATILE: [&str; 6] =
-    ["date", "x-request-id", "x-envoy-upstream-service-time", "x-cell-a", "x-cell-b", "x-cell-c"];
+const VOLATILE: [&str; 8] = [
+    "date",
+    "x-request-id",
+    "x-envoy-upstream-service-time",
+    "x-cell-a",
+    "x-cell-b",
+    "x-cell-c",
+    "x-cell-t",
+    "x-cell-u",
+];
 
 /// A header's line, or any text.
 fn field(line: &str, names: &Names) -> String {

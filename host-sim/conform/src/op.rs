@@ -3,8 +3,8 @@
 //! Programs are data: the probe interprets them, so a new cell needs no new module. Every argument
 //! of every hostcall can be anything, also what no SDK would send.
 
-use crate::Phase;
-use host_sim_abi::HOSTCALLS;
+use crate::{Phase, wasi};
+use host_sim_abi::{AbiVersion, HOSTCALLS};
 
 /// An argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,21 +36,33 @@ pub enum Arg {
 pub enum Call {
     /// A hostcall, by its index in [`HOSTCALLS`].
     Host(usize),
+    /// A function of WASI, by its index in the table of `wasi.rs`.
+    Wasi(usize),
     /// Sets what the callback returns.
     Return,
     /// Executes `unreachable`.
     Trap,
     /// Sets a register: number, value.
     Set,
-    /// The next stream context begins with this very program, before any header can be read.
+    /// The next stream context begins with this very program, or so many after it, before any
+    /// header can be read.
     Next,
 }
 
+/// Functions of WASI come after the hostcalls.
+pub(crate) const WASI: usize = 100;
+
 impl Call {
+    /// Whether the host does it, and answers.
+    pub(crate) fn is_import(self) -> bool {
+        matches!(self, Self::Host(_) | Self::Wasi(_))
+    }
+
     /// How the probe names it.
     pub(crate) fn number(self) -> u8 {
         match self {
             Self::Host(index) => u8::try_from(index).unwrap_or(u8::MAX),
+            Self::Wasi(index) => u8::try_from(WASI + index).unwrap_or(u8::MAX),
             Self::Return => 200,
             Self::Trap => 201,
             Self::Set => 202,
@@ -118,6 +130,18 @@ impl Op {
         Self::new(phase, format!("{name}({what})"), Call::Host(index), args)
     }
 
+    /// A function of WASI; the label is the name and `what`.
+    ///
+    /// # Panics
+    /// When there is none of that name, or it takes another number of arguments.
+    #[must_use]
+    pub fn wasi(phase: Phase, name: &str, what: &str, args: Vec<Arg>) -> Self {
+        let found = wasi::FUNCTIONS.iter().position(|(known, _)| *known == name);
+        let index = found.unwrap_or_else(|| panic!("no WASI function {name}"));
+        assert_eq!(args.len(), wasi::FUNCTIONS[index].1.len(), "{name}: arguments");
+        Self::new(phase, format!("{name}({what})"), Call::Wasi(index), args)
+    }
+
     /// Lets the callback return this.
     #[must_use]
     pub fn answer(phase: Phase, value: u32) -> Self {
@@ -165,6 +189,14 @@ impl Op {
     #[must_use]
     pub fn agree(self, agree: Agree) -> Self {
         Self { agree, ..self }
+    }
+
+    /// Whether a module of that version can do it.
+    pub(crate) fn is_in(&self, version: AbiVersion) -> bool {
+        match self.call {
+            Call::Host(index) => HOSTCALLS.get(index).is_some_and(|call| call.is_in(version)),
+            _ => true,
+        }
     }
 
     /// Out slots that hold numbers, one bit each.

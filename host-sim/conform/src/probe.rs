@@ -8,8 +8,9 @@
 //! callback begins with one: `CELL|program|context|phase|@|argument|argument`. Numbers are in
 //! hexadecimal, because that is what a few lines of WebAssembly can write.
 
-use crate::Phase;
-use host_sim_abi::{AbiVersion, HOSTCALLS, Hostcall};
+use crate::op::WASI;
+use crate::{Phase, wasi};
+use host_sim_abi::{AbiVersion, HOSTCALLS};
 use std::fmt::Write;
 
 /// What a probe's line begins with.
@@ -48,6 +49,13 @@ fn source(version: AbiVersion, table: &[u8]) -> String {
         let import = format!("(func $h{index} (param {params}) (result i32))");
         let _ = writeln!(out, r#"(import "env" "{name}" {import})"#);
     }
+    for (index, (name, params)) in wasi::FUNCTIONS.iter().enumerate() {
+        let params = params.chars().map(kind).collect::<Vec<_>>().join(" ");
+        let result = if wasi::answers(name) { "(result i32)" } else { "" };
+        let number = WASI + index;
+        let import = format!("(func $h{number} (param {params}) {result})");
+        let _ = writeln!(out, r#"(import "wasi_snapshot_preview1" "{name}" {import})"#);
+    }
     out += &fixed(version, table.len());
     out += &data(table);
     out += "(func $dispatch (param $op i32) (param $call i32) (result i32)\n";
@@ -55,8 +63,18 @@ fn source(version: AbiVersion, table: &[u8]) -> String {
         let _ = writeln!(
             out,
             "(if (i32.eq (local.get $call) (i32.const {index})) (then (return {})))",
-            invoke(index, call)
+            invoke(index, call.params)
         );
+    }
+    for (index, (name, params)) in wasi::FUNCTIONS.iter().enumerate() {
+        let number = WASI + index;
+        let call = invoke(number, params);
+        let call = if wasi::answers(name) {
+            format!("(return {call})")
+        } else {
+            format!("{call} (return (i32.const 0))")
+        };
+        let _ = writeln!(out, "(if (i32.eq (local.get $call) (i32.const {number})) (then {call}))");
     }
     out += "(i32.const -1))\n";
     out += &callbacks(version);
@@ -68,9 +86,9 @@ fn kind(letter: char) -> &'static str {
     if letter == 'I' { "i64" } else { "i32" }
 }
 
-fn invoke(index: usize, call: &Hostcall) -> String {
+fn invoke(index: usize, params: &str) -> String {
     let mut out = format!("(call $h{index}");
-    for (at, letter) in call.params.chars().enumerate() {
+    for (at, letter) in params.chars().enumerate() {
         let width = if letter == 'I' { "arg64" } else { "arg" };
         let _ = write!(out, " (call ${width} (local.get $op) (i32.const {at}))");
     }
@@ -344,7 +362,8 @@ fn fixed(version: AbiVersion, table: usize) -> String {
     (then (i32.store (i32.add (i32.const {REGS}) (i32.shl (call $arg (local.get $op) (i32.const 0)) (i32.const 2)))
       (call $arg (local.get $op) (i32.const 1))) (return)))
   (if (i32.eq (local.get $call) (i32.const 203))
-    (then (global.set $next (i32.add (local.get $prog) (i32.const 1))) (return)))
+    (then (global.set $next (i32.add (i32.add (local.get $prog) (i32.const 1))
+      (call $arg (local.get $op) (i32.const 0)))) (return)))
   (i64.store (i32.const {OUT}) (i64.const 0x5555555555555555))
   (i64.store (i32.const {out8}) (i64.const 0x5555555555555555))
   (local.set $status (call $dispatch (local.get $op) (local.get $call)))

@@ -86,7 +86,8 @@ impl Report {
             }
         }
         if complete {
-            let unused = explained.rows().iter().zip(used).filter(|(_, used)| !used);
+            let rows = explained.rows().iter().zip(used);
+            let unused = rows.filter(|(row, used)| !used && row.is_certain());
             report.stale = unused.map(|(row, _)| row.cells.clone()).collect();
         }
         report

@@ -8,14 +8,12 @@ use crate::observe::{self, Cells, Names};
 use crate::probe;
 use crate::trace::{Event, Line};
 use crate::upstream::Upstreams;
-use crate::{Call, Op, Phase};
+use crate::{Op, Phase};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// After a case that nothing ends for sure: time for what may still come.
 const SETTLE: Duration = Duration::from_millis(60);
-
-/// How long the roots' programs may take after the start.
-const START: Duration = Duration::from_secs(3);
 
 /// The cases with the numbers of their programs.
 pub(crate) struct Plan<'a> {
@@ -42,6 +40,17 @@ impl<'a> Plan<'a> {
         let programs: Vec<_> =
             std::iter::once(&[][..]).chain(programs.map(|(_, ops)| ops.as_slice())).collect();
         crate::program::table(&programs)
+    }
+
+    /// The listeners and services that the cases name.
+    fn hosts(&self) -> BTreeSet<&'a str> {
+        let cases = self.cases.iter().map(|(_, case)| *case);
+        cases
+            .flat_map(|case| {
+                let root = case.is_root().then(|| case.name.rsplit('/').next()).flatten();
+                case.exchanges.iter().map(|exchange| exchange.listener.as_str()).chain(root)
+            })
+            .collect()
     }
 
     /// The program that a plugin's root runs. The case's name ends in the listener's.
@@ -93,7 +102,7 @@ fn root(host: &Host, first: usize, case: &Case, names: &Names) -> Cells {
         });
         of_last.count() >= 2
     };
-    host.lines.wait(0, START, done);
+    host.lines.wait(0, case.patience, done);
     let lines: Vec<_> = parsed(&host.lines.since(0)).collect();
     observe::cells(case, first, &lines, &[], &[], names)
 }
@@ -115,7 +124,7 @@ async fn one(
             .enumerate()
             .map(|(at, (letter, _))| (probe::header(*letter), format!("{:04x}", first + at)));
         let cells: Vec<_> = if exchange.probed { cells.collect() } else { Vec::new() };
-        let address = host.listener(exchange.listener)?;
+        let address = host.listener(&exchange.listener)?;
         answers.push(client::exchange(address, exchange, &cells).await);
     }
     if case.until.is_empty() {
@@ -146,7 +155,7 @@ fn over(case: &Case, first: usize) -> impl Fn(&[String]) -> bool + Send + 'stati
             // A stream each; a root's callback is one for all.
             let wanted = if *phase == Phase::Delete { streams } else { 1 };
             let last = |(_, ops): &(char, Vec<Op>)| {
-                let is_last = |op: &Op| op.phase == *phase && matches!(op.call, Call::Host(_));
+                let is_last = |op: &Op| op.phase == *phase && op.call.is_import();
                 ops.iter().rposition(is_last)
             };
             (*phase, wanted, case.programs.iter().map(last).collect::<Vec<_>>())
@@ -191,5 +200,5 @@ pub(crate) fn file(
     upstreams: &Upstreams,
 ) -> anyhow::Result<String> {
     let roots = |listener: &str, letter| plan.root(listener, letter);
-    file::bootstrap(directory, &upstreams.clusters, &plan.table(), &roots)
+    file::bootstrap(directory, &plan.hosts(), &upstreams.clusters, &plan.table(), &roots)
 }

@@ -32,6 +32,8 @@ impl Upstreams {
         let received = Arc::new(Mutex::new(Vec::new()));
         let log = received.clone();
         let echo = serve(move |stream| answer(stream, log.clone())).await?;
+        let log = received.clone();
+        let tcp = serve(move |stream| bare(stream, log.clone())).await?;
         let refusing = TcpSocket::new_v4()?;
         refusing.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let clusters = vec![
@@ -43,6 +45,8 @@ impl Upstreams {
             ("partial", serve(partial).await?),
             ("garbage", serve(garbage).await?),
             ("refused", refusing.local_addr()?),
+            (crate::file::FILTERED.0, echo),
+            ("tcp", tcp),
         ];
         Ok(Self { clusters, received, _refusing: refusing })
     }
@@ -72,7 +76,7 @@ where
 async fn answer(stream: TcpStream, log: Arc<Mutex<Vec<String>>>) {
     let service = service_fn(move |request| {
         let log = log.clone();
-        async move { Ok::<_, Infallible>(reply(request, &log).await) }
+        async move { Ok::<_, Infallible>(reply(request, log).await) }
     });
     let codec = auto::Builder::new(TokioExecutor::new());
     // How a connection ends is the proxy's affair.
@@ -81,7 +85,7 @@ async fn answer(stream: TcpStream, log: Arc<Mutex<Vec<String>>>) {
 
 async fn reply(
     request: Request<Incoming>,
-    log: &Mutex<Vec<String>>,
+    log: Arc<Mutex<Vec<String>>>,
 ) -> Response<BoxBody<Bytes, Infallible>> {
     let (head, body) = request.into_parts();
     let shape = head.headers.get("x-shape").and_then(|value| value.to_str().ok()).unwrap_or("");
@@ -93,25 +97,39 @@ async fn reply(
         text += &format!("host: {authority}\n");
     }
     text += &lines(&head.headers);
-    let at = {
-        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.push(format!("{text}(no whole body)"));
-        log.len() - 1
-    };
-    match body.collect().await {
-        Ok(body) => {
-            let trailers = body.trailers().map(lines).unwrap_or_default();
-            let body = body.to_bytes();
-            text += &format!("body: {:?}\n{trailers}", String::from_utf8_lossy(&body));
+    let at = note(&log, None, format!("{text}(no whole body)"));
+    let read = async move {
+        match body.collect().await {
+            Ok(body) => {
+                let trailers = body.trailers().map(lines).unwrap_or_default();
+                let body = body.to_bytes();
+                text += &format!("body: {:?}\n{trailers}", String::from_utf8_lossy(&body));
+            }
+            Err(_) => text += "(no whole body)",
         }
-        Err(_) => text += "(no whole body)",
+        note(&log, Some(at), text);
+    };
+    match shape.strip_prefix("early_") {
+        Some(shape) => {
+            tokio::spawn(read);
+            grpc(shape)
+        }
+        None => {
+            read.await;
+            if shape.starts_with("grpc") { grpc(&shape) } else { shaped(&shape) }
+        }
     }
+}
+
+/// Writes down a request, or more of the one that has that number.
+fn note(log: &Mutex<Vec<String>>, at: Option<usize>, text: String) -> usize {
     let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(entry) = log.get_mut(at) {
-        *entry = text;
+    let at = at.unwrap_or(log.len());
+    match log.get_mut(at) {
+        Some(entry) => *entry = text,
+        None => log.push(text),
     }
-    drop(log);
-    shaped(&shape)
+    at
 }
 
 fn lines(headers: &HeaderMap) -> String {
@@ -147,6 +165,94 @@ fn shaped(shape: &str) -> Response<BoxBody<Bytes, Infallible>> {
         *response.status_mut() = http::StatusCode::NOT_FOUND;
     }
     response
+}
+
+/// What a service of gRPC answers; `early_` before a shape answers before the request has ended.
+fn grpc(shape: &str) -> Response<BoxBody<Bytes, Infallible>> {
+    let message = |text: &str, flag: u8| {
+        let mut frame = vec![flag, 0, 0, 0, u8::try_from(text.len()).unwrap_or(u8::MAX)];
+        frame.extend(text.bytes());
+        Frame::data(Bytes::from(frame))
+    };
+    let trailers = |pairs: &[(&'static str, &'static str)]| {
+        let mut trailers = HeaderMap::new();
+        for (name, value) in pairs {
+            trailers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        Frame::trailers(trailers)
+    };
+    let fine = || trailers(&[("grpc-status", "0"), ("x-trail", "grpc")]);
+    let frames = match shape {
+        "grpc" => vec![message("answer", 0), fine()],
+        "grpc_two" => vec![message("one", 0), message("", 0), fine()],
+        "grpc_none" => vec![fine()],
+        "grpc_failed" => {
+            vec![
+                message("answer", 0),
+                trailers(&[("grpc-status", "13"), ("grpc-message", "it%20broke")]),
+            ]
+        }
+        "grpc_odd_status" => vec![message("answer", 0), trailers(&[("grpc-status", "99")])],
+        "grpc_text_status" => vec![message("answer", 0), trailers(&[("grpc-status", "fine")])],
+        "grpc_no_trailers" => vec![message("answer", 0)],
+        "grpc_flagged" => vec![message("answer", 1), fine()],
+        "grpc_bad_flag" => vec![message("answer", 2), fine()],
+        "grpc_short" => vec![Frame::data(Bytes::from_static(&[0, 0, 0, 0, 9, b'x'])), fine()],
+        _ => vec![],
+    };
+    let mut response = Response::new(Frames::new(frames, false).boxed());
+    let headers = response.headers_mut();
+    headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+    headers.insert("date", HeaderValue::from_static("Thu, 01 Jan 2026 00:00:00 GMT"));
+    match shape {
+        "grpc_denied" => {
+            headers.insert("grpc-status", HeaderValue::from_static("7"));
+            headers.insert("grpc-message", HeaderValue::from_static("no entry"));
+        }
+        "grpc_404" => *response.status_mut() = http::StatusCode::NOT_FOUND,
+        "grpc_html" => {
+            headers.insert("content-type", HeaderValue::from_static("text/html"));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// Over TCP: every read is answered in brackets, until the client ends. A read that begins with
+/// `bye` ends the connection after its answer, one with `reset` resets it, one with `quiet` has none.
+async fn bare(mut stream: TcpStream, log: Arc<Mutex<Vec<String>>>) {
+    let mut all = Vec::new();
+    let mut buffer = [0; 4096];
+    let at = note(&log, None, "connection".to_owned());
+    loop {
+        let (read, end) = match stream.read(&mut buffer).await {
+            Ok(0) => (0, Some("the end")),
+            Ok(read) => (read, None),
+            Err(_) => (0, Some("a reset")),
+        };
+        all.extend(&buffer[..read]);
+        let end_text = end.map(|end| format!(", then {end}")).unwrap_or_default();
+        let text = format!("connection: {:?}{end_text}", String::from_utf8_lossy(&all));
+        note(&log, Some(at), text);
+        if end.is_some() {
+            return;
+        }
+        let piece = &buffer[..read];
+        if piece.starts_with(b"reset") {
+            #[expect(deprecated, reason = "a linger of zero is what makes the RST")]
+            let _ = stream.set_linger(Some(Duration::ZERO));
+            return;
+        }
+        if !piece.starts_with(b"quiet") {
+            let answer = [b"<", piece, b">"].concat();
+            if stream.write_all(&answer).await.is_err() {
+                return;
+            }
+        }
+        if piece.starts_with(b"bye") {
+            return;
+        }
+    }
 }
 
 /// Never answers.

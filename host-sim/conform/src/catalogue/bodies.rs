@@ -32,7 +32,7 @@ fn framing() -> Vec<Case> {
     for (name, body) in bodies {
         let exchange = Exchange::post("main", body.clone());
         out.push(Case::new(format!("framing/request_{name}"), reads(), exchange.clone()));
-        let exchange = Exchange { listener: "stop", ..exchange };
+        let exchange = Exchange { listener: "stop".to_owned(), ..exchange };
         out.push(Case::new(format!("framing/stop_request_{name}"), reads(), exchange));
     }
     for shape in ["sized", "empty", "chunked", "404"] {

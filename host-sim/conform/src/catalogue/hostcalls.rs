@@ -1,7 +1,7 @@
 //! Short names for hostcalls with their usual arguments.
 
 use crate::Phase;
-use crate::op::{Arg, Op, text};
+use crate::op::{Agree, Arg, Op, text};
 use host_sim_abi::pairs;
 
 use Arg::{Imm, OutInt, OutLen, OutPtr, Reg};
@@ -240,4 +240,54 @@ pub(super) fn keep_context(phase: Phase) -> Op {
 /// Acts for the kept context.
 pub(super) fn kept(phase: Phase) -> Op {
     effective(phase, "the stream", Reg(1))
+}
+
+/// A `GrpcService` with that cluster: a name alone may parse as a message without one, on which Envoy
+/// aborts.
+pub(super) fn service(cluster: &str) -> Vec<u8> {
+    let message = |bytes: &[u8]| {
+        let len = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
+        [&[0x0a, len], bytes].concat()
+    };
+    message(&message(cluster.as_bytes()))
+}
+
+/// Method of a gRPC service, and the initial metadata, of which `x-shape` picks the answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rpc<'a> {
+    pub(super) cluster: &'a str,
+    pub(super) service: &'a str,
+    pub(super) method: &'a str,
+    pub(super) metadata: &'a [(&'a str, &'a str)],
+}
+
+impl Rpc<'_> {
+    fn args(self) -> Vec<Arg> {
+        let metadata = if self.metadata.is_empty() { Vec::new() } else { encoded(self.metadata) };
+        [text(service(self.cluster)), text(self.service), text(self.method), text(metadata)]
+            .concat()
+    }
+}
+
+pub(super) fn grpc_call(phase: Phase, what: &str, rpc: Rpc<'_>, body: &str, timeout: i32) -> Op {
+    let mut args = rpc.args();
+    args.extend(text(body));
+    args.extend([Imm(timeout.cast_unsigned()), OutInt(0)]);
+    // Ids go on from case to case: that one was given is enough.
+    Op::host(phase, "grpc_call", what, args).agree(Agree::Status)
+}
+
+pub(super) fn grpc_stream(phase: Phase, what: &str, rpc: Rpc<'_>) -> Op {
+    let mut args = rpc.args();
+    args.push(OutInt(0));
+    Op::host(phase, "grpc_stream", what, args).agree(Agree::Status)
+}
+
+pub(super) fn grpc_send(phase: Phase, id: Arg, body: &str, end: u32) -> Op {
+    let [ptr, len] = text(body);
+    Op::host(phase, "grpc_send", &format!("{body:?}, {end}"), vec![id, ptr, len, Imm(end)])
+}
+
+pub(super) fn grpc_end(phase: Phase, call: &str, id: Arg) -> Op {
+    Op::host(phase, call, "", vec![id])
 }

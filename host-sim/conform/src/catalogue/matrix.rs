@@ -7,7 +7,10 @@ use super::hostcalls::*;
 use super::properties;
 use crate::Phase;
 use crate::case::{Body, Case, Exchange};
+use crate::file::FILTERED;
 use crate::op::{Agree, Arg, Op, text};
+use host_sim_abi::AbiVersion;
+use std::time::Duration;
 
 use Arg::{Context, High, Imm, OutInt, OutLen, OutPtr, Reg, Root};
 
@@ -29,6 +32,22 @@ const GROUPS: &[(&str, Group)] = &[
     ("stream_types", stream_types),
 ];
 
+/// The groups that do nothing to a connection.
+pub(super) const STEADY: &[(&str, Group)] = &[
+    ("values", values),
+    ("pairs", pairs),
+    ("buffers", buffers),
+    ("properties", properties::ops),
+    ("set_property", set_properties),
+    ("context", context),
+    ("shared_data", shared_data),
+    ("queues", queues),
+    ("metrics", metrics),
+    ("calls", calls),
+    ("foreign", foreigns),
+    ("wasi", super::wasi::ops),
+];
+
 /// Each group in every callback of a stream; properties also without body, and over HTTP/1.1.
 pub(super) fn cases() -> Vec<Case> {
     let stream = |ops: Group| Phase::HTTP.iter().flat_map(|phase| ops(*phase)).collect::<Vec<_>>();
@@ -43,13 +62,35 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("bare/properties_post", stream(properties::ops), post()),
     ];
     let early = early();
-    let old = [
-        Case::new("abi_0_1_0/values", stream(values), Exchange::whole("old")),
-        Case::new("abi_0_1_0/pairs", stream(pairs), Exchange::whole("old")),
-        Case::new("abi_0_1_0/buffers", stream(buffers), Exchange::whole("old")),
-        Case::new("abi_0_1_0/configuration", stream(old_configuration), Exchange::whole("old")),
-    ];
-    whole.chain(bare).chain([early]).chain(old).collect()
+    let old = Phase::HTTP.iter().flat_map(|phase| old_configuration(*phase)).collect();
+    let old = Case::new("abi_0_1_0/configuration", old, Exchange::whole("old"));
+    let versions =
+        [("abi_0_1_0", "old", AbiVersion::V0_1_0), ("abi_0_2_0", "middle", AbiVersion::V0_2_0)];
+    let versions = versions.into_iter().flat_map(|(name, listener, version)| {
+        GROUPS.iter().map(move |(group, ops)| {
+            let ops = stream(*ops).into_iter().filter(|op| op.is_in(version)).collect();
+            Case::new(format!("{name}/{group}"), ops, Exchange::whole(listener))
+        })
+    });
+    let restricted = GROUPS.iter().map(|(name, ops)| {
+        Case::new(format!("restricted/{name}"), stream(*ops), Exchange::whole("restricted"))
+    });
+    let (cluster, letter) = FILTERED;
+    let upstream = GROUPS.iter().map(|(name, ops)| {
+        let exchange = Exchange::whole("plain").path(&format!("/{cluster}"));
+        // Some attributes depend on whether there was a connection before.
+        let first = exchange.clone().unprobed();
+        let mut case = Case::new(format!("upstream_filter/{name}"), vec![], first).then(exchange);
+        case.programs = vec![(letter, stream(*ops))];
+        case
+    });
+    whole
+        .chain(bare)
+        .chain([early, old])
+        .chain(versions)
+        .chain(restricted)
+        .chain(upstream)
+        .collect()
 }
 
 fn post() -> Exchange {
@@ -87,12 +128,41 @@ pub(super) fn roots() -> Vec<Case> {
     }
     old.push(tick(Phase::Configure, 5));
     old.push(tick(Phase::Tick, 0).once());
-    vec![Case::root("root/main", 'a', ops), Case::root("root/old", 'a', old)]
+    // A service may do what no plugin of a listener can wait for.
+    let mut service = ops.clone();
+    // Before its clusters are there Envoy crashes on calls.
+    let calls = ["http_call(", "grpc_call(", "grpc_stream("];
+    let is_call = |op: &&Op| calls.iter().any(|call| op.label.starts_with(call));
+    let early = |op: &&Op| op.phase != Phase::Tick && is_call(op);
+    let upstream = ops.iter().filter(|op| !early(op)).cloned().collect();
+    for phase in Phase::ROOT {
+        service.extend(super::foreign::from_root(*phase).into_iter().map(Op::once));
+        service.extend(super::wasi::ops(*phase).into_iter().map(Op::once));
+    }
+    service.extend(super::grpc::from_root(Phase::Configure));
+    service.push(tick(Phase::Tick, 0));
+    // On one thread there is one tick.
+    let singleton = Case::root("root/singleton", 's', service.clone());
+    let singleton = Case { patience: Duration::from_millis(300), ..singleton };
+    let (cluster, letter) = FILTERED;
+    vec![
+        Case::root("root/main", 'a', ops.clone()),
+        Case::root("root/old", 'a', old),
+        Case::root(format!("root/{cluster}"), letter, upstream),
+        Case::root("root/service", 's', service),
+        singleton,
+    ]
 }
 
 /// What threads that start at once do not agree on.
 fn steady(op: Op) -> Op {
-    let shared = ["set_shared_data", "get_shared_data", "get_metric", "dequeue_shared_queue"];
+    let shared = [
+        "set_shared_data",
+        "get_shared_data",
+        "get_metric",
+        "dequeue_shared_queue",
+        "resolve_shared_queue(\"\"",
+    ];
     if shared.iter().any(|call| op.label.contains(call)) { op.agree(Agree::Status) } else { op }
 }
 
