@@ -453,6 +453,8 @@ impl<'a> Fields<'a> {
     fn take(&mut self, name: &'a str, required: bool) -> Option<&'a Value> {
         if !self.asked.contains(&name) {
             self.asked.push(name);
+            #[cfg(feature = "record")]
+            self.notes.asked(name);
         }
         let found = lookup(self.entries, name).filter(|value| **value != Value::Null);
         if found.is_none() && required && !self.missing {

@@ -28,6 +28,8 @@ pub use decimal::parse_decimal;
 pub use fields::{Choice, Fields, Presence};
 use problem::nearest;
 pub use problem::{Problem, Problems};
+#[cfg(feature = "record")]
+pub use read::asked;
 pub use read::{MAX_BYTES, MAX_DEPTH, Parsed, read};
 pub use span::Span;
 pub use value::Value;

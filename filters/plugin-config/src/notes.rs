@@ -10,6 +10,9 @@ const MAX_PROBLEMS: usize = 50;
 pub(crate) struct Notes {
     pointer: String,
     problems: Vec<Problem>,
+    /// Pointers of the fields that were asked for.
+    #[cfg(feature = "record")]
+    pub(crate) asked: Vec<String>,
 }
 
 impl Notes {
@@ -21,6 +24,14 @@ impl Notes {
     /// Comes back to the place that `enter` was called at.
     pub(crate) fn leave(&mut self, length: usize) {
         self.pointer.truncate(length);
+    }
+
+    /// Notes that a field was asked for.
+    #[cfg(feature = "record")]
+    pub(crate) fn asked(&mut self, name: &str) {
+        let above = self.enter(name);
+        self.asked.push(self.pointer.clone());
+        self.leave(above);
     }
 
     /// Notes a problem at the field or the index `step`, or here if that is empty.

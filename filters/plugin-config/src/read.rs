@@ -30,6 +30,24 @@ pub fn read<T>(bytes: &[u8], config: impl FnOnce(Fields<'_>) -> T) -> Result<Par
     Ok(Parsed { value, hash: format!("{:08x}", hash(&document, FNV_OFFSET)) })
 }
 
+/// The fields that `config` asks for when it reads `bytes`, each once: the names from the outermost
+/// object on, joined by dots, without the indices of lists.
+#[cfg(feature = "record")]
+pub fn asked<T>(bytes: &[u8], config: impl FnOnce(Fields<'_>) -> T) -> Vec<String> {
+    let mut notes = Notes::default();
+    if let Ok(document) = document(bytes) {
+        config(Fields::root(&document, &mut notes));
+    }
+    let plain = |pointer: &String| {
+        let steps = pointer.split('/').skip(1).filter(|step| step.parse::<usize>().is_err());
+        steps.collect::<Vec<_>>().join(".")
+    };
+    let mut names: Vec<_> = notes.asked.iter().map(plain).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
 /// Refuses what serde_json would let pass: duplicate keys (the last would win in silence), great
 /// depth, great size, and a `google.protobuf.Struct`, which Envoy hands over as protobuf bytes
 /// although its documentation says JSON.

@@ -4,6 +4,8 @@ mod capacity;
 mod concurrency;
 mod limit;
 mod read;
+#[cfg(test)]
+mod readme;
 mod reply;
 mod rules;
 
