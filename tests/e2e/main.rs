@@ -9,6 +9,7 @@ mod grpc;
 mod health;
 mod limits;
 mod limits_concurrency;
+mod limits_surface;
 mod order;
 mod policies;
 mod raw;

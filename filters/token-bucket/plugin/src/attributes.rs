@@ -42,6 +42,10 @@ impl Attributes for HostAttributes<'_> {
     }
 
     fn header(&self, name: &str) -> Option<String> {
+        // Envoy makes one line of this header's; where a host does not, the first is the client's own.
+        if name == "x-forwarded-for" {
+            return headers::joined(Map::Request, name);
+        }
         headers::get(Map::Request, name)
     }
 
