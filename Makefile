@@ -89,10 +89,12 @@ explore: wasm host-sim ## 10 000 orders of four workers on each module: nothing 
 soak: ## 100 000 000 random steps of the real limiter, against exact books (STEPS=...)
 	@WEIR_SOAK_STEPS=$(or $(STEPS),100000000) $(CARGO) test --release -p token-bucket-core --lib soak -- --nocapture
 
-bench: wasm ## what a request costs in the whole chain, and how many the engine does through an empty filter
-	@$(CARGO) build --release -p host-sim-cli -p host-sim-engine --bin host-sim --example throughput
+bench: wasm ## what a request costs: in the whole chain, in an empty filter, beside Envoy's own limiter
+	@$(CARGO) build --release -p host-sim-cli -p host-sim-engine -p host-sim-rig --bin host-sim \
+	  --example throughput --example limiter_cost
 	@$(HOST_SIM) bench -c envoy-config/demo.yaml
 	@echo -n "an empty filter in the engine: " && $(TARGET)/release/examples/throughput
+	@envoy="$(FIND_ENVOY)"; $(TARGET)/release/examples/limiter_cost $${envoy:+"$$envoy" dist/token_bucket.wasm}
 
 dist: wasm ## the modules with their checksums and sizes
 	@cd dist && sha256sum *.wasm > SHA256SUMS && wc -c *.wasm && cat SHA256SUMS
