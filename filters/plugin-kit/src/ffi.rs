@@ -22,6 +22,7 @@ unsafe extern "C" {
     fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
     fn proxy_continue_stream(kind: u32) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
     fn proxy_get_buffer_bytes(
         kind: u32,
         start: usize,
@@ -146,6 +147,11 @@ pub(crate) fn set_tick_period(millis: u32) -> Result<(), Status> {
 pub(crate) fn continue_stream(kind: u32) -> Result<(), Status> {
     // SAFETY: no pointers.
     done(unsafe { proxy_continue_stream(kind) })
+}
+
+pub(crate) fn set_effective_context(context: u32) -> Result<(), Status> {
+    // SAFETY: no pointers.
+    done(unsafe { proxy_set_effective_context(context) })
 }
 
 pub(crate) fn buffer(kind: u32, most: usize) -> Result<Vec<u8>, Status> {

@@ -34,7 +34,7 @@ pub use degraded::Degraded;
 pub use draws::Draws;
 pub use logger::{install, warn};
 pub use property::set_filter_state;
-pub use reply::{Reply, reply, resume_request};
+pub use reply::{Reply, reply, resume_request, resume_request_of};
 pub use store::HostStore;
 
 /// Registers a plugin: `main!(module: "token-bucket", root: Root::new)`, where `Root::new` takes

@@ -33,6 +33,18 @@ pub fn resume_request() -> bool {
     ffi::continue_stream(HTTP_REQUEST).is_ok()
 }
 
+/// As [`resume_request`], for another stream of this VM: by its number, from any callback. Answers
+/// false for a stream that is gone.
+pub fn resume_request_of(stream: u32) -> bool {
+    if ffi::set_effective_context(stream).is_err() {
+        return false;
+    }
+    let resumed = resume_request();
+    // Back to the context that the callback is for.
+    let _ = ffi::set_effective_context(0);
+    resumed
+}
+
 /// A header map as the ABI writes it: count, sizes, then names and values, each ended by NUL.
 fn serialize(pairs: &[(&str, &str)]) -> Vec<u8> {
     let size = |text: &str| u32::try_from(text.len()).unwrap_or(0).to_le_bytes();
