@@ -231,7 +231,17 @@ fn full_token_bucket() -> Value {
         }, {
             "name": "in-flight",
             "concurrency": {"max": 5, "lease": "30s"},
+        }, {
+            "name": "all", "max_wait": "1.5s",
+            "gcra": {"rate": 50, "per": "2s", "burst": 5},
+        }, {
+            "name": "fair", "key": "header:x-client",
+            "fair_share": {"of": "all", "weight": 2, "start_below_percent": 30},
+        }, {
+            "name": "weighted", "key": "header:x-client",
+            "fair_share": {"of": "all", "weights": {"header": "x-weight"}},
         }],
+        "max_held": 10,
         "xff_trusted_hops": 1,
         "store": {"shards": 1, "slots_per_shard": 4, "on_full": "deny"},
         "on_contention": "allow", "failure_mode": "deny", "status": 503, "body": "later",

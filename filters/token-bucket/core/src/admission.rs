@@ -18,6 +18,8 @@ pub(crate) struct Target {
     pub(crate) fingerprint: u64,
     /// Tokens.
     pub(crate) cost: u32,
+    /// What its key weighs in a fair share.
+    pub(crate) weight: u32,
 }
 
 /// What one policy gave.
@@ -36,6 +38,12 @@ pub struct Admission {
 }
 
 impl Admission {
+    /// True if both hold the same of the same, so that one could stand for the other.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.held.len() == other.held.len()
+            && self.held.iter().zip(&other.held).all(|((one, _), (other, _))| one == other)
+    }
+
     /// True if such an end changes anything in shared data. Where it does not, the clock need not
     /// be read for it.
     pub fn is_changed_by(&self, settlement: &Settlement<'_>) -> bool {

@@ -2,6 +2,7 @@
 
 mod capacity;
 mod concurrency;
+mod fair_share;
 mod limit;
 mod read;
 #[cfg(test)]
@@ -78,6 +79,8 @@ pub struct Config {
     pub on_full: OnFull,
     /// Longest that a worker keeps tokens that it has drawn ahead; zero for none.
     pub lease_time: Duration,
+    /// Most requests that one worker holds.
+    pub max_held: usize,
     /// Slots of one table, 4 to [`MAX_SLOTS`].
     pub slots_per_shard: usize,
     /// How a refusal is answered.

@@ -96,7 +96,7 @@ pub enum Decision {
 }
 
 /// What a bucket holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Level {
     /// Whole tokens.
     pub remaining: u32,
@@ -116,6 +116,14 @@ impl Gcra {
         let capacity_ns = token_ns.checked_mul(u64::from(max_tokens))?;
         let bucket = Self { token_ns, whole_ns: token_ns, capacity_ns, wait_ns: 0, debt_ns: 0 };
         (capacity_ns < MAX_CAPACITY_NS).then_some(bucket)
+    }
+
+    /// A bucket as a span of time of which each token costs a part. Such buckets may stand in one
+    /// table whatever their tokens cost. `None` if the span is shorter than one token, or overflows.
+    pub(crate) fn from_times(token_ns: u64, capacity_ns: u64) -> Option<Self> {
+        let holds_one = token_ns > 0 && capacity_ns >= token_ns;
+        let bucket = Self { token_ns, whole_ns: 1, capacity_ns, wait_ns: 0, debt_ns: 0 };
+        (holds_one && capacity_ns < MAX_CAPACITY_NS).then_some(bucket)
     }
 
     /// The same bucket, for which requests are held up to `wait` instead of being refused. `None`

@@ -30,6 +30,7 @@ mod concurrency;
 mod config;
 mod cost;
 mod denial;
+mod fair_share;
 pub mod fields;
 mod gcra;
 pub mod global;
@@ -40,6 +41,7 @@ mod limiter;
 mod matching;
 mod path;
 mod problem;
+mod shaping;
 mod siphash;
 mod table;
 #[cfg(test)]
@@ -53,10 +55,12 @@ pub use config::{
     Config, FailureMode, GrpcStatus, Mode, OnFull, OnMissingKey, Policy, ReplyConfig, Shards,
 };
 pub use cost::{Cost, Settle, whole};
+pub use fair_share::{FairShare, Weight};
 pub use gcra::{Decision, Gcra, Level};
 pub use key::{Attributes, KeyPart};
 pub use limit::Limit;
 pub use limiter::{FleetAnswers, Limiter};
 pub use matching::{HeaderMatch, HostMatch, Match, PathMatch, Rule, ValueMatch};
 pub use problem::problem_details;
+pub use shaping::Queue;
 pub use verdict::{Fault, FleetOutcome, Outcome, Reason, Refusal, Tally, Verdict};

@@ -34,12 +34,13 @@ use crate::admission::{Admission, Settlement};
 use crate::capacity::Rates;
 use crate::concurrency::Permits;
 use crate::denial::Denials;
+use crate::fair_share::Shares;
 use crate::global::Asker;
 use crate::key::Attributes;
 use crate::lease::Leases;
 use crate::siphash::siphash_2_4;
 use crate::table::Terms;
-use crate::{Config, Fault, Level, Mode, Outcome, Reason, Refusal, Tally, Verdict};
+use crate::{Config, Fault, Level, Mode, Outcome, Queue, Reason, Refusal, Tally, Verdict};
 use core::time::Duration;
 pub use fleet::FleetAnswers;
 use round::Round;
@@ -55,8 +56,10 @@ pub struct Limiter {
     permits: Permits,
     rates: Rates,
     asker: Asker,
+    shares: Shares,
     leases: Leases,
     terms: Terms,
+    may_hold: bool,
 }
 
 impl Limiter {
@@ -72,6 +75,7 @@ impl Limiter {
             longest_hold: holds.max().unwrap_or_default(),
             longest_lease: config.lease_time,
         };
+        let shares = Shares::new(&config);
         Self {
             config,
             drawn,
@@ -80,14 +84,27 @@ impl Limiter {
             permits,
             rates: Rates::default(),
             asker,
+            shares,
             leases: Leases::default(),
             terms,
+            may_hold: true,
         }
     }
 
     /// What it was made with.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Room for the requests that this worker holds.
+    pub fn queue(&self) -> Queue {
+        Queue::new(self.config.max_held, self.terms.longest_hold)
+    }
+
+    /// Whether there is room for another held request. Without any, a request that would have to
+    /// wait is refused.
+    pub fn may_hold(&mut self, may: bool) {
+        self.may_hold = may;
     }
 
     /// Decides on a request, and spends. If the verdict has an admission, [`Limiter::end`] must get
@@ -103,6 +120,7 @@ impl Limiter {
             return verdict;
         }
         let seed = self.seed(store, &mut verdict.tally);
+        self.shares.exchange(store, &self.config, &self.rates, now, &mut verdict.tally);
         let mode = self.config.mode;
         let mut round = self.round(store, now, &mut verdict.tally);
         match round.enforced(seed, request) {
@@ -159,10 +177,12 @@ impl Limiter {
             store,
             now,
             terms: self.terms,
+            may_hold: self.may_hold,
             denials: &mut self.denials,
             leases: &mut self.leases,
             permits: &mut self.permits,
             rates: &self.rates,
+            shares: &mut self.shares,
             asker: &mut self.asker,
             tally,
             levels: Vec::new(),

@@ -10,7 +10,11 @@ const REGISTRY: &str = "https://iana.org/assignments/http-problem-types#";
 /// A JSON document that tells why a request was refused. `policy` is who refused.
 pub fn problem_details(reply: &ReplyConfig, status: u16, reason: Reason, policy: &str) -> String {
     let (kind, title) = match reason {
-        Reason::NoToken | Reason::TooCostly | Reason::Concurrency | Reason::OverLimit => {
+        Reason::NoToken
+        | Reason::TooCostly
+        | Reason::FairShare
+        | Reason::Concurrency
+        | Reason::OverLimit => {
             ("quota-exceeded", "Request cannot be satisfied as assigned quota has been exceeded")
         }
         // Not the client's doing: another one, or the same one later, would pass.

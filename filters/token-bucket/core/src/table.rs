@@ -342,8 +342,12 @@ fn take_off(
     };
     let tokens = tokens.min(receipt.tokens);
     let price = receipt.price(tokens);
-    let next = if credited.is_zero() && current == receipt.after {
-        if tokens == receipt.tokens { receipt.before } else { current.minus(price) }
+    let untouched = credited.is_zero() && current == receipt.after;
+    let undone = untouched && tokens == receipt.tokens;
+    let next = if undone {
+        receipt.before
+    } else if untouched {
+        current.minus(price)
     } else {
         let own = receipt.at.plus(receipt.price(receipt.tokens));
         let in_use_until = receipt.after.minus(credited).max(own);
@@ -353,7 +357,10 @@ fn take_off(
     let next = next.max(now).min(current);
     let given = current.since(next);
     if !given.is_zero() {
-        table.credit(given);
+        // Then it is as if they had never been charged, and who charged before that may undo it, too.
+        if !undone {
+            table.credit(given);
+        }
         put(table, fingerprint, receipt.place, next);
     }
     given

@@ -62,6 +62,9 @@ impl Verdict {
             (Some(refusal), _) => ("limited", refusal),
             (None, Some(refusal)) => ("shadow_limited", refusal),
             (None, None) => {
+                if let Some(hold) = self.hold {
+                    return Some(format!("held{}", told(hold)));
+                }
                 let fault = self.tally.faults.first()?;
                 return Some(format!("degraded reason={}", fault.reason));
             }
@@ -69,10 +72,14 @@ impl Verdict {
         let policy = config.policies.get(refusal.policy).map_or("", |policy| policy.name.as_str());
         let mut line = format!("{word} policy={policy} reason={}", refusal.reason);
         if let Some(wait) = refusal.wait {
-            line.push_str(&format!(" wait={}.{:03}s", wait.as_secs(), wait.subsec_millis()));
+            line.push_str(&told(wait));
         }
         Some(line)
     }
+}
+
+fn told(wait: Duration) -> String {
+    format!(" wait={}.{:03}s", wait.as_secs(), wait.subsec_millis())
 }
 
 /// Label `outcome` of `weir_requests_total`.
@@ -166,6 +173,8 @@ pub enum Reason {
     NoToken,
     /// No slot is free, and `on_full` is `deny`.
     TableFull,
+    /// Others who ask have a right to what is left.
+    FairShare,
     /// As many requests as allowed are in flight.
     Concurrency,
     /// It costs more than the bucket holds.
@@ -184,9 +193,10 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoToken,
         Self::TableFull,
+        Self::FairShare,
         Self::Concurrency,
         Self::TooCostly,
         Self::MissingKey,
@@ -201,6 +211,7 @@ impl Reason {
         match self {
             Self::NoToken => "no_token",
             Self::TableFull => "table_full",
+            Self::FairShare => "fair_share",
             Self::Concurrency => "concurrency",
             Self::TooCostly => "too_costly",
             Self::MissingKey => "missing_key",

@@ -9,6 +9,7 @@
 mod answer;
 mod attributes;
 mod global;
+mod hold;
 mod metrics;
 mod root;
 mod stream;

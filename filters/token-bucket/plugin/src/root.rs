@@ -1,5 +1,6 @@
 //! The root context: configuration, and what all streams of this VM share.
 
+use crate::hold::Holds;
 use crate::metrics::{Metrics, PERIOD};
 use crate::stream::Stream;
 use core::cell::RefCell;
@@ -18,6 +19,7 @@ pub(crate) struct Worker {
     pub(crate) limiter: RefCell<Limiter>,
     pub(crate) draws: RefCell<Draws>,
     pub(crate) metrics: Metrics,
+    pub(crate) holds: Holds,
 }
 
 pub(crate) struct Root {
@@ -39,10 +41,13 @@ impl RootContext for Root {
         let Some(config) = config else { return false };
         config.notes.iter().for_each(|note| plugin_kit::warn(note));
         self.worker = (config.mode != Mode::Off).then(|| {
+            let metrics = Metrics::new(&config);
+            let limiter = Limiter::new(config, draw_seed());
             Rc::new(Worker {
-                metrics: Metrics::new(&config),
+                metrics,
                 draws: RefCell::new(Draws::new(plugin_kit::now(), self.context_id.into())),
-                limiter: RefCell::new(Limiter::new(config, draw_seed())),
+                holds: Holds::new(limiter.queue()),
+                limiter: RefCell::new(limiter),
             })
         });
         if self.worker.is_some() {
@@ -53,14 +58,19 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let Some(worker) = &self.worker else { return };
+        let now = plugin_kit::now();
+        worker.holds.let_go(now);
+        if !worker.holds.ticked(now) {
+            return;
+        }
         if let Ok(mut limiter) = worker.limiter.try_borrow_mut() {
-            worker.metrics.count(&limiter.tick(&HostStore, plugin_kit::now()));
+            worker.metrics.count(&limiter.tick(&HostStore, now));
         }
         worker.metrics.flush();
     }
 
-    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream::new(self.worker.clone())))
+    fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(self.worker.clone(), context_id)))
     }
 
     fn get_type(&self) -> Option<ContextType> {

@@ -8,6 +8,7 @@ use plugin_kit::HostStore;
 use plugin_kit::headers::{self, Map};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
+use shared_state::UnixNanos;
 use std::rc::Rc;
 use token_bucket_core::{Admission, Settlement, Verdict};
 
@@ -21,6 +22,7 @@ struct Asking {
 }
 
 pub(crate) struct Stream {
+    context_id: u32,
     /// Nothing if the plugin is off.
     worker: Option<Rc<Worker>>,
     /// Headers that tell of the limits, kept for the response of a request that passed.
@@ -31,16 +33,23 @@ pub(crate) struct Stream {
     admission: Admission,
     /// Seldom there, so in a box.
     asking: Option<Box<Asking>>,
+    /// Until when it has to wait for its tokens.
+    due: Option<UnixNanos>,
+    /// It had to wait; whether it still does is known to the queue.
+    was_held: bool,
 }
 
 impl Stream {
-    pub(crate) fn new(worker: Option<Rc<Worker>>) -> Self {
+    pub(crate) fn new(worker: Option<Rc<Worker>>, context_id: u32) -> Self {
         Self {
+            context_id,
             worker,
             told: Told::default(),
             response_headers: Vec::new(),
             admission: Admission::default(),
             asking: None,
+            due: None,
+            was_held: false,
         }
     }
 
@@ -60,7 +69,8 @@ impl Stream {
         Some(verdict)
     }
 
-    /// Acts on a verdict that leaves no questions. False if the request has been answered.
+    /// Acts on a verdict that leaves no questions. False if the request has been answered, or waits
+    /// for its tokens.
     fn act(&mut self, worker: &Worker, mut verdict: Verdict) -> bool {
         let Ok(limiter) = worker.limiter.try_borrow() else { return true };
         let config = limiter.config();
@@ -78,7 +88,19 @@ impl Stream {
             headers::add(Map::Request, name, value);
         }
         self.response_headers = verdict.fleet.response_headers;
-        true
+        let Some(due) = self.due.take() else { return true };
+        let (admission, now) = (core::mem::take(&mut self.admission), plugin_kit::now());
+        let held = if due > now {
+            worker.holds.hold(self.context_id, due, admission, now)
+        } else {
+            Err(admission)
+        };
+        match held {
+            Ok(()) => self.was_held = true,
+            // A host that takes no ticks gets to forward it: nobody would let it go.
+            Err(admission) => self.admission = admission,
+        }
+        !self.was_held
     }
 
     /// Ends the admission, if there still is one.
@@ -91,8 +113,16 @@ impl Stream {
             self.admission = asking.verdict.admission;
             settlement = Settlement::Undone;
         }
-        let admission = core::mem::take(&mut self.admission);
+        let mut admission = core::mem::take(&mut self.admission);
         let Some(worker) = self.worker.as_ref() else { return };
+        if core::mem::take(&mut self.was_held) {
+            if let Some(unused) = worker.holds.cancel(self.context_id) {
+                // It has reached nobody.
+                (admission, settlement) = (unused, Settlement::Undone);
+            } else if let Some(its) = worker.holds.take(self.context_id) {
+                admission = its;
+            }
+        }
         if !admission.is_changed_by(&settlement) {
             return;
         }
@@ -132,8 +162,13 @@ impl HttpContext for Stream {
         // Nobody else holds it: one VM runs one callback at a time, and no hostcall below calls back.
         let Ok(mut limiter) = worker.limiter.try_borrow_mut() else { return Action::Continue };
         let request = HostAttributes::new(!end_of_stream, &worker.draws);
-        let verdict = limiter.decide(&HostStore, &request, plugin_kit::now());
+        let now = plugin_kit::now();
+        // What is due goes on before anything that came later.
+        worker.holds.let_go(now);
+        limiter.may_hold(worker.holds.has_room());
+        let verdict = limiter.decide(&HostStore, &request, now);
         drop(limiter);
+        self.due = verdict.hold.map(|wait| now.plus(wait));
         let Some(verdict) = self.ask(&worker, verdict) else { return Action::Pause };
         if self.act(&worker, verdict) { Action::Continue } else { Action::Pause }
     }

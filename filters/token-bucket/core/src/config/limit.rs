@@ -29,8 +29,12 @@ pub(super) struct Limited {
 /// The one limit of a policy. `None` if there is none, or it is wrong.
 pub(super) fn limit(fields: &mut Fields<'_>, policy: &str) -> Option<Limited> {
     type Kind = (&'static str, fn(Fields<'_>, &str) -> Option<Limited>);
-    const KINDS: [Kind; 3] =
-        [("token_bucket", token_bucket), ("gcra", gcra), ("concurrency", concurrency)];
+    const KINDS: [Kind; 4] = [
+        ("token_bucket", token_bucket),
+        ("gcra", gcra),
+        ("concurrency", concurrency),
+        ("fair_share", fair_share),
+    ];
     let (mut first, mut limited) = (None, None);
     for (name, read) in &KINDS {
         if !fields.has(name) {
@@ -91,6 +95,12 @@ fn concurrency(fields: Fields<'_>, policy: &str) -> Option<Limited> {
         most_at_once: limit.max,
         most: 1,
     })
+}
+
+/// What others may have of a bucket is nothing that a header could tell.
+fn fair_share(fields: Fields<'_>, _policy: &str) -> Option<Limited> {
+    let limit = Limit::FairShare(super::fair_share::fair_share(fields));
+    Some(Limited { limit, declaration: String::new(), most_at_once: u32::MAX, most: 1 })
 }
 
 fn bucket(

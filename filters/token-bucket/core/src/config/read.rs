@@ -19,6 +19,9 @@ const MAX_POLICIES: usize = 32;
 /// stays in shared data as a key and an empty record, about 180 bytes.
 const MAX_SHARDS: u16 = 32_768;
 
+/// How long a request is held. Clients wait seldom longer than a minute.
+const WAITS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
+
 /// How long a worker keeps what it has drawn ahead: beyond a second it would be tokens that nobody
 /// else can use for no gain.
 const LEASE_TIMES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(1);
@@ -55,6 +58,7 @@ pub(super) fn config(mut fields: Fields<'_>) -> Config {
     let hops = fields
         .has("xff_trusted_hops")
         .then(|| fields.integer("xff_trusted_hops", 0..=u8::MAX, Required));
+    let max_held: u32 = fields.integer("max_held", 1..=65_536, Or(1_024));
     let policies = policies(&mut fields, &name, shards, hops);
     Config {
         notes: notes(&policies),
@@ -65,6 +69,7 @@ pub(super) fn config(mut fields: Fields<'_>) -> Config {
         failure_mode,
         on_full,
         lease_time,
+        max_held: max_held as usize,
         slots_per_shard,
         reply,
         ratelimit_headers,
@@ -116,7 +121,11 @@ fn policies(fields: &mut Fields<'_>, plugin: &str, shards: u16, hops: Option<u8>
     }
     fields.unique("policies", "name");
     let policies = fields.each("policies", |_, fields| policy(fields, plugin, shards, hops));
-    policies.into_iter().flatten().collect()
+    let mut policies: Vec<Policy> = policies.into_iter().flatten().collect();
+    if fields.is_clean() {
+        super::fair_share::resolve(fields, &mut policies);
+    }
+    policies
 }
 
 /// `None` for a policy that is off or wrong.
@@ -126,6 +135,7 @@ fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16, hops: Option<u8>) -
     let parts = key(&mut fields, hops);
     let applies = matches(&mut fields);
     let on_missing_key = fields.choice("on_missing_key", OnMissingKey::Shared);
+    let max_wait = fields.duration("max_wait", WAITS, Or(Duration::ZERO));
     let capacity = capacity(&mut fields);
     let global = fields.has("global").then(|| Global::read(fields.object("global"), hops));
     let enabled_percent = fields.integer("enabled_percent", 0..=100, Or(100));
@@ -137,6 +147,10 @@ fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16, hops: Option<u8>) -
     let max_debt = settle.as_ref().map_or(0, |settle| settle.max_debt);
     let Some(limit) = limit.with_max_debt(max_debt) else {
         fields.problem_at("settle", "paying back this debt takes longer than 146 years: lower it");
+        return None;
+    };
+    let Some(limit) = limit.with_max_wait(max_wait) else {
+        fields.problem_at("max_wait", "only a bucket knows how long to wait: leave it out");
         return None;
     };
     let policy = Policy {

@@ -5,6 +5,7 @@ use crate::admission::{Held, Settlement, Target};
 use crate::capacity::Rates;
 use crate::concurrency::Permits;
 use crate::denial::Denials;
+use crate::fair_share::Shares;
 use crate::global::{Asker, Question};
 use crate::key::{Attributes, fingerprint};
 use crate::lease::Leases;
@@ -26,11 +27,14 @@ pub(super) struct Round<'a, S> {
     pub(super) store: &'a S,
     pub(super) now: UnixNanos,
     pub(super) terms: Terms,
+    /// Whether a request that has to wait may do so.
+    pub(super) may_hold: bool,
     pub(super) denials: &'a mut Denials,
     pub(super) leases: &'a mut Leases,
     pub(super) permits: &'a mut Permits,
     pub(super) rates: &'a Rates,
     pub(super) asker: &'a mut Asker,
+    pub(super) shares: &'a mut Shares,
     /// What there is to count so far.
     pub(super) tally: &'a mut Tally,
     /// What the limits that admitted have left.
@@ -199,7 +203,15 @@ impl<'a, S: SharedStore> Round<'a, S> {
             return Ok(None);
         }
         let cost = policy.cost.of(request);
-        let target = |fingerprint| Ok(Some(Target { policy: at, fingerprint, cost }));
+        let weight = match &policy.limit {
+            Limit::FairShare(rule) => rule.weight.of(request),
+            _ => 1,
+        };
+        let shares = &mut *self.shares;
+        let mut target = |fingerprint| {
+            shares.ask(at, fingerprint, weight, cost);
+            Ok(Some(Target { policy: at, fingerprint, cost, weight }))
+        };
         if policy.parts.is_empty() {
             return target(SHARED_BUCKET);
         }
@@ -223,7 +235,11 @@ impl<'a, S: SharedStore> Round<'a, S> {
             let longest = policy.limit.longest_wait();
             let wait = self.denials.wait(at, target.fingerprint, self.now, longest)?;
             let wait = wait.saturating_add(self.beyond_least(target));
-            Some(Refusal { policy: at, reason: Reason::NoToken, wait: Some(wait) })
+            let refusal = Refusal { policy: at, reason: Reason::NoToken, wait: Some(wait) };
+            Some(match &policy.limit {
+                Limit::FairShare(_) => unfair(refusal),
+                _ => refusal,
+            })
         };
         let unsure = targets.iter().filter(|target| !self.is_in_lease(target));
         match unsure.filter_map(known).max_by_key(|refusal| refusal.wait) {
@@ -240,7 +256,11 @@ impl<'a, S: SharedStore> Round<'a, S> {
 
     /// A policy's bucket at the rate that it has now.
     fn bucket(&self, target: &Target, bucket: &Gcra) -> Gcra {
-        self.rates.scaled(target.policy, bucket)
+        let bucket = self.rates.scaled(target.policy, bucket);
+        match self.may_hold {
+            true => bucket,
+            false => bucket.with_max_wait(Duration::ZERO).unwrap_or(bucket),
+        }
     }
 
     /// True if the request can be admitted without shared data.
@@ -248,6 +268,7 @@ impl<'a, S: SharedStore> Round<'a, S> {
         self.policy(target).is_some_and(|(_, policy)| match &policy.limit {
             Limit::Bucket(bucket) => self.lease_holds(target, &self.bucket(target, bucket)),
             Limit::Concurrency(_) => false,
+            Limit::FairShare(_) => self.share(target).is_none(),
         })
     }
 
@@ -258,9 +279,15 @@ impl<'a, S: SharedStore> Round<'a, S> {
         let Some((_, policy)) = self.policy(target) else { return Ok(now) };
         match &policy.limit {
             Limit::Bucket(bucket) => {
-                self.look_at_bucket(target, policy, &self.bucket(target, bucket))
+                let looked = self.look_at_bucket(target, policy, &self.bucket(target, bucket));
+                self.seen(target, &looked);
+                looked
             }
             Limit::Concurrency(limit) => self.look_at_permits(target, policy, limit).map(|()| now),
+            Limit::FairShare(_) => match self.share(target) {
+                Some(share) => self.look_at_bucket(target, policy, &share).map_err(unfair),
+                None => Ok(now),
+            },
         }
     }
 
@@ -272,7 +299,19 @@ impl<'a, S: SharedStore> Round<'a, S> {
         match &policy.limit {
             Limit::Bucket(bucket) => {
                 let bucket = self.bucket(target, bucket);
-                self.spend_from_bucket(target, policy, &bucket, goes_on_at)
+                let spent = self.spend_from_bucket(target, policy, &bucket, goes_on_at);
+                self.seen(target, &spent);
+                spent
+            }
+            Limit::FairShare(_) => {
+                let Some(share) = self.share(target) else {
+                    return Ok(Given { held: None, goes_on_at });
+                };
+                let levels = self.levels.len();
+                let spent = self.spend_from_bucket(target, policy, &share, goes_on_at);
+                // What a share holds is nothing to tell: it changes with what others ask for.
+                self.levels.truncate(levels);
+                spent.map_err(unfair)
             }
             Limit::Concurrency(limit) => {
                 let held = self.take_permit(target, policy, limit)?.map(Held::Permit);
@@ -290,6 +329,11 @@ impl<'a, S: SharedStore> Round<'a, S> {
                     let bucket = self.bucket(target, bucket);
                     self.take_tokens_back(target, policy, &bucket, receipt);
                 }
+                (Limit::FairShare(_), Held::Tokens(receipt)) => {
+                    if let Some(share) = self.share(target) {
+                        self.take_tokens_back(target, policy, &share, receipt);
+                    }
+                }
                 (_, Held::Permit(permit)) => self.release(target, permit),
                 (Limit::Concurrency(_), Held::Tokens(_)) => {}
             }
@@ -306,10 +350,35 @@ impl<'a, S: SharedStore> Round<'a, S> {
                     let bucket = self.bucket(target, bucket);
                     self.settle_tokens(target, policy, &bucket, receipt, cost);
                 }
+                (Limit::FairShare(_), Held::Tokens(receipt)) => {
+                    if let Some(share) = self.share(target) {
+                        self.settle_tokens(target, policy, &share, receipt, cost);
+                    }
+                }
                 (_, Held::Permit(permit)) => self.release(target, permit),
                 (Limit::Concurrency(_), Held::Tokens(_)) => {}
             }
         }
+    }
+
+    /// The bucket that a fair share holds its key to now, if it holds it to any.
+    fn share(&self, target: &Target) -> Option<Gcra> {
+        let Target { policy, weight, .. } = *target;
+        self.shares.bucket(self.config, self.rates, policy, weight, self.now)
+    }
+
+    /// Tells the fair shares of a bucket what it holds.
+    fn seen<T>(&mut self, target: &Target, answer: &Result<T, Refusal>) {
+        let told =
+            self.levels.last().filter(|(at, _)| *at == target.policy).map(|(_, level)| *level);
+        let level = match answer {
+            Err(Refusal { reason: Reason::NoToken, .. }) => Level::default(),
+            _ => match told {
+                Some(level) => level,
+                None => return,
+            },
+        };
+        self.shares.saw(target.policy, level, self.now);
     }
 
     fn policy(&self, target: &Target) -> Option<(usize, &'a Policy)> {
@@ -333,6 +402,14 @@ impl<'a, S: SharedStore> Round<'a, S> {
         let detail = format!("policy '{}' lost every attempt to other workers", policy.name);
         self.tally.faults.push(Fault { reason: "contended", detail });
         fall_back(self.config.on_contention, at, Reason::Contended, policy.limit.usual_wait())
+    }
+}
+
+/// Who is refused by its share is not refused for want of tokens.
+fn unfair(refusal: Refusal) -> Refusal {
+    match refusal.reason {
+        Reason::NoToken => Refusal { reason: Reason::FairShare, ..refusal },
+        _ => refusal,
     }
 }
 

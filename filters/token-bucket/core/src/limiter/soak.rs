@@ -133,7 +133,7 @@ impl World {
             policy("all", "none"),
             policy("each", "header:x-client")
         );
-        let mut limits = [0, 1].map(|at| config(&json).policies[at].limit);
+        let mut limits = [0, 1].map(|at| config(&json).policies[at].limit.clone());
         for limit in &mut limits {
             let wait = Duration::from_millis([0, 0, 30, 400][draw(4) as usize]);
             if let Limit::Bucket(bucket) = limit {
@@ -163,7 +163,7 @@ impl World {
 
     fn worker(&self) -> Limiter {
         let mut config = config(&self.json);
-        for (policy, limit) in config.policies.iter_mut().zip(self.limits) {
+        for (policy, limit) in config.policies.iter_mut().zip(self.limits.clone()) {
             policy.limit = limit;
         }
         Limiter::new(config, HashSeed([3, 4]))
