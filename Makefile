@@ -86,8 +86,9 @@ determinism: wasm host-sim ## 1000 runs of 10 000 requests on four workers: one 
 explore: wasm host-sim ## 10 000 orders of four workers on each module: nothing breaks
 	@$(HOST_SIM) explore tests/explore --schedules 10000 --jobs "$$(nproc)"
 
-soak: ## 100 000 000 random steps of the real limiter, against exact books (STEPS=...)
-	@WEIR_SOAK_STEPS=$(or $(STEPS),100000000) $(CARGO) test --release -p token-bucket-core --lib soak -- --nocapture
+soak: ## 100 000 000 random steps of the real limiter, and every order of a small one (STEPS=...)
+	@WEIR_MODEL=large WEIR_SOAK_STEPS=$(or $(STEPS),100000000) \
+	  $(CARGO) test --release -p token-bucket-core --lib makes_a_token -- --nocapture
 
 bench: wasm ## what a request costs: in the whole chain, in an empty filter, beside Envoy's own limiter
 	@$(CARGO) build --release -p host-sim-cli -p host-sim-engine -p host-sim-rig --bin host-sim \

@@ -112,7 +112,7 @@ pub(crate) struct Grant {
 }
 
 /// Tokens that one worker has drawn ahead and may spend on its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Lease {
     /// How many are left.
     pub(crate) left: u32,
@@ -141,7 +141,7 @@ impl Lease {
 }
 
 /// Which bucket of the table answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     /// The key's own.
     Slot,
@@ -150,7 +150,7 @@ pub(crate) enum Place {
 }
 
 /// Proof of a spending, to give it back with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Receipt {
     /// Which bucket.
     pub(crate) place: Place,
@@ -369,6 +369,9 @@ fn take_off(
 fn keep_or_store(store: bool, table: SlotTable, answer: Answer) -> Transition<SlotTable, Answer> {
     if store { Transition::Store(table, answer) } else { Transition::Keep(answer) }
 }
+
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 mod tests {
