@@ -400,3 +400,24 @@ fn a_changed_rate_keeps_what_was_spent() {
     assert_eq!(refusal.wait, Some(Duration::from_secs(1)), "an hour is more than it can owe");
     assert!(reloaded.decide(&store, &Request::default(), at(1_000)).refusal.is_none());
 }
+
+#[test]
+fn a_changed_rate_keeps_what_is_earned() {
+    // With leases, a bucket that gets faster keeps back what may be out: less than their time.
+    let json = |interval: &str| {
+        format!(
+            r#"{{"store":{{"lease_time":"0s"}},"policies":[{{"name":"p",
+                "token_bucket":{{"max_tokens":10,"fill_interval":"{interval}"}}}}]}}"#
+        )
+    };
+    let store = MemoryStore::default();
+    let mut slow = limiter(&json("10s"));
+    for _ in 0..6 {
+        assert!(passes(&mut slow, &store, &Request::default()));
+    }
+    // Ten seconds have earned one of the six; the new rate earns no more for them, and no less.
+    let fast = limiter(&json("1s")).decide(&store, &Request::default(), at(10_000));
+    assert_eq!(left(&fast), [4]);
+    let slow_again = limiter(&json("20s")).decide(&store, &Request::default(), at(11_000));
+    assert_eq!(left(&slow_again), [4], "one more has come in a second, and is spent");
+}
