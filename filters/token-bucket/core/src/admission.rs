@@ -6,6 +6,7 @@
 //! it to [`crate::Limiter::end`] once. It cannot be copied, and what is dropped instead stays spent:
 //! tokens are lost, never made.
 
+use crate::Config;
 use crate::concurrency::Permit;
 use crate::table::Receipt;
 
@@ -42,6 +43,17 @@ impl Admission {
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.held.len() == other.held.len()
             && self.held.iter().zip(&other.held).all(|((one, _), (other, _))| one == other)
+    }
+
+    /// Policies that gave tokens and are settled by the response: the index of each, and the header
+    /// that tells it what the request has cost.
+    pub fn settled_by<'a>(&self, config: &'a Config) -> Vec<(usize, &'a str)> {
+        let header = |(target, held): &(Target, Held)| {
+            let settle = config.policies.get(target.policy)?.settle.as_ref()?;
+            let is_settled = matches!(held, Held::Tokens(_));
+            is_settled.then_some((target.policy, settle.response_header.as_str()))
+        };
+        self.held.iter().filter_map(header).collect()
     }
 
     /// True if such an end changes anything in shared data. Where it does not, the clock need not

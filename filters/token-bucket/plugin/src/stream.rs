@@ -10,7 +10,7 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use shared_state::UnixNanos;
 use std::rc::Rc;
-use token_bucket_core::{Admission, Settlement, Verdict};
+use token_bucket_core::{Admission, Settlement, Verdict, whole};
 
 /// Name of the filter state.
 const FILTER_STATE: &str = "weir.token_bucket";
@@ -31,6 +31,8 @@ pub(crate) struct Stream {
     response_headers: Vec<(String, String)>,
     /// What the request holds, until it is over.
     admission: Admission,
+    /// What it has cost in the end, by policy, as far as the origin tells.
+    costs: Vec<(usize, u32)>,
     /// Seldom there, so in a box.
     asking: Option<Box<Asking>>,
     /// Until when it has to wait for its tokens.
@@ -47,6 +49,7 @@ impl Stream {
             told: Told::default(),
             response_headers: Vec::new(),
             admission: Admission::default(),
+            costs: Vec::new(),
             asking: None,
             due: None,
             was_held: false,
@@ -101,6 +104,18 @@ impl Stream {
             Err(admission) => self.admission = admission,
         }
         !self.was_held
+    }
+
+    /// Reads what the request has cost. A header that is no whole number tells nothing.
+    fn read_costs(&mut self) {
+        let Some(Ok(limiter)) = self.worker.as_ref().map(|worker| worker.limiter.try_borrow())
+        else {
+            return;
+        };
+        for (policy, header) in self.admission.settled_by(limiter.config()) {
+            let told = headers::get(Map::Response, header).and_then(|value| whole(&value));
+            self.costs.extend(told.map(|cost| (policy, cost)));
+        }
     }
 
     /// Ends the admission, if there still is one.
@@ -174,6 +189,7 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+        self.read_costs();
         // Our own reply comes by here too, with its headers already in it.
         core::mem::take(&mut self.told).merge_into_response();
         for (name, value) in core::mem::take(&mut self.response_headers) {
@@ -183,6 +199,7 @@ impl HttpContext for Stream {
     }
 
     fn on_log(&mut self) {
-        self.end(Settlement::Served(&[]));
+        let costs = core::mem::take(&mut self.costs);
+        self.end(Settlement::Served(&costs));
     }
 }
