@@ -191,6 +191,50 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() -> Result<()> {
     Ok(())
 }
 
+/// What each of 50 clients gets of 200 requests a second, in five seconds. All ask for 8 a second, but
+/// the first asks for 160.
+fn flooded(workers: usize) -> Result<Vec<f64>> {
+    let endpoint = "127.0.0.1:9001".parse()?;
+    let policies = json!({"policies": [
+        {"name": "all", "gcra": {"rate": 200, "burst": 40}},
+        {"name": "fair", "key": "header:x-client", "fair_share": {"of": "all"}},
+    ]});
+    let suite = Suite::new(&[endpoint]).filter("token-bucket", policies);
+    let bootstrap = Bootstrap::from_yaml(&suite.bootstrap())?;
+    let mut host = Host::start(bootstrap, HostOptions { workers, ..HostOptions::default() })?;
+    let mut requests: Vec<(usize, RequestId)> = Vec::new();
+    for tick in 0..2_760_usize {
+        // Twenty of 69 requests are the first client's.
+        let turn = tick % 69;
+        let client = if turn % 3 == 0 && turn < 60 { 0 } else { 1 + (tick * 31) % 49 };
+        let request = Request::get("/").header("x-client", &client.to_string());
+        requests.push((client, host.send(&request.on_worker(tick * 7 / 5 % workers))));
+        host.advance(Duration::from_micros(1_811));
+    }
+    host.settle(Duration::from_secs(10));
+    let mut got = vec![0.0; 50];
+    for (client, id) in requests {
+        got[client] += f64::from(u8::from(host.reply(id).is_some_and(|reply| reply.status == 200)));
+    }
+    Ok(got)
+}
+
+#[test]
+fn a_client_that_floods_leaves_the_others_equal_shares_whatever_the_number_of_workers() -> Result<()>
+{
+    for workers in [1, 2, 4] {
+        let got = flooded(workers)?;
+        let (flood, rest) = (got[0], &got[1..]);
+        let sum: f64 = rest.iter().sum();
+        let squares: f64 = rest.iter().map(|one| one * one).sum();
+        let jain = sum * sum / (rest.len() as f64 * squares);
+        assert!(jain >= 0.95, "{workers} workers, {jain}: {got:?}");
+        assert!(flood <= 3.0 * sum / 49.0, "{workers} workers: {got:?}");
+        assert!((900.0..=1_041.0).contains(&(sum + flood)), "{workers} workers: {got:?}");
+    }
+    Ok(())
+}
+
 /// What lints say of the shipped modules and is meant so. Weights are each worker's own, and the
 /// module's README says that the gauge shows whoever was last. A record of an endpoint's health has
 /// one writer, the leader, which overwrites what it finds: garbage, too. A request that is held for its

@@ -9,6 +9,8 @@ mod grpc;
 mod health;
 mod limits;
 mod limits_concurrency;
+mod limits_fairness;
+mod limits_shaping;
 mod limits_surface;
 mod order;
 mod policies;
