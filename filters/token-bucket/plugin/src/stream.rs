@@ -108,10 +108,14 @@ impl Stream {
 
     /// Reads what the request has cost. A header that is no whole number tells nothing.
     fn read_costs(&mut self) {
-        let Some(Ok(limiter)) = self.worker.as_ref().map(|worker| worker.limiter.try_borrow())
-        else {
-            return;
-        };
+        let Some(worker) = self.worker.as_ref() else { return };
+        // One that was held has gone on: what it holds is its own again.
+        if self.was_held
+            && let Some(its) = worker.holds.take(self.context_id)
+        {
+            (self.admission, self.was_held) = (its, false);
+        }
+        let Ok(limiter) = worker.limiter.try_borrow() else { return };
         for (policy, header) in self.admission.settled_by(limiter.config()) {
             let told = headers::get(Map::Response, header).and_then(|value| whole(&value));
             self.costs.extend(told.map(|cost| (policy, cost)));
