@@ -17,7 +17,7 @@
 //! tick, never for a request. That nothing is known is counted once it has lasted for as long: when
 //! a proxy starts, nobody knows anything yet.
 
-use crate::{Config, Fault, Gcra, Tally};
+use crate::{Config, Fault, Gcra, Policy, Tally};
 use core::time::Duration;
 use shared_state::{
     Endpoint, EndpointHealth, HealthState, Members, ReadError, SharedStore, UnixNanos, read,
@@ -74,7 +74,7 @@ pub(crate) fn percent(
     Ok(share.filter(|_| known).map(|share| share.clamp(capacity.min_percent, 100)))
 }
 
-/// How the policies' rates stand. Empty where none follows anything.
+/// How the policies' rates stand, by capacity and by [`crate::Peers`]. Empty where none follows anything.
 #[derive(Debug, Default)]
 pub(crate) struct Rates(Vec<Rate>);
 
@@ -83,6 +83,8 @@ pub(crate) struct Rates(Vec<Rate>);
 struct Rate {
     /// Of the configured one.
     percent: u8,
+    /// How many proxies share it.
+    peers: u16,
     /// Since when nothing is known; `None` while something is.
     unknown_since: Option<UnixNanos>,
     /// That has been counted.
@@ -90,12 +92,24 @@ struct Rate {
 }
 
 impl Rates {
+    /// As they are before anything is known.
+    pub(crate) fn new(config: &Config) -> Self {
+        let policies = &config.policies;
+        if !policies.iter().any(|policy| policy.capacity.is_some() || policy.peers.is_some()) {
+            return Self::default();
+        }
+        let rate = |policy: &Policy| {
+            let peers = policy.peers.as_ref().map_or(1, |peers| peers.count);
+            Rate { percent: 100, peers, unknown_since: None, told: false }
+        };
+        Self(policies.iter().map(rate).collect())
+    }
+
     /// The bucket of a policy as it is now.
     pub(crate) fn scaled(&self, policy: usize, bucket: &Gcra) -> Gcra {
-        match self.0.get(policy) {
-            Some(rate) if rate.percent < 100 => bucket.at_percent(rate.percent),
-            _ => *bucket,
-        }
+        let Some(rate) = self.0.get(policy) else { return *bucket };
+        let bucket = if rate.peers > 1 { bucket.shared_by(rate.peers) } else { *bucket };
+        if rate.percent < 100 { bucket.at_percent(rate.percent) } else { bucket }
     }
 
     /// Reads what is known. Answers whether a rate has changed.
@@ -106,12 +120,13 @@ impl Rates {
         now: UnixNanos,
         tally: &mut Tally,
     ) -> bool {
-        if self.0.is_empty() && config.policies.iter().any(|policy| policy.capacity.is_some()) {
-            let whole = Rate { percent: 100, unknown_since: None, told: false };
-            self.0.resize(config.policies.len(), whole);
-        }
         let mut changed = false;
         for (rate, policy) in self.0.iter_mut().zip(&config.policies) {
+            if let Some(peers) = &policy.peers {
+                let count = peers.now(store);
+                changed |= count != rate.peers;
+                rate.peers = count;
+            }
             let Some(capacity) = &policy.capacity else { continue };
             let known = percent(store, capacity, now).unwrap_or(None);
             changed |= known.unwrap_or(100) != rate.percent;

@@ -4,6 +4,7 @@ mod capacity;
 mod concurrency;
 mod fair_share;
 mod limit;
+mod peers;
 mod read;
 #[cfg(test)]
 mod readme;
@@ -12,7 +13,7 @@ mod rules;
 
 use crate::global::Global;
 use crate::siphash::siphash_2_4;
-use crate::{Attributes, Capacity, Cost, KeyPart, Limit, Match, Settle};
+use crate::{Attributes, Capacity, Cost, KeyPart, Limit, Match, Peers, Settle};
 use core::time::Duration;
 use plugin_config::{Parsed, Problems};
 use shared_state::{Key, SlotTable};
@@ -140,6 +141,8 @@ pub struct Policy {
     pub on_missing_key: OnMissingKey,
     /// What its rate follows; only for buckets.
     pub capacity: Option<Capacity>,
+    /// The proxies that share it.
+    pub peers: Option<Peers>,
     /// What it limits by.
     pub limit: Limit,
     /// What a request takes.

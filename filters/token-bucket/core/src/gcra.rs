@@ -149,6 +149,14 @@ impl Gcra {
         Self { token_ns, capacity_ns: self.capacity_ns.max(token_ns), ..*self }
     }
 
+    /// The share of one of `count` proxies: about the same span of time, of which a token takes
+    /// `count` times as much. At least one token.
+    pub(crate) fn shared_by(&self, count: u16) -> Self {
+        let token_ns = self.token_ns.saturating_mul(count.max(1).into()).min(MAX_CAPACITY_NS - 1);
+        let capacity_ns = self.capacity_ns.div_ceil(token_ns.max(1)).saturating_mul(token_ns);
+        Self { token_ns, capacity_ns: capacity_ns.min(MAX_CAPACITY_NS - 1), ..*self }
+    }
+
     /// Asks a bucket for `cost` tokens. [`UnixNanos::ZERO`], like any TAT that has passed, is a
     /// full bucket.
     pub fn spend(&self, tat: UnixNanos, now: UnixNanos, cost: u32) -> Decision {

@@ -68,6 +68,7 @@ impl Limiter {
         // A number that no other VM has, and that says nothing about the seed.
         let permits = Permits::new(siphash_2_4(drawn.0, b"owner"));
         let asker = Asker::new(drawn.0);
+        let rates = Rates::new(&config);
         let holds = config.policies.iter().map(|policy| policy.limit.max_wait());
         let terms = Terms {
             room: config.slots_per_shard,
@@ -82,7 +83,7 @@ impl Limiter {
             seed: None,
             denials: Denials::default(),
             permits,
-            rates: Rates::default(),
+            rates,
             asker,
             shares,
             leases: Leases::default(),
@@ -136,7 +137,10 @@ impl Limiter {
                     verdict.hold = Some(goes_on_at.since(now));
                 }
             }
-            Err(refusal) => refused(refusal, mode, &mut verdict),
+            Err(refusal) => {
+                refused(refusal, mode, &mut verdict);
+                fleet::remembered(&mut verdict);
+            }
         }
         verdict
     }

@@ -2,6 +2,7 @@
 
 use super::capacity::capacity;
 use super::limit::{Limited, cost, limit, settle};
+use super::peers::peers;
 use super::reply::reply;
 use super::rules::matches;
 use super::{Config, FailureMode, Mode, OnFull, OnMissingKey, Policy, Shards};
@@ -137,6 +138,7 @@ fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16, hops: Option<u8>) -
     let on_missing_key = fields.choice("on_missing_key", OnMissingKey::Shared);
     let max_wait = fields.duration("max_wait", WAITS, Or(Duration::ZERO));
     let capacity = capacity(&mut fields);
+    let peers = peers(&mut fields);
     let global = fields.has("global").then(|| Global::read(fields.object("global"), hops));
     let enabled_percent = fields.integer("enabled_percent", 0..=100, Or(100));
     let enforced_percent = fields.integer("enforced_percent", 0..=100, Or(100));
@@ -163,6 +165,7 @@ fn policy(mut fields: Fields<'_>, plugin: &str, shards: u16, hops: Option<u8>) -
         on_missing_key,
         limit,
         capacity,
+        peers,
         declaration,
         global,
         most_at_once,

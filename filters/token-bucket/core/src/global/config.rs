@@ -86,7 +86,11 @@ impl Global {
     pub(crate) fn read(mut fields: Fields<'_>, hops: Option<u8>) -> Self {
         let cluster = fields.text("cluster", Required);
         let fits = !fields.is_clean() || (1..=MAX_CLUSTER_BYTES).contains(&cluster.len());
-        fields.require("cluster", fits, "a plugin can call clusters with names of 1 to 125 bytes");
+        fields.require(
+            "cluster",
+            fits,
+            "a plugin can call clusters with names of 1 to 125 bytes: shorten it",
+        );
         let domain = fields.text("domain", Required);
         let named = !fields.is_clean() || !domain.is_empty();
         fields.require("domain", named, "is empty: write the domain of the service's limits");

@@ -63,7 +63,10 @@ struct Place {
 #[derive(Clone, Copy, Debug)]
 struct Denial {
     fingerprint: u64,
+    /// Remembered so long.
     until: UnixNanos,
+    /// The end of the service's window.
+    resets_at: UnixNanos,
     cost: u32,
 }
 
@@ -82,7 +85,7 @@ impl Quotas {
             && denial.cost <= cost
             && denial.until > now
             && !denial.until.is_stale_deadline(now, LONGEST_REFUSAL);
-        known.then(|| denial.until.since(now))
+        known.then(|| denial.resets_at.since(now))
     }
 
     /// Counts the demand, and spends or tells what to ask for. A question that is out is given up
@@ -165,7 +168,8 @@ impl Quotas {
             }
             if let Some(denial) = self.denials.get_mut(place_of(fingerprint)) {
                 let until = now.plus(reset.min(LONGEST_REFUSAL));
-                *denial = Some(Denial { fingerprint, until, cost });
+                let resets_at = now.plus(reset);
+                *denial = Some(Denial { fingerprint, until, resets_at, cost });
             }
         }
         false

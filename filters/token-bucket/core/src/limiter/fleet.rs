@@ -175,6 +175,17 @@ fn take(mut answer: Answer, at: usize, verdict: &mut Verdict) {
     fleet.body = answer.body;
 }
 
+/// Tells the client of a refusal that is remembered what the service said of it then.
+pub(super) fn remembered(verdict: &mut Verdict) {
+    let Some(refusal) = verdict.refusal.filter(|refusal| refusal.reason == Reason::OverLimit)
+    else {
+        return;
+    };
+    let (remaining, reset) = (Some(0), refusal.wait);
+    let limit = FleetLimit { remaining, reset, ..FleetLimit::default() };
+    verdict.fleet.limits.push((refusal.policy, limit));
+}
+
 fn failed(global: &Global) -> FleetOutcome {
     match global.failure_mode {
         FailureMode::Allow => FleetOutcome::FailureAllowed,

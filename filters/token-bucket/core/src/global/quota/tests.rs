@@ -112,7 +112,8 @@ fn a_refusal_holds_for_what_costs_as_much_and_no_longer_than_its_bound() {
     let mut quotas = Quotas::default();
     quotas.refused(KEY, 5, 0, at(0), resets_in(Duration::from_secs(86_400)));
     assert_eq!(quotas.refusal(KEY, 4, at(1)), None);
-    assert!(quotas.refusal(KEY, 5, at(9_999)).is_some());
+    let told = quotas.refusal(KEY, 5, at(9_000)).map(|wait| wait.as_secs());
+    assert_eq!(told, Some(86_391), "but the client is told all of it");
     assert_eq!(quotas.refusal(KEY, 5, at(10_000)), None);
     assert_eq!(quotas.refusal(KEY, 5, at(0).minus(Duration::from_secs(1))), None, "clock back");
 }

@@ -95,6 +95,8 @@ fn a_refusal_that_still_holds_costs_no_shared_data_and_no_question() {
     assert_eq!(verdict.refusal, Some(refused));
     assert_eq!(verdict.tally.fleet, [(1, FleetOutcome::Remembered)]);
     assert_eq!(verdict.tally.faults, []);
+    let told: Vec<_> = verdict.fleet.limits.iter().map(|(_, limit)| limit.remaining).collect();
+    assert_eq!(told, [Some(0)]);
 }
 
 #[test]
