@@ -222,6 +222,13 @@ fn full_token_bucket() -> Value {
             "capacity": {"cluster": "backend", "min_percent": 20, "endpoints": ["10.0.0.1:8080"]},
         }, {
             "name": "uploads", "gcra": {"rate": 100, "per": "60s", "burst": 20},
+            "peers": {"count": 3, "from_cluster": "fleet"},
+            "global": {
+                "cluster": "ratelimit", "domain": "edge",
+                "descriptors": [{"entries": [{"key": "client", "from": "source.address"}, {"key": "kind", "value": "upload"}]}],
+                "timeout": "0.05s", "failure_mode": "deny", "status_on_error": 503,
+                "batch": {"max": 20, "time": "0.5s"},
+            },
             "cost": {"content_length": [{"up_to": 1024, "cost": 1}, {"up_to": 65536, "cost": 4}], "above": 16},
         }, {
             "name": "searches", "gcra": {"rate": 100}, "cost": 5,

@@ -10,6 +10,7 @@ mod health;
 mod limits;
 mod limits_concurrency;
 mod limits_fairness;
+mod limits_fleet;
 mod limits_shaping;
 mod limits_surface;
 mod order;

@@ -5,9 +5,11 @@
 //! exists twice, once in host-sim and once in real Envoy, from one body: see [`on_both_hosts`].
 
 mod host;
+mod rate_limit;
 mod suite;
 
 pub use host::{Host, Running, eventually};
+pub use rate_limit::{Asked, Limitador, RateLimitService, Services};
 pub use suite::{Suite, module};
 
 /// Makes two tests of one body: `<name>::host_sim` and `<name>::envoy`. The latter is skipped, and

@@ -38,6 +38,7 @@ pub struct Suite {
     filters: Vec<Value>,
     upstream_filters: Vec<Value>,
     upstream_http2: bool,
+    services: Vec<(String, SocketAddr)>,
     route: Value,
     tls: Option<Certificates>,
     access_log: Option<PathBuf>,
@@ -51,6 +52,7 @@ impl Suite {
             filters: Vec::new(),
             upstream_filters: Vec::new(),
             upstream_http2: false,
+            services: Vec::new(),
             route: json!({"cluster": "backend", "timeout": "5s"}),
             tls: None,
             access_log: None,
@@ -103,6 +105,12 @@ impl Suite {
         self
     }
 
+    /// Adds a cluster of one gRPC service, for calls of the modules.
+    pub fn service(mut self, cluster: &str, address: SocketAddr) -> Self {
+        self.services.push((cluster.to_owned(), address));
+        self
+    }
+
     /// Retries twice, never at the same endpoint.
     pub fn retries(mut self) -> Self {
         self.route["retry_policy"] = json!({
@@ -141,10 +149,12 @@ impl Suite {
             .iter()
             .map(|label| json!({"tag_name": label, "regex": format!(r"({label}=\.=(.*?);\.;)")}))
             .collect();
+        let mut clusters = vec![self.cluster()];
+        clusters.extend(self.services.iter().map(|(name, address)| service(name, *address)));
         let document = json!({
             "admin": {"address": address(SocketAddr::from(([127, 0, 0, 1], 0)))},
             "stats_config": {"stats_tags": tags},
-            "static_resources": {"listeners": [self.listener()], "clusters": [self.cluster()]},
+            "static_resources": {"listeners": [self.listener()], "clusters": clusters},
         });
         format!("{document:#}")
     }
@@ -245,6 +255,23 @@ impl Suite {
             },
         })
     }
+}
+
+fn service(name: &str, at: SocketAddr) -> Value {
+    json!({
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": name, "endpoints": [
+            {"lb_endpoints": [{"endpoint": {"address": address(at)}}]},
+        ]},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            },
+        },
+    })
 }
 
 fn wasm(

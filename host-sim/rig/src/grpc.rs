@@ -1,7 +1,8 @@
 //! A gRPC service over HTTP/2 whose methods are the ways a service can answer, and fail to.
 //!
 //! Written against hyper and not a gRPC framework: half of the answers are ones that no framework
-//! would give.
+//! would give. A test that needs a service with a mind of its own gives [`GrpcServer::unary`] a
+//! function.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
@@ -15,6 +16,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -23,6 +26,20 @@ use tokio::task::JoinHandle;
 const BEFORE_CUT: Duration = Duration::from_millis(50);
 
 type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, io::Error>;
+
+/// What a unary method answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unary {
+    /// A message, then status 0.
+    Message(Vec<u8>),
+    /// A status and its message, in headers.
+    Status(u32, String),
+    /// Nothing, ever.
+    Silence,
+}
+
+/// A function from path and message to an answer, for all connections.
+type Handler = dyn Fn(String, Bytes) -> Pin<Box<dyn Future<Output = Unary> + Send>> + Send + Sync;
 
 /// A running service; dropping it stops accepting.
 ///
@@ -51,11 +68,30 @@ impl GrpcServer {
     /// # Errors
     /// When no port can be had.
     pub async fn start() -> io::Result<Self> {
+        Self::listen(None).await
+    }
+
+    /// The same, but every call is unary, and answered by `handler`, which gets the path and the
+    /// message.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn unary<F>(
+        handler: impl Fn(String, Bytes) -> F + Send + Sync + 'static,
+    ) -> io::Result<Self>
+    where
+        F: Future<Output = Unary> + Send + 'static,
+    {
+        let handler: Arc<Handler> = Arc::new(move |path, said| Box::pin(handler(path, said)));
+        Self::listen(Some(handler)).await
+    }
+
+    async fn listen(handler: Option<Arc<Handler>>) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream));
+                tokio::spawn(serve(stream, handler.clone()));
             }
         });
         Ok(Self { address, accepting })
@@ -74,8 +110,16 @@ impl Drop for GrpcServer {
     }
 }
 
-async fn serve(stream: TcpStream) {
-    let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(request).await) });
+async fn serve(stream: TcpStream, handler: Option<Arc<Handler>>) {
+    let service = service_fn(|request| {
+        let handler = handler.clone();
+        async move {
+            Ok::<_, Infallible>(match handler {
+                Some(handler) => answer_unary(request, &*handler).await,
+                None => answer(request).await,
+            })
+        }
+    });
     let codec = http2::Builder::new(TokioExecutor::new());
     if let Err(error) = codec.serve_connection(TokioIo::new(stream), service).await {
         log::debug!("gRPC connection: {error}");
@@ -117,6 +161,25 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
         "Hang" => std::future::pending().await,
         "FailAtOnce" => at_once(5, "gone"),
         _ => at_once(12, "no such method"),
+    }
+}
+
+async fn answer_unary(request: Request<Incoming>, handler: &Handler) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let said = match request.into_body().collect().await {
+        Ok(said) => said.to_bytes(),
+        Err(error) => return at_once(13, &error.to_string()),
+    };
+    // Compression flag and length, then the message.
+    let Some(message) = said.get(5..) else { return at_once(13, "no message") };
+    match handler(path, said.slice_ref(message)).await {
+        Unary::Message(message) => speak(|mut sender| async move {
+            if sender.send_data(frame(&message)).await.is_ok() {
+                end(sender, 0, "").await;
+            }
+        }),
+        Unary::Status(status, message) => at_once(status, &message),
+        Unary::Silence => std::future::pending().await,
     }
 }
 
