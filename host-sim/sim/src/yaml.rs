@@ -79,6 +79,20 @@ impl Node {
         }
     }
 
+    /// What is at `path`: keys, and positions in lists as numbers. Where it ends early, so does this.
+    pub(crate) fn at(&self, path: &[&str]) -> &Self {
+        let mut node = self;
+        for part in path {
+            let next = match part.parse::<usize>() {
+                Ok(at) if !node.items().is_empty() => node.items().get(at),
+                _ => node.get(part),
+            };
+            let Some(next) = next else { break };
+            node = next;
+        }
+        node
+    }
+
     /// Items, if this is a list.
     pub(crate) fn items(&self) -> &[Self] {
         match &self.kind {

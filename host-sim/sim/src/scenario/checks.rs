@@ -35,16 +35,8 @@ struct Checks<'a> {
 impl Checks<'_> {
     /// Reports something about what is at `path`: keys, and positions in lists as numbers.
     fn tell(&mut self, path: &[&str], text: impl Into<String>) {
-        let mut node = self.root;
-        for part in path {
-            let next = match part.parse::<usize>() {
-                Ok(at) if !node.items().is_empty() => node.items().get(at),
-                _ => node.get(part),
-            };
-            let Some(next) = next else { break };
-            node = next;
-        }
-        self.problems.push(Problem { place: node.place, text: text.into() });
+        let place = self.root.at(path).place;
+        self.problems.push(Problem { place, text: text.into() });
     }
 
     fn whole(&mut self, scenario: &Scenario) {
