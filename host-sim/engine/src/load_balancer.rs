@@ -19,9 +19,9 @@ use std::net::SocketAddr;
 
 use host_sim_bootstrap::{HealthStatus, LoadBalancingPolicy, OverrideSource, SelectionMethod};
 
+pub use edf::Edf;
 pub use override_host::OverrideWalk;
 
-use edf::Edf;
 use health::{Partition, partition};
 
 /// An endpoint as a policy sees it.

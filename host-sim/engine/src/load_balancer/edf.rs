@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 
 /// A scheduler over positions `0..count`.
 #[derive(Debug, Default)]
-pub(super) struct Edf {
+pub struct Edf {
     now: f64,
     turns: u64,
     queue: BinaryHeap<Entry>,
@@ -26,7 +26,7 @@ struct Entry {
 impl Edf {
     /// A scheduler that has made `seed` turns modulo the number of hosts already, as Envoy's: else
     /// every rebuild, on every worker, would favour the first host.
-    pub(super) fn new(weights: impl Iterator<Item = f64>, seed: u64) -> Self {
+    pub fn new(weights: impl Iterator<Item = f64>, seed: u64) -> Self {
         let mut edf = Self::default();
         let weights: Vec<f64> = weights.collect();
         for (at, weight) in weights.iter().enumerate() {
@@ -40,7 +40,7 @@ impl Edf {
     }
 
     /// The next position; `weight` says its weight for the turn after.
-    pub(super) fn pick(&mut self, weight: impl Fn(usize) -> f64) -> Option<usize> {
+    pub fn pick(&mut self, weight: impl Fn(usize) -> f64) -> Option<usize> {
         let Entry { deadline, at, .. } = self.queue.pop()?;
         self.now = deadline;
         self.add(at, weight(at));
