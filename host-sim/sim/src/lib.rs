@@ -89,6 +89,7 @@
 //! | try other orders of workers | [`explore()`] |
 //! | look for mistakes without a test | [`lint::lint_module`], [`lint::lint_bootstrap`] |
 //! | run scenario files | [`run()`]; their format is described at [`Scenario`] |
+//! | compare load balancing under load | [`simulate::simulate`]; its files are described at [`simulate::Experiment`] |
 
 pub mod bench;
 mod capability;
@@ -112,6 +113,7 @@ mod run;
 mod runner;
 mod scenario;
 mod schema;
+pub mod simulate;
 mod suite;
 pub mod sweep;
 mod tcp;

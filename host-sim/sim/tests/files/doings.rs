@@ -15,6 +15,17 @@ fn the_committed_schema_is_the_one_of_the_structs() {
 }
 
 #[test]
+fn the_committed_schema_of_experiments_is_the_one_of_the_structs() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../experiment.schema.json");
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    let current = format!("{:#}\n", host_sim::simulate::experiment_schema());
+    assert!(
+        committed == current,
+        "host-sim schema experiment > host-sim/experiment.schema.json, and commit it"
+    );
+}
+
+#[test]
 fn every_field_of_the_schema_says_what_it_is() {
     let schema = host_sim::json_schema();
     let types = schema["$defs"].as_object().unwrap().iter();

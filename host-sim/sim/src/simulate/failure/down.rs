@@ -1,0 +1,42 @@
+//! An endpoint's process dies: what it had is lost, connections are refused. It may come back cold.
+
+use super::Effect;
+use crate::scenario::value::Span;
+use crate::simulate::server::EffectId;
+use crate::simulate::world::World;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The process is gone.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Down {
+    /// It comes back with empty caches. Default as it was.
+    pub cold: Option<Cold>,
+}
+
+/// How a process is when it has just started.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cold {
+    /// Its speed, relative to the usual one.
+    #[schemars(range(min = 0.001, max = 1000))]
+    pub factor: f64,
+    /// For how long.
+    #[serde(rename = "for")]
+    pub lasts: Span,
+}
+
+impl Effect for Down {
+    fn begin(&self, world: &mut World, endpoint: usize, _: EffectId) {
+        world.take_down(endpoint);
+    }
+
+    fn end(&self, world: &mut World, endpoint: usize, id: EffectId) {
+        world.bring_up(endpoint);
+        if let Some(cold) = &self.cold {
+            world.set_factor(endpoint, id, cold.factor);
+            world.clear_factor_after(cold.lasts.0, endpoint, id);
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What a schema cannot say of an experiment: fields that need each other, names that must exist.
+
+use super::arm::Plugins;
+use super::{Arm, Experiment};
+use crate::problem::{Problem, did_you_mean};
+use crate::scenario::suite::SuiteSpec;
+use crate::suite;
+use crate::yaml::Node;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Most endpoints of an experiment: each has an address of its own.
+const MOST_ENDPOINTS: usize = 10_000;
+
+/// Most intervals in which shares are counted.
+const MOST_INTERVALS: u128 = 100_000;
+
+/// Problems of an experiment that fits the schema, each at its place. With `base`, modules and files
+/// must exist.
+pub(super) fn check(experiment: &Experiment, node: &Node, base: Option<&Path>) -> Vec<Problem> {
+    let mut checks = Checks { root: node, base, problems: Vec::new() };
+    checks.times(experiment);
+    checks.endpoints(experiment);
+    checks.network(experiment);
+    checks.trouble(experiment);
+    checks.load(experiment);
+    checks.arms(experiment);
+    checks.problems.sort();
+    checks.problems
+}
+
+struct Checks<'a> {
+    root: &'a Node,
+    base: Option<&'a Path>,
+    problems: Vec<Problem>,
+}
+
+impl Checks<'_> {
+    /// Reports something about what is at `path`: keys, and positions in lists as numbers.
+    fn tell(&mut self, path: &[&str], text: impl Into<String>) {
+        let place = self.root.at(path).place;
+        self.problems.push(Problem { place, text: text.into() });
+    }
+
+    fn positive(&mut self, path: &[&str], span: Duration) {
+        if span.is_zero() {
+            self.tell(path, "must be more than nothing");
+        }
+    }
+
+    fn times(&mut self, experiment: &Experiment) {
+        self.positive(&["duration"], experiment.duration.0);
+        self.positive(&["interval"], experiment.interval.0);
+        let intervals = experiment.duration.0.as_nanos() / experiment.interval.0.as_nanos().max(1);
+        if intervals > MOST_INTERVALS {
+            self.tell(&["interval"], format!("makes more than {MOST_INTERVALS} intervals"));
+        }
+        let mut names = BTreeSet::from(["all"]);
+        for (at, window) in experiment.windows.iter().enumerate() {
+            let at = at.to_string();
+            if window.from >= window.to || window.to > experiment.duration {
+                let text = "a window ends after it begins, and within `duration`";
+                self.tell(&["windows", &at, "to"], text);
+            }
+            if !names.insert(&window.name) {
+                let text = format!("'{}' is the name of another window", window.name);
+                self.tell(&["windows", &at, "name"], text);
+            }
+        }
+    }
+
+    fn endpoints(&mut self, experiment: &Experiment) {
+        if experiment.endpoints.is_empty() {
+            self.tell(&["endpoints"], "there must be endpoints");
+        }
+        if experiment.servers().count() > MOST_ENDPOINTS {
+            self.tell(&["endpoints"], format!("more than {MOST_ENDPOINTS}"));
+        }
+        let mut names = BTreeSet::new();
+        for (at, group) in experiment.endpoints.iter().enumerate() {
+            let at = at.to_string();
+            self.positive(&["endpoints", &at, "service_time", "mean"], group.service_time.mean.0);
+            if group.speeds.iter().any(|speed| *speed <= 0.0) {
+                self.tell(&["endpoints", &at, "speeds"], "a speed is more than 0");
+            }
+            let of_one = (0..group.count).map(|number| group.endpoint_name(number));
+            let own: BTreeSet<String> = of_one.chain([group.name.clone()]).collect();
+            if let Some(taken) = own.iter().find(|name| names.contains(*name)) {
+                let text = format!("'{taken}' is the name of another endpoint or group");
+                self.tell(&["endpoints", &at, "name"], text);
+            }
+            names.extend(own);
+        }
+    }
+
+    fn network(&mut self, experiment: &Experiment) {
+        let groups = experiment.endpoints.iter().map(|group| &group.zone);
+        let clients = experiment.clients.iter().map(|clients| &clients.zone);
+        let zones = groups.chain(clients).chain(&experiment.proxies.zones);
+        let zones: BTreeSet<&str> = zones.map(String::as_str).collect();
+        for (at, link) in experiment.network.between.iter().enumerate() {
+            let at = at.to_string();
+            let path = ["network", "between", &at, "zones"];
+            if link.zones.len() != 2 {
+                self.tell(&path, "a link joins two zones");
+            }
+            for name in link.zones.iter().filter(|name| !zones.contains(name.as_str())) {
+                let meant = did_you_mean(name, zones.iter().copied());
+                self.tell(&path, format!("nothing is in the zone '{name}'{meant}"));
+            }
+        }
+    }
+
+    fn trouble(&mut self, experiment: &Experiment) {
+        for (at, failure) in experiment.failures.iter().enumerate() {
+            let at = at.to_string();
+            let path = ["failures", at.as_str()];
+            match failure.effects().len() {
+                0 => self.tell(&path, "one of `down`, `answers` and `slow` is needed"),
+                1 => {}
+                _ => self.tell(&path, "one of `down`, `answers` and `slow`, not several"),
+            }
+            if failure.endpoints.is_empty() {
+                self.tell(&["failures", &at, "endpoints"], "hits nobody");
+            }
+            self.targets(experiment, &["failures", &at, "endpoints"], &failure.endpoints);
+            if let Some(every) = failure.every {
+                self.positive(&["failures", &at, "every"], every.0);
+                if failure.lasts.is_none_or(|lasts| lasts >= every) {
+                    let text = "needs `for`, and a longer time: one ends before the next begins";
+                    self.tell(&["failures", &at, "every"], text);
+                }
+            }
+        }
+        for (at, antagonists) in experiment.antagonists.iter().enumerate() {
+            let at = at.to_string();
+            self.positive(&["antagonists", &at, "every"], antagonists.every.0);
+            self.targets(experiment, &["antagonists", &at, "endpoints"], &antagonists.endpoints);
+        }
+    }
+
+    fn targets(&mut self, experiment: &Experiment, path: &[&str], names: &[String]) {
+        let mut known: Vec<String> = experiment.endpoint_names();
+        known.extend(experiment.endpoints.iter().map(|group| group.name.clone()));
+        for (at, name) in names.iter().enumerate().filter(|(_, name)| !known.contains(name)) {
+            let at = at.to_string();
+            let path: Vec<&str> = path.iter().copied().chain([at.as_str()]).collect();
+            let meant = did_you_mean(name, known.iter().map(String::as_str));
+            self.tell(&path, format!("no endpoint or group is called '{name}'{meant}"));
+        }
+    }
+
+    fn load(&mut self, experiment: &Experiment) {
+        let load = &experiment.load;
+        if load.rate.is_some() == load.rho.is_some() {
+            self.tell(&["load"], "needs either `rate` or `rho`");
+        }
+        for (at, step) in load.steps.iter().enumerate() {
+            let text = at.to_string();
+            if step.rate.is_some() == step.rho.is_some() {
+                self.tell(&["load", "steps", &text], "needs either `rate` or `rho`");
+            }
+            if at > 0 && load.steps[at - 1].at >= step.at {
+                self.tell(&["load", "steps", &text, "at"], "steps are in order of time");
+            }
+        }
+        if experiment.clients.iter().map(|clients| clients.share).sum::<f64>() <= 0.0 {
+            self.tell(&["clients"], "nobody has a share");
+        }
+    }
+
+    fn arms(&mut self, experiment: &Experiment) {
+        if experiment.arms.is_empty() {
+            self.tell(&["arms"], "there must be arms");
+        }
+        let mut names = BTreeSet::new();
+        for (at, arm) in experiment.arms.iter().enumerate() {
+            let text = at.to_string();
+            if !names.insert(&arm.name) {
+                self.tell(&["arms", &text, "name"], "the name of another arm");
+            }
+            self.arm(experiment, &text, arm);
+        }
+        let proxies = &experiment.proxies;
+        self.bootstrap(&["proxies"], &proxies.bootstrap, &proxies.suite);
+    }
+
+    fn arm(&mut self, experiment: &Experiment, at: &str, arm: &Arm) {
+        if arm.policy.is_some() == arm.plugins.is_some() {
+            self.tell(&["arms", at], "needs either `policy` or `plugins`");
+        }
+        if let Some(policy) = &arm.policy
+            && policy.kinds().len() != 1
+        {
+            self.tell(&["arms", at, "policy"], "names one policy, such as `round_robin: {}`");
+        }
+        if arm.policy.is_none() && (arm.outlier_detection.is_some() || arm.retries > 0) {
+            let text =
+                "`outlier_detection` and `retries` belong to a `policy`; a bootstrap has its own";
+            self.tell(&["arms", at], text);
+        }
+        let Some(plugins) = &arm.plugins else { return };
+        let Plugins { bootstrap, suite, .. } = plugins;
+        self.bootstrap(&["arms", at, "plugins"], bootstrap, suite);
+        let proxies = &experiment.proxies;
+        if [bootstrap, &proxies.bootstrap].into_iter().all(Option::is_none)
+            && [suite, &proxies.suite].into_iter().all(Option::is_none)
+        {
+            let text = "needs a `bootstrap` or `suite`, here or in `proxies`";
+            self.tell(&["arms", at, "plugins"], text);
+        }
+    }
+
+    fn bootstrap(&mut self, path: &[&str], file: &Option<PathBuf>, suite: &Option<SuiteSpec>) {
+        let of =
+            |field: &'static str| -> Vec<&str> { path.iter().copied().chain([field]).collect() };
+        if file.is_some() && suite.is_some() {
+            self.tell(path, "either `bootstrap` or `suite`");
+        }
+        let Some(base) = self.base else { return };
+        if let Some(file) = file.as_ref().map(|file| base.join(file))
+            && !file.is_file()
+        {
+            self.tell(&of("bootstrap"), format!("no file {}", file.display()));
+        }
+        let filters =
+            suite.iter().flat_map(|suite| suite.filters.iter().chain(&suite.upstream_filters));
+        for filter in filters {
+            if let Err(error) = suite::find_module(&filter.module, base) {
+                self.tell(&of("suite"), error);
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Results as a table, readable at a glance.
+
+use super::estimate::Estimate;
+use super::results::{ArmKind, ArmResult, Results, WHOLE};
+use std::fmt::Write as _;
+
+/// Measures of the first table.
+const COLUMNS: [&str; 7] = ["p50", "p90", "p99", "p999", "error_percent", "goodput", "peak_share"];
+
+/// The measure that has its interval told, and whose ratios are.
+const FOREMOST: &str = "p99";
+
+impl Results {
+    /// For people: a table for each window, and the ratios of P99.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!("{}\n{}\n", self.experiment, self.setting());
+        for window in &self.windows {
+            if window.name != WHOLE {
+                let (from, to) = (window.from, window.to);
+                let _ = write!(text, "\n{}: from {from} s to {to} s", window.name);
+            }
+            text.push('\n');
+            text.push_str(&self.table(&window.name));
+        }
+        text.push_str(&self.ratios());
+        text
+    }
+
+    /// One line about the experiment, which every table of figures needs beside it.
+    pub(crate) fn setting(&self) -> String {
+        let counted = |count: usize, one: &str, many: &str| {
+            format!("{count} {}", if count == 1 { one } else { many })
+        };
+        let requests = self.arms.first().and_then(|arm| arm.estimate(WHOLE, "requests"));
+        let requests = requests.map_or(0.0, |estimate| estimate.median);
+        format!(
+            "{}, {}, capacity {:.0} rps; {}; {:.0} rps over {} s after {} s; {}; medians, \
+             [95 % interval over seeds]",
+            counted(self.endpoints.len(), "endpoint", "endpoints"),
+            counted(self.slots, "slot", "slots"),
+            self.capacity_rps,
+            counted(self.proxies, "proxy", "proxies"),
+            requests / self.duration_seconds,
+            self.duration_seconds,
+            self.warmup_seconds,
+            counted(self.seeds.len(), "seed", "seeds"),
+        )
+    }
+
+    fn table(&self, window: &str) -> String {
+        let infos: Vec<_> = COLUMNS
+            .iter()
+            .filter_map(|name| self.measures.iter().find(|info| info.name == *name))
+            .collect();
+        let mut head = vec![String::new()];
+        for info in &infos {
+            let unit = if info.unit.is_empty() { String::new() } else { format!(" {}", info.unit) };
+            head.push(format!("{}{unit}", info.title));
+        }
+        let mut rows = vec![head];
+        for arm in &self.arms {
+            let mut row = vec![label(arm)];
+            for info in &infos {
+                let estimate = arm.estimate(window, &info.name);
+                row.push(estimate.map_or_else(
+                    || "-".to_owned(),
+                    |estimate| match info.name.as_str() {
+                        FOREMOST => spread(estimate, info.digits),
+                        _ => format!("{:.*}", info.digits, estimate.median),
+                    },
+                ));
+            }
+            rows.push(row);
+        }
+        aligned(&rows)
+    }
+
+    fn ratios(&self) -> String {
+        let others: Vec<&ArmResult> =
+            self.arms.iter().filter(|arm| arm.kind != ArmKind::Plugins).collect();
+        if self.arms.len() < 2 || others.is_empty() {
+            return String::new();
+        }
+        let mut rows = vec![vec!["P99 / P99 of".to_owned()]];
+        rows[0].extend(others.iter().map(|arm| arm.name.clone()));
+        for arm in &self.arms {
+            let mut row = vec![label(arm)];
+            row.extend(others.iter().map(|other| {
+                let ratio = arm.ratio(&other.name, WHOLE, FOREMOST);
+                ratio.map_or_else(String::new, |ratio| spread(ratio, 2))
+            }));
+            rows.push(row);
+        }
+        format!("\n{}", aligned(&rows))
+    }
+}
+
+fn label(arm: &ArmResult) -> String {
+    match arm.kind {
+        ArmKind::Oracle => format!("{} (a bound)", arm.name),
+        ArmKind::Policy | ArmKind::Plugins => arm.name.clone(),
+    }
+}
+
+fn spread(estimate: &Estimate, digits: usize) -> String {
+    let Estimate { median, low, high } = estimate;
+    format!("{median:.digits$} [{low:.digits$}, {high:.digits$}]")
+}
+
+/// Columns aligned: the first to the left, numbers to the right.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let cells = |at: usize| rows.iter().filter_map(move |row| row.get(at));
+    let widths: Vec<usize> = (0..columns)
+        .map(|at| cells(at).map(|cell| cell.chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            // Writing to a string cannot fail.
+            let _ = match at {
+                0 => write!(line, "{cell:<width$}"),
+                _ => write!(line, "  {cell:>width$}"),
+            };
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
