@@ -21,6 +21,7 @@ mod run;
 mod schema;
 mod serve;
 mod signals;
+mod simulate;
 mod source;
 mod sweep;
 mod timestamp;
@@ -44,6 +45,7 @@ enum Command {
     Schema(schema::SchemaArgs),
     Sweep(sweep::SweepArgs),
     Explore(explore::ExploreArgs),
+    Simulate(simulate::SimulateArgs),
     Bench(bench::BenchArgs),
     Inspect(inspect::InspectArgs),
     Lint(lint::LintArgs),
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Command::Schema(args) => schema::execute(args),
         Command::Sweep(args) => sweep::execute(args),
         Command::Explore(args) => explore::execute(args),
+        Command::Simulate(args) => simulate::execute(args),
         Command::Bench(args) => bench::execute(args),
         Command::Inspect(args) => inspect::execute(args),
         Command::Lint(args) => lint::execute(args),

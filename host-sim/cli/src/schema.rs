@@ -22,11 +22,14 @@ pub(crate) struct SchemaArgs {
 enum File {
     /// What `host-sim run` runs.
     Scenario,
+    /// What `host-sim simulate` runs.
+    Experiment,
 }
 
 pub(crate) fn execute(args: &SchemaArgs) -> anyhow::Result<ExitCode> {
     let schema = match args.file {
         File::Scenario => host_sim::json_schema(),
+        File::Experiment => host_sim::simulate::experiment_schema(),
     };
     // Not println!, which panics when a reader such as `head` has gone.
     std::io::stdout().write_all(format!("{schema:#}\n").as_bytes())?;
