@@ -3,6 +3,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use host_sim::Scenario;
+use host_sim::simulate::Experiment;
 use host_sim_bootstrap::Bootstrap;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -65,10 +66,14 @@ fn every_yaml_snippet_is_read_by_its_reader() -> Result<()> {
     Ok(())
 }
 
-/// A scenario, or a part of a bootstrap, which is put where it belongs.
+/// A scenario, an experiment, or a part of a bootstrap, which is put where it belongs.
 fn read(snippet: &str) -> Result<()> {
     if snippet.starts_with("scenario:") {
         Scenario::parse(snippet)?;
+        return Ok(());
+    }
+    if snippet.starts_with("experiment:") {
+        Experiment::parse(snippet)?;
         return Ok(());
     }
     let part: Value = serde_yaml_ng::from_str(snippet)?;
