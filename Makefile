@@ -60,7 +60,7 @@ demo: wasm host-sim $(if $(filter envoy,$(HOST)),setup-envoy) ## watch traffic m
 test: setup wasm third-party limitador ## all tests: cores, scenarios on the shipped modules, live proxy, real Envoy
 	@./tests/run.sh
 
-e2e: setup wasm ## the tests in real Envoy alone
+e2e: setup wasm third-party limitador ## the tests in real Envoy alone
 	@./tests/run.sh -p weir-tests envoy
 
 lint: setup-target ## formatting and lints, native and wasm

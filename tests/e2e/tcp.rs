@@ -311,6 +311,12 @@ on_both_hosts! {
         let mut answer = [0; 8];
         stream.read_exact(&mut answer).await?;
         assert_eq!(&answer, b"holdmore");
+        // What Envoy logs comes by another way than what it sends.
+        eventually("the answer is in the log", async || {
+            proxy.metric("nothing").await?;
+            Ok(said(&proxy, 0).len() >= 13)
+        })
+        .await?;
         assert_eq!(said(&proxy, 0)[2..13], [
             "down", "4", "0", "hold", "down", "8", "0", "holdmore", "up", "8", "0",
         ]);

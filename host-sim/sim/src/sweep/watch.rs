@@ -2,7 +2,7 @@
 
 use super::Harm;
 use host_sim_abi::Status;
-use host_sim_engine::{CallbackEnd, HostcallView, Observer, Origin};
+use host_sim_engine::{CallbackEnd, HostcallView, Observer, Origin, Verdict};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A hostcall that was made.
@@ -47,11 +47,16 @@ impl Observer for Watch {
         self.seen().callbacks.push(name);
     }
 
-    fn hostcall(&self, origin: Origin<'_>, call: &HostcallView<'_>, _: Option<Status>) {
+    /// As they begin, which is how faults count them: a hostcall that enters another VM is answered
+    /// after those made there.
+    fn before(&self, origin: Origin<'_>, call: &HostcallView<'_>) -> Verdict {
         let mut seen = self.seen();
         let callback = seen.callbacks.last().copied();
         seen.calls.push(Call { name: call.name, plugin: origin.plugin.to_owned(), callback });
+        Verdict::Proceed
     }
+
+    fn hostcall(&self, _: Origin<'_>, _: &HostcallView<'_>, _: Option<Status>) {}
 
     fn callback(&self, origin: Origin<'_>, name: &'static str, end: CallbackEnd) {
         let mut seen = self.seen();
