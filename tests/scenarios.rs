@@ -235,6 +235,42 @@ fn a_client_that_floods_leaves_the_others_equal_shares_whatever_the_number_of_wo
     Ok(())
 }
 
+/// Instructions that a request of one of `clients` takes, when all of them have buckets in use: in a
+/// thirty-second part of the tables that a million clients need.
+fn fuel_of_a_request(clients: usize) -> Result<u64> {
+    let endpoint = "127.0.0.1:9001".parse()?;
+    let policies = json!({
+        "store": {"shards": 1024, "slots_per_shard": 64},
+        "policies": [{"name": "each", "key": "header:x-client",
+            "gcra": {"rate": 1, "per": "3600s", "burst": 2}}],
+    });
+    let suite = Suite::new(&[endpoint]).filter("token-bucket", policies);
+    let bootstrap = Bootstrap::from_yaml(&suite.bootstrap())?;
+    let mut host =
+        Host::start(bootstrap, HostOptions { workers: 1, fuel: true, ..HostOptions::default() })?;
+    let mut ask = |host: &mut Host, client: usize| {
+        let id = host.send(&Request::get("/").header("x-client", &client.to_string()));
+        host.settle(Duration::from_secs(1));
+        host.reply(id).is_some_and(|reply| reply.status == 200)
+    };
+    for client in 0..clients {
+        assert!(ask(&mut host, client));
+    }
+    let before = host.fuel_consumed();
+    for client in 0..30 {
+        assert!(ask(&mut host, client));
+    }
+    Ok((host.fuel_consumed() - before) / 30)
+}
+
+#[test]
+fn a_request_costs_much_the_same_among_a_million_clients_as_among_a_thousand() -> Result<()> {
+    let (few, many) = (fuel_of_a_request(1_000 / 32)?, fuel_of_a_request(1_000_000 / 32)?);
+    println!("{few} instructions among a thousand clients, {many} among a million");
+    assert!(many * 10 <= few * 12, "{few}, {many}");
+    Ok(())
+}
+
 /// What lints say of the shipped modules and is meant so. Weights are each worker's own, and the
 /// module's README says that the gauge shows whoever was last. A record of an endpoint's health has
 /// one writer, the leader, which overwrites what it finds: garbage, too. A request that is held for its

@@ -305,10 +305,10 @@ mod tests {
     #[test]
     fn the_key_names_scope_cluster_and_endpoint() {
         let key = BreakerRecord::key(DEFAULT_ENDPOINT_SCOPE, &["backend", "127.0.0.1:80"]);
-        assert_eq!(key.as_str(), "weir/1/breaker/endpoint/backend/127.0.0.1:80");
+        assert_eq!(key.as_str(), "weir/2/breaker/endpoint/backend/127.0.0.1:80");
         assert_eq!(
             BreakerRecord::key("route", &["checkout"]).as_str(),
-            "weir/1/breaker/route/checkout"
+            "weir/2/breaker/route/checkout"
         );
     }
 

@@ -8,7 +8,7 @@ use core::fmt::Write as _;
 use core::marker::PhantomData;
 
 /// Version of every record layout in this crate. Part of each key: bump it when a layout changes.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Longest part that is kept as it is, in bytes. Cluster names of Istio stay readable.
 const MAX_PART_BYTES: usize = 96;
@@ -56,10 +56,14 @@ fn push_part(text: &mut String, part: &str) {
 
 /// FNV-1a, 64 bit: good enough to tell configured names apart, and without a key to keep.
 pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    bytes.iter().fold(FNV_OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME))
 }
+
+/// What FNV-1a begins with.
+pub(crate) const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// What FNV-1a multiplies by.
+pub(crate) const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 #[cfg(test)]
 mod tests {
@@ -68,7 +72,7 @@ mod tests {
     #[test]
     fn a_key_names_schema_module_and_parts() {
         let key = Key::<()>::new("health", &["endpoint", "backend", "127.0.0.1:80"]);
-        assert_eq!(key.as_str(), "weir/1/health/endpoint/backend/127.0.0.1:80");
+        assert_eq!(key.as_str(), "weir/2/health/endpoint/backend/127.0.0.1:80");
     }
 
     #[test]
@@ -76,7 +80,7 @@ mod tests {
         let one = Key::<()>::new("m", &["a/b"]);
         let two = Key::<()>::new("m", &["a", "b"]);
         assert_ne!(one.as_str(), two.as_str());
-        assert!(one.as_str().starts_with("weir/1/m/#"));
+        assert!(one.as_str().starts_with("weir/2/m/#"));
     }
 
     #[test]

@@ -7,17 +7,17 @@
 //!
 //! | key | written by | read by | record |
 //! |---|---|---|---|
-//! | `weir/1/members/<cluster>` | metric-router, health-signal (CAS) | both | [`Members`] |
-//! | `weir/1/<module>/workers` | every VM of the module (CAS) | same module | [`WorkerSlots`] |
-//! | `weir/1/router/worker/<cluster>/<slot>` | one metric-router VM | metric-router | [`WorkerReport`] |
-//! | `weir/1/health/worker/<cluster>/<slot>` | one health-signal VM | health-signal | [`WorkerReport`] |
-//! | `weir/1/health/endpoint/<cluster>/<endpoint>` | health-signal's leader | metric-router | [`EndpointHealth`] |
-//! | `weir/1/health/leader/<cluster>` | health-signal (CAS) | health-signal | [`Lease`] |
-//! | `weir/1/breaker/<scope>/<key>` | circuit-breaker (CAS) | metric-router | [`BreakerRecord`] |
-//! | `weir/1/bucket/<plugin>/<policy>/<shard>` | token-bucket (CAS) | token-bucket | [`SlotTable`] |
-//! | `weir/1/permit/<plugin>/<policy>/<shard>` | token-bucket (CAS) | token-bucket | [`PermitTable`] |
-//! | `weir/1/active/<plugin>/<policy>` | token-bucket (CAS) | token-bucket | [`ActiveKeys`] |
-//! | `weir/1/bucket/seed` | token-bucket (CAS, once) | token-bucket | [`HashSeed`] |
+//! | `weir/2/members/<cluster>` | metric-router, health-signal (CAS) | both | [`Members`] |
+//! | `weir/2/<module>/workers` | every VM of the module (CAS) | same module | [`WorkerSlots`] |
+//! | `weir/2/router/worker/<cluster>/<slot>` | one metric-router VM | metric-router | [`WorkerReport`] |
+//! | `weir/2/health/worker/<cluster>/<slot>` | one health-signal VM | health-signal | [`WorkerReport`] |
+//! | `weir/2/health/endpoint/<cluster>/<endpoint>` | health-signal's leader | metric-router | [`EndpointHealth`] |
+//! | `weir/2/health/leader/<cluster>` | health-signal (CAS) | health-signal | [`Lease`] |
+//! | `weir/2/breaker/<scope>/<key>` | circuit-breaker (CAS) | metric-router | [`BreakerRecord`] |
+//! | `weir/2/bucket/<plugin>/<policy>/<shard>` | token-bucket (CAS) | token-bucket | [`SlotTable`] |
+//! | `weir/2/permit/<plugin>/<policy>/<shard>` | token-bucket (CAS) | token-bucket | [`PermitTable`] |
+//! | `weir/2/active/<plugin>/<policy>` | token-bucket (CAS) | token-bucket | [`ActiveKeys`] |
+//! | `weir/2/bucket/seed` | token-bucket (CAS, once) | token-bucket | [`HashSeed`] |
 //!
 //! Rules that hold for all of them:
 //!

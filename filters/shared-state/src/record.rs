@@ -6,7 +6,7 @@
 //! bytes and gives a record or the reason why not.
 
 use crate::SCHEMA_VERSION;
-use crate::key::fnv1a;
+use crate::key::{FNV_OFFSET, FNV_PRIME};
 
 const MAGIC: [u8; 2] = *b"WR";
 const HEADER_BYTES: usize = 4;
@@ -76,10 +76,16 @@ pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, DecodeError> {
     if input.rest.is_empty() { Ok(record) } else { Err(DecodeError::TrailingBytes) }
 }
 
-/// FNV-1a, folded to 32 bits. It guards against other writers and torn layouts, not against
-/// attackers, and unlike a fast CRC it needs no tables in every module.
+/// FNV-1a over words of eight bytes and what is left of one, folded to 32 bits. By words, as it runs
+/// over the whole record twice for a request. It guards against other writers and torn layouts, not
+/// against attackers, and unlike a fast CRC it needs no tables in every module.
 pub(crate) fn checksum(bytes: &[u8]) -> u32 {
-    let hash = fnv1a(bytes);
+    let (words, rest) = bytes.as_chunks::<8>();
+    let whole = words
+        .iter()
+        .fold(FNV_OFFSET, |hash, word| (hash ^ u64::from_le_bytes(*word)).wrapping_mul(FNV_PRIME));
+    let hash =
+        rest.iter().fold(whole, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME));
     (hash ^ (hash >> 32)) as u32
 }
 
@@ -131,6 +137,23 @@ impl Writer {
         self.u16(u16::try_from(count).unwrap_or(most));
         for item in items.iter().take(count) {
             each(self, item);
+        }
+    }
+
+    /// As [`Writer::list`], for items of `N` bytes each: all at once, which is faster.
+    pub fn pieces<T, const N: usize>(
+        &mut self,
+        items: &[T],
+        most: u16,
+        each: impl Fn(&T) -> [u8; N],
+    ) {
+        let count = items.len().min(usize::from(most));
+        self.u16(u16::try_from(count).unwrap_or(most));
+        let start = self.bytes.len();
+        self.bytes.resize(start.saturating_add(count.saturating_mul(N)), 0);
+        let (pieces, _) = self.bytes.get_mut(start..).unwrap_or_default().as_chunks_mut::<N>();
+        for (piece, item) in pieces.iter_mut().zip(items) {
+            *piece = each(item);
         }
     }
 }
@@ -190,7 +213,28 @@ impl<'a> Reader<'a> {
         if count > most {
             return Err(DecodeError::Field);
         }
-        (0..count).map(|_| each(self)).collect()
+        // Not by collecting results: that knows no length, and would grow the list step by step.
+        let mut items = Vec::with_capacity(count.into());
+        for _ in 0..count {
+            items.push(each(self)?);
+        }
+        Ok(items)
+    }
+
+    /// As [`Reader::list`], for items of `N` bytes each, any of which are an item.
+    pub fn pieces<T, const N: usize>(
+        &mut self,
+        most: u16,
+        each: impl Fn(&[u8; N]) -> T,
+    ) -> Result<Vec<T>, DecodeError> {
+        let count = self.u16()?;
+        if count > most {
+            return Err(DecodeError::Field);
+        }
+        let bytes = usize::from(count).saturating_mul(N);
+        let (head, rest) = self.rest.split_at_checked(bytes).ok_or(DecodeError::Truncated)?;
+        self.rest = rest;
+        Ok(head.as_chunks::<N>().0.iter().map(each).collect())
     }
 }
 

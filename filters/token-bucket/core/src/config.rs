@@ -248,7 +248,7 @@ mod tests {
             let key = policy.shards.of(fingerprint);
             assert_eq!(
                 key.as_str(),
-                "weir/1/bucket/token_bucket/p/0",
+                "weir/2/bucket/token_bucket/p/0",
                 "one bucket needs one shard"
             );
         }
@@ -274,9 +274,9 @@ mod tests {
         assert_eq!(
             found,
             [
-                ("a", "weir/1/bucket/token_bucket/a/7".to_owned(), false),
-                ("b", "weir/1/bucket/token_bucket/b/7".to_owned(), true),
-                ("d", "weir/1/bucket/token_bucket/d/0".to_owned(), false),
+                ("a", "weir/2/bucket/token_bucket/a/7".to_owned(), false),
+                ("b", "weir/2/bucket/token_bucket/b/7".to_owned(), true),
+                ("d", "weir/2/bucket/token_bucket/d/0".to_owned(), false),
             ]
         );
     }

@@ -214,7 +214,7 @@ fn a_route_without_a_name_is_known_by_its_cluster() {
     let now = proxy.now();
     let exchange = proxy.filter.begin(&proxy.store, incoming, now, &mut || 0).1.unwrap();
     proxy.end(exchange, ended(1, 503, 1));
-    assert_eq!(proxy.store.keys(), ["weir/1/breaker/route/backend"]);
+    assert_eq!(proxy.store.keys(), ["weir/2/breaker/route/backend"]);
 }
 
 #[test]
@@ -235,6 +235,6 @@ fn the_two_scopes_keep_separate_records() {
     let keys = proxy.store.keys();
     assert_eq!(
         keys,
-        ["weir/1/breaker/cluster/backend", "weir/1/breaker/endpoint/backend/10.0.0.1:1"]
+        ["weir/2/breaker/cluster/backend", "weir/2/breaker/endpoint/backend/10.0.0.1:1"]
     );
 }

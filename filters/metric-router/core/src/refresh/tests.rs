@@ -198,7 +198,7 @@ fn nothing_is_published_while_nothing_changes() {
     pick(&mut router, 100);
     router.tick(&store, at(101), 0);
     let keys = store.keys();
-    assert!(keys.contains(&"weir/1/router/worker/backend/0".to_owned()), "{keys:?}");
+    assert!(keys.contains(&"weir/2/router/worker/backend/0".to_owned()), "{keys:?}");
     let sets = store.sets_tried();
     router.tick(&store, UnixNanos::from_millis(101_100), 0);
     assert_eq!(store.sets_tried(), sets);
@@ -232,7 +232,7 @@ fn a_worker_whose_slot_was_taken_reports_again_in_its_new_one() {
     other.tick(&store, at(110), 0);
     sleeper.tick(&store, at(111), 0);
     let keys = store.keys();
-    assert!(keys.contains(&"weir/1/router/worker/backend/1".to_owned()), "{keys:?}");
+    assert!(keys.contains(&"weir/2/router/worker/backend/1".to_owned()), "{keys:?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 const EPISODE: u64 = 300;
 
 /// Where the table of the policy without a key is.
-const ALL: &str = "weir/1/bucket/token_bucket/all/0";
+const ALL: &str = "weir/2/bucket/token_bucket/all/0";
 
 /// Tokens that were spent for one request at a moment.
 #[derive(Clone, Copy, Debug)]
@@ -228,7 +228,7 @@ impl World {
         for (target, held) in &verdict.admission.held {
             let Held::Tokens(receipt) = held else { panic!("{held:?}") };
             let table = ["all", "each"][target.policy];
-            let table = format!("weir/1/bucket/token_bucket/{table}/0");
+            let table = format!("weir/2/bucket/token_bucket/{table}/0");
             let written = self.written.borrow().get(&(worker, table)).copied();
             // Held ones go on when their receipts say; of the others, those that took a write were
             // decided at the table's time, and those from a lease at the worker's own.

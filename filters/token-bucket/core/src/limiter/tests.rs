@@ -190,7 +190,7 @@ fn workers_with_seeds_of_their_own_agree_on_the_first_that_was_stored() {
 fn a_policy_without_a_key_needs_no_seed() {
     let store = MemoryStore::default();
     passes(&mut limiter(&two("")), &store, &Request::default());
-    let keys = ["weir/1/bucket/token_bucket/narrow/0", "weir/1/bucket/token_bucket/wide/0"];
+    let keys = ["weir/2/bucket/token_bucket/narrow/0", "weir/2/bucket/token_bucket/wide/0"];
     assert_eq!(store.keys(), keys);
 }
 
@@ -339,7 +339,7 @@ fn a_plugin_that_is_off_does_nothing() {
 fn garbage_in_shared_data_is_counted_replaced_and_stops_nobody() {
     let store = MemoryStore::default();
     let mut worker = limiter(&two(""));
-    store.set("weir/1/bucket/token_bucket/wide/0", b"garbage", Expected::Any).unwrap();
+    store.set("weir/2/bucket/token_bucket/wide/0", b"garbage", Expected::Any).unwrap();
     let verdict = worker.decide(&store, &Request::default(), at(0));
     assert_eq!(verdict.refusal, None);
     assert_eq!(verdict.tally.faults[0].reason, "corrupt_record");
