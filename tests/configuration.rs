@@ -253,7 +253,7 @@ fn full_token_bucket() -> Value {
         "store": {"shards": 1, "slots_per_shard": 4, "on_full": "deny",
                   "lease_time": "0.1s"},
         "on_contention": "allow", "failure_mode": "deny", "status": 503, "body": "later",
-        "retry_after": false, "retry_after_jitter_percent": 0, "ratelimit_headers": false,
+        "retry_after": false, "retry_after_jitter_percent": 0, "ratelimit_headers": "never",
         "x_ratelimit_headers": true, "problem_details": true, "grpc_status": "UNAVAILABLE",
         "response_headers_to_add": [{"name": "x-limited", "value": "1"}],
     })

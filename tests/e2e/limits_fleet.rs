@@ -39,7 +39,7 @@ async fn proxy(
     policy: Value,
 ) -> Result<Running> {
     Suite::new(&fleet.addresses())
-        .filter("token-bucket", json!({"policies": [policy]}))
+        .filter("token-bucket", json!({"ratelimit_headers": "always", "policies": [policy]}))
         .service("ratelimit", service.address())
         .start(host)
         .await

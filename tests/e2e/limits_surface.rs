@@ -112,7 +112,7 @@ on_both_hosts! {
     async fn an_origins_limits_are_never_made_more_permissive(host: Host) {
         let fleet = Fleet::start(&EndpointOptions::named("e"), 1).await?;
         let policy = json!({"name": "all", "gcra": {"rate": 10, "per": "3600s"}});
-        let proxy = limited(&host, &fleet, json!({"policies": [policy]})).await?;
+        let proxy = limited(&host, &fleet, json!({"ratelimit_headers": "always", "policies": [policy]})).await?;
         let told = async |origin: &str| {
             fleet.endpoints()[0].set_response_headers(&[("ratelimit", origin)]);
             let response = proxy.get("/").await?;

@@ -38,7 +38,7 @@ fn filter(arm: usize, module: &str) -> Option<Value> {
         }}));
     }
     let configuration = json!({
-        "name": format!("arm{arm}"), "ratelimit_headers": arm == 2,
+        "name": format!("arm{arm}"), "ratelimit_headers": if arm == 2 { "always" } else { "never" },
         "policies": [{"name": "all", "token_bucket": bucket()}],
     });
     let vm = json!({

@@ -39,6 +39,18 @@ pub enum FailureMode {
     Deny,
 }
 
+/// Which responses tell of the limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TellLimits {
+    /// All. One that passed costs four hostcalls more: the origin may have limits of its own.
+    Always,
+    /// Answers to refused requests, where it costs none.
+    #[default]
+    Refused,
+    /// None.
+    Never,
+}
+
 /// What happens to a request that lacks a part of the key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnMissingKey {
@@ -86,8 +98,8 @@ pub struct Config {
     pub slots_per_shard: usize,
     /// How a refusal is answered.
     pub reply: ReplyConfig,
-    /// Whether responses carry `RateLimit-Policy` and `RateLimit`.
-    pub ratelimit_headers: bool,
+    /// Which responses carry `RateLimit-Policy` and `RateLimit`.
+    pub ratelimit_headers: TellLimits,
     /// Whether they carry `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
     pub x_ratelimit_headers: bool,
     /// What is worth a warning, though it is no mistake. For the log, once.
@@ -239,7 +251,7 @@ mod tests {
         assert_eq!(config.failure_mode, FailureMode::Allow);
         assert_eq!((config.on_full, config.slots_per_shard), (OnFull::Share, 64));
         assert_eq!((config.reply.status, config.reply.retry_after), (429, true));
-        assert!(config.ratelimit_headers);
+        assert_eq!(config.ratelimit_headers, TellLimits::Refused);
         let policy = &config.policies[0];
         assert_eq!((policy.shadow, policy.on_missing_key), (false, OnMissingKey::Shared));
         let bucket = Gcra::new(5, 1, core::time::Duration::from_secs(1)).unwrap();

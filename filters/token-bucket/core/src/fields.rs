@@ -18,7 +18,7 @@
 
 mod merge;
 
-use crate::{Config, Level, Limit, Policy, Verdict, whole};
+use crate::{Config, Level, Limit, Policy, TellLimits, Verdict, whole};
 use core::fmt::Write as _;
 use core::time::Duration;
 pub use merge::{Merge, merge};
@@ -45,7 +45,12 @@ pub const X_REMAINING: &str = "x-ratelimit-remaining";
 pub fn told(config: &Config, verdict: &Verdict) -> Vec<(&'static str, String)> {
     let mut told = Vec::new();
     let quotas = verdict.quotas(config);
-    if config.ratelimit_headers {
+    let tells = match config.ratelimit_headers {
+        TellLimits::Always => true,
+        TellLimits::Refused => verdict.refusal.is_some(),
+        TellLimits::Never => false,
+    };
+    if tells {
         let least = quotas.iter().map(|quota| quota.level.remaining).min();
         let limits = &verdict.fleet.limits;
         let both = crate::global::ratelimit(ratelimit(&quotas), least, limits, config);
@@ -184,9 +189,11 @@ mod tests {
             let levels = vec![(0, level(7)), (1, level(2))];
             told(&config, &Verdict { levels, ..Verdict::default() })
         };
-        let names: Vec<_> = told("").into_iter().map(|(name, _)| name).collect();
+        assert_eq!(told(""), [], "of one that passed");
+        let names: Vec<_> =
+            told(r#","ratelimit_headers":"always""#).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["ratelimit-policy", "ratelimit"]);
-        let both = told(r#","ratelimit_headers":false,"x_ratelimit_headers":true"#);
+        let both = told(r#","ratelimit_headers":"never","x_ratelimit_headers":true"#);
         let both: Vec<_> = both.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let expected = [
             ("x-ratelimit-limit", "5"),

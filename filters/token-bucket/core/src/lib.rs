@@ -54,6 +54,7 @@ pub use capacity::Capacity;
 pub use concurrency::Concurrency;
 pub use config::{
     Config, FailureMode, GrpcStatus, Mode, OnFull, OnMissingKey, Policy, ReplyConfig, Shards,
+    TellLimits,
 };
 pub use cost::{Cost, Settle, whole};
 pub use fair_share::{FairShare, Weight};

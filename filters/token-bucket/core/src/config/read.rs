@@ -5,7 +5,7 @@ use super::limit::{Limited, cost, limit, settle};
 use super::peers::peers;
 use super::reply::reply;
 use super::rules::matches;
-use super::{Config, FailureMode, Mode, OnFull, OnMissingKey, Policy, Shards};
+use super::{Config, FailureMode, Mode, OnFull, OnMissingKey, Policy, Shards, TellLimits};
 use crate::KeyPart;
 use crate::global::Global;
 use core::ops::RangeInclusive;
@@ -37,6 +37,11 @@ impl Choice for FailureMode {
         &[("allow", Self::Allow), ("deny", Self::Deny)];
 }
 
+impl Choice for TellLimits {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("always", Self::Always), ("refused", Self::Refused), ("never", Self::Never)];
+}
+
 impl Choice for OnMissingKey {
     const CHOICES: &'static [(&'static str, Self)] =
         &[("shared", Self::Shared), ("skip", Self::Skip), ("deny", Self::Deny)];
@@ -52,7 +57,7 @@ pub(super) fn config(mut fields: Fields<'_>) -> Config {
     let mode = fields.choice("mode", Mode::Enforce);
     let on_contention = fields.choice("on_contention", FailureMode::Deny);
     let failure_mode = fields.choice("failure_mode", FailureMode::Allow);
-    let ratelimit_headers = fields.flag("ratelimit_headers", true);
+    let ratelimit_headers = fields.choice("ratelimit_headers", TellLimits::Refused);
     let x_ratelimit_headers = fields.flag("x_ratelimit_headers", false);
     let reply = reply(&mut fields);
     let Store { shards, slots_per_shard, on_full, lease_time } = store(fields.object("store"));
