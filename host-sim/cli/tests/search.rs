@@ -93,6 +93,8 @@ fn what_explore_finds_is_told_step_by_step_and_can_be_kept() {
         lines.map(str::to_owned).collect()
     };
     assert_eq!((steps(stdout(&again)), steps(text).len()), (steps(text), 4));
+    let by = |text: &str| text.lines().find(|line| line.contains("found by")).map(str::to_owned);
+    assert_eq!(by(stdout(&again)), by(text));
 }
 
 #[test]

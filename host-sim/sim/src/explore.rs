@@ -91,8 +91,6 @@ pub struct Explored {
 /// A schedule under which the scenario does not hold.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// Number of the schedule that found it, from 1; 0 if it fails without any interleaving.
-    pub found_by: u64,
     /// What did not hold, in the smallest run.
     pub failures: Vec<String>,
     /// The smallest run.
@@ -110,6 +108,8 @@ pub struct Schedule {
     pub file: PathBuf,
     /// Seed of the host's other choices.
     pub seed: u64,
+    /// Number of the schedule that found it, from 1; 0 if it fails without any interleaving.
+    pub found_by: u64,
     /// Workers, requests, decisions.
     #[serde(flatten)]
     pub case: Case,
@@ -148,9 +148,9 @@ pub fn replay_schedule(
     let straight = subject.attempt(&schedule.case, Plan::Straight, &quiet, None, false)?;
     let plan = Plan::replay(&schedule.case.decisions);
     let attempt = subject.attempt(&schedule.case, plan, &quiet, Some(&straight.seen), true)?;
-    Ok(attempt
-        .failed()
-        .then(|| finding(&schedule.file, &subject, 1, schedule.case.clone(), attempt)))
+    Ok(attempt.failed().then(|| {
+        finding(&schedule.file, &subject, schedule.found_by, schedule.case.clone(), attempt)
+    }))
 }
 
 fn load(file: &Path, seed: u64, module_cache: ModuleCache) -> Result<Subject, String> {
@@ -240,8 +240,8 @@ fn first_failing(
 
 fn finding(file: &Path, subject: &Subject, found_by: u64, case: Case, attempt: Attempt) -> Finding {
     let (steps, earlier) = told(attempt.course.record);
-    let schedule = Schedule { file: file.to_owned(), seed: subject.seed, case };
-    Finding { found_by, failures: attempt.failures, schedule, steps, earlier }
+    let schedule = Schedule { file: file.to_owned(), seed: subject.seed, found_by, case };
+    Finding { failures: attempt.failures, schedule, steps, earlier }
 }
 
 /// The hostcalls that matter: on what more than one worker has touched and one has changed, and of
@@ -296,7 +296,7 @@ impl fmt::Display for Finding {
         }
         let case = &self.schedule.case;
         let requests: usize = case.requests.iter().sum();
-        match self.found_by {
+        match self.schedule.found_by {
             0 => writeln!(f, "     without any interleaving:")?,
             index => writeln!(
                 f,

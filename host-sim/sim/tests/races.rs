@@ -168,7 +168,7 @@ fn each_of_twenty_races_is_found_and_told_in_few_steps() {
         let finding = explored.finding.as_ref();
         let finding = finding.unwrap_or_else(|| panic!("{} was not found: {explored}", race.name));
         println!("{explored}");
-        assert!(finding.found_by > 0, "{} needs no interleaving: {explored}", race.name);
+        assert!(finding.schedule.found_by > 0, "{} needs no interleaving: {explored}", race.name);
         let case = &finding.schedule.case;
         assert!(case.decisions.len() <= 3, "{explored}");
         // Two items taken and one put back, and a window full of requests, take more.
