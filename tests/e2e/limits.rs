@@ -4,6 +4,7 @@ use host_sim_rig::client::{Client, Request};
 use host_sim_rig::endpoint::EndpointOptions;
 use host_sim_rig::fleet::Fleet;
 use serde_json::{Value, json};
+use std::time::Instant;
 use weir_tests::{Host, Running, Suite, on_both_hosts};
 
 /// Ten tokens, and none added within the time a test takes.
@@ -45,6 +46,31 @@ on_both_hosts! {
         assert_eq!(admitted(&statuses), 10);
         assert!(statuses.iter().all(|status| matches!(status, 200 | 429)), "{statuses:?}");
         assert_eq!(fleet.counters()[0].served, 10);
+    }
+
+    async fn workers_that_draw_ahead_at_full_speed_never_give_more_than_there_is(host: Host) {
+        let fleet = Fleet::start(&EndpointOptions::named("e"), 1).await?;
+        let policy = json!({"name": "all", "gcra": {"rate": 400, "burst": 400}});
+        let proxy = limited(&host, &fleet, policy).await?;
+        let start = Instant::now();
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                let url = proxy.url("/");
+                tokio::spawn(async move {
+                    let mut session = Client::new().connect(&url).await?;
+                    for _ in 0..500 {
+                        session.send(Request::get(&url)).await?;
+                    }
+                    anyhow::Ok(())
+                })
+            })
+            .collect();
+        for client in clients {
+            client.await??;
+        }
+        let most = 400.0 + 400.0 * start.elapsed().as_secs_f64();
+        let served = fleet.counters()[0].served;
+        assert!((400.0..=most).contains(&(served as f64)), "{served} of {most}");
     }
 
     async fn each_client_has_a_bucket_of_its_own(host: Host) {
