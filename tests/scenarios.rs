@@ -248,7 +248,7 @@ fn fuel_of_a_request(clients: usize) -> Result<u64> {
     let bootstrap = Bootstrap::from_yaml(&suite.bootstrap())?;
     let mut host =
         Host::start(bootstrap, HostOptions { workers: 1, fuel: true, ..HostOptions::default() })?;
-    let mut ask = |host: &mut Host, client: usize| {
+    let ask = |host: &mut Host, client: usize| {
         let id = host.send(&Request::get("/").header("x-client", &client.to_string()));
         host.settle(Duration::from_secs(1));
         host.reply(id).is_some_and(|reply| reply.status == 200)

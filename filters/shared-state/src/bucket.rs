@@ -115,10 +115,13 @@ impl SlotTable {
             tat.min(limit)
         };
         self.overflow = if self.overflow > now { mend(self.overflow) } else { UnixNanos::ZERO };
-        self.slots.retain_mut(|slot| {
-            slot.tat = mend(slot.tat);
-            slot.tat > now
-        });
+        // Nearly always all of them stay as they are, and to see that is cheaper than to sort them out.
+        if !self.slots.iter().all(|slot| slot.tat > now && slot.tat <= limit) {
+            self.slots.retain_mut(|slot| {
+                slot.tat = mend(slot.tat);
+                slot.tat > now
+            });
+        }
         if mended {
             self.credited_ns = self.credited_ns.wrapping_add(VOID_NS);
         }
