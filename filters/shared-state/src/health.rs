@@ -10,20 +10,26 @@ pub fn metric_id(name: &str) -> u64 {
     fnv1a(name.as_bytes())
 }
 
-/// An endpoint's state, from worst to best but for `Unknown`.
+/// An endpoint's state, from worst to best but for `Unknown`, which is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HealthState {
-    /// No signal, or all of them stale. Picked as an average endpoint would be.
-    #[default]
-    Unknown,
     /// Does not answer, or fails. Not picked.
     Down,
     /// Answers that it wants no new requests. Not picked, and no failure.
     Unready,
+    /// Its circuit breaker is open, which is that breaker's own decision: a picker asks its record.
+    BreakerOpen,
+    /// Works, but has come and gone too often of late. Picked less.
+    Suppressed,
     /// Works, but badly. Picked less.
     Degraded,
+    /// Works again since a short while ago.
+    Ramping,
     /// Works.
     Healthy,
+    /// No signal, or all of them stale. Picked as an average endpoint would be.
+    #[default]
+    Unknown,
 }
 
 impl HealthState {
@@ -32,19 +38,47 @@ impl HealthState {
         !matches!(self, Self::Down | Self::Unready)
     }
 
+    /// True if it works, but is to be picked less than others.
+    pub const fn is_impaired(self) -> bool {
+        matches!(self, Self::Suppressed | Self::Degraded)
+    }
+
+    /// Place in the order of badness: 0 is the worst, and an unknown state is after all others.
+    pub fn rank(self) -> u8 {
+        self as u8
+    }
+
     /// The name in logs, metrics and documentation.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
             Self::Down => "down",
             Self::Unready => "unready",
+            Self::BreakerOpen => "breaker_open",
+            Self::Suppressed => "suppressed",
             Self::Degraded => "degraded",
+            Self::Ramping => "ramping",
             Self::Healthy => "healthy",
         }
     }
 
-    const ALL: [Self; 5] =
-        [Self::Unknown, Self::Down, Self::Unready, Self::Degraded, Self::Healthy];
+    /// All states, each at the number that a record has for it.
+    pub const ALL: [Self; 8] = [
+        Self::Unknown,
+        Self::Down,
+        Self::Unready,
+        Self::Degraded,
+        Self::Healthy,
+        Self::Ramping,
+        Self::Suppressed,
+        Self::BreakerOpen,
+    ];
+
+    /// The number of this state in records and metrics.
+    pub fn number(self) -> u8 {
+        let at = Self::ALL.iter().position(|state| *state == self);
+        at.and_then(|at| u8::try_from(at).ok()).unwrap_or(0)
+    }
 }
 
 /// The parts of an ORCA `OrcaLoadReport` that weights are made of. Zero means not reported, as in
@@ -107,13 +141,14 @@ impl LoadReport {
 }
 
 /// The one record of an endpoint's health.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EndpointHealth {
     /// Its state.
     pub state: HealthState,
     /// When this record was written. A reader that finds it old takes the state as unknown.
     pub written_at: UnixNanos,
-    /// Since when it has been in this state.
+    /// Since when it has been in this state. A state that ramps up becomes healthy without a new
+    /// beginning.
     pub state_since: UnixNanos,
     /// Requests of all workers that wait for it.
     pub in_flight: u32,
@@ -125,8 +160,34 @@ pub struct EndpointHealth {
     pub queue_depth: Option<u32>,
     /// Connections that the endpoint has open, as its health answer says.
     pub connections: Option<u32>,
+    /// Share of its usual traffic that the endpoint asks for, 1 if it asks for nothing else.
+    pub weight: f32,
+    /// Requests that the endpoint wants to have at the same time, if it says so.
+    pub max_connections: Option<u32>,
+    /// How much the endpoint has come and gone of late, as of `written_at`: the next leader goes on
+    /// from there.
+    pub flap_penalty: f32,
     /// Its newest load report.
     pub report: Option<LoadReport>,
+}
+
+impl Default for EndpointHealth {
+    fn default() -> Self {
+        Self {
+            state: HealthState::Unknown,
+            written_at: UnixNanos::ZERO,
+            state_since: UnixNanos::ZERO,
+            in_flight: 0,
+            latency_us: 0,
+            error_ratio: 0.0,
+            queue_depth: None,
+            connections: None,
+            weight: 1.0,
+            max_connections: None,
+            flap_penalty: 0.0,
+            report: None,
+        }
+    }
 }
 
 impl EndpointHealth {
@@ -140,17 +201,18 @@ impl Record for EndpointHealth {
     const TAG: u8 = 5;
 
     fn write(&self, out: &mut Writer) {
-        let state = HealthState::ALL.iter().position(|state| *state == self.state);
-        out.u8(state.and_then(|at| u8::try_from(at).ok()).unwrap_or(0));
+        out.u8(self.state.number());
         out.u64(self.written_at.as_nanos());
         out.u64(self.state_since.as_nanos());
         out.u32(self.in_flight);
         out.u32(self.latency_us);
         out.f32(self.error_ratio);
-        for gauge in [self.queue_depth, self.connections] {
+        for gauge in [self.queue_depth, self.connections, self.max_connections] {
             out.u8(u8::from(gauge.is_some()));
             out.u32(gauge.unwrap_or(0));
         }
+        out.f32(self.weight);
+        out.f32(self.flap_penalty);
         LoadReport::write_optional(self.report.as_ref(), out);
     }
 
@@ -165,6 +227,9 @@ impl Record for EndpointHealth {
             error_ratio: input.f32()?,
             queue_depth: optional_u32(input)?,
             connections: optional_u32(input)?,
+            max_connections: optional_u32(input)?,
+            weight: input.f32()?,
+            flap_penalty: input.f32()?,
             report: LoadReport::read_optional(input)?,
         })
     }
@@ -193,6 +258,9 @@ mod tests {
             error_ratio: 0.25,
             queue_depth: Some(7),
             connections: None,
+            weight: 0.5,
+            max_connections: Some(64),
+            flap_penalty: 1000.0,
             report: Some(LoadReport {
                 received_at: UnixNanos::from_secs(8),
                 application_utilization: 1.5,

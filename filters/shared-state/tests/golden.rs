@@ -89,11 +89,14 @@ fn an_endpoints_health() {
         error_ratio: 0.25,
         queue_depth: Some(7),
         connections: None,
+        weight: 0.5,
+        max_connections: Some(64),
+        flap_penalty: 1000.0,
         report: None,
     };
     pinned(
         &record,
-        "5752050203001a711802000000005ed0b20000000004000000e02e00000000803e01070000000000000000005718041b",
+        "5752050203001a711802000000005ed0b20000000004000000e02e00000000803e0107000000000000000001400000000000003f00007a440072889eb0",
     );
 }
 

@@ -66,7 +66,11 @@ impl ActiveTrack {
             HealthState::Down => (false, None),
             HealthState::Unready => (true, Some(ReportedState::Unready)),
             HealthState::Degraded => (true, Some(ReportedState::Degraded)),
-            HealthState::Healthy => (true, Some(ReportedState::Healthy)),
+            // What else is worse than healthy is not by polls.
+            HealthState::BreakerOpen
+            | HealthState::Suppressed
+            | HealthState::Ramping
+            | HealthState::Healthy => (true, Some(ReportedState::Healthy)),
         };
         Self {
             counter: RiseFall::starting(up),

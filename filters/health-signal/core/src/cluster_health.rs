@@ -294,6 +294,7 @@ impl Row {
             queue_depth: self.active.queue_depth().filter(|_| polled),
             connections: self.active.connections().filter(|_| polled),
             report,
+            ..EndpointHealth::default()
         };
         if !self.is_due(&record, now) {
             return None;

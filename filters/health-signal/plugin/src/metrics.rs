@@ -1,7 +1,7 @@
 //! The module's metrics, by the names of its README.
 
 use plugin_kit::metrics::{Counter, Family, Gauge};
-use shared_state::{Endpoint, EndpointHealth, HealthState};
+use shared_state::{Endpoint, EndpointHealth};
 
 pub(crate) struct Metrics {
     health: Family<Gauge>,
@@ -45,7 +45,7 @@ impl Metrics {
     pub(crate) fn endpoint(&self, cluster: &str, endpoint: Endpoint, record: &EndpointHealth) {
         let endpoint = endpoint.to_string();
         let labels = [cluster, endpoint.as_str()];
-        self.health.with(&labels).set(number(record.state));
+        self.health.with(&labels).set(record.state.number().into());
         self.in_flight.with(&labels).set(record.in_flight.into());
         self.latency_us.with(&labels).set(record.latency_us.into());
         if let Some(depth) = record.queue_depth {
@@ -72,16 +72,5 @@ impl Metrics {
 
     pub(crate) fn attempt_failed(&self, cluster: &str, kind: &str) {
         self.attempt_failures.with(&[cluster, kind]).add(1);
-    }
-}
-
-/// As dashboards read it: the better, the higher.
-fn number(state: HealthState) -> u64 {
-    match state {
-        HealthState::Unknown => 0,
-        HealthState::Down => 1,
-        HealthState::Unready => 2,
-        HealthState::Degraded => 3,
-        HealthState::Healthy => 4,
     }
 }

@@ -103,7 +103,7 @@ impl Snapshot {
             endpoint: facts.endpoint,
             row: facts.row,
             elsewhere: facts.elsewhere,
-            rate: if facts.state == HealthState::Degraded { base * DEGRADED_RATE } else { base },
+            rate: if facts.state.is_impaired() { base * DEGRADED_RATE } else { base },
             admission: admission(facts, config, now),
         });
         Self { candidates: candidates.collect(), panic }
@@ -116,7 +116,8 @@ fn badness(facts: &Facts) -> u8 {
         HealthState::Down => 3,
         _ if facts.breaker_rejects => 2,
         HealthState::Unready => 1,
-        HealthState::Unknown | HealthState::Degraded | HealthState::Healthy => 0,
+        // What a breaker rejects is told by its own record.
+        _ => 0,
     }
 }
 
@@ -184,7 +185,11 @@ fn stepped(ratio: f64) -> f64 {
 /// the picks and not of the rate: at low load, when nothing is in flight, the smaller rate would
 /// lose every comparison, and the endpoint would get nothing until the ramp is over.
 fn admission(facts: &Facts, config: &ClusterConfig, now: UnixNanos) -> f64 {
-    let (HealthState::Healthy, Some(since)) = (facts.state, facts.state_since) else { return 1.0 };
+    let (HealthState::Healthy | HealthState::Ramping, Some(since)) =
+        (facts.state, facts.state_since)
+    else {
+        return 1.0;
+    };
     let window = config.slow_start.window.as_secs_f64();
     let elapsed = now.since(since).as_secs_f64();
     // A state that begins in the future was written before the clock stepped back.

@@ -64,9 +64,9 @@ pub(crate) fn percent(
         let state = health.filter(|health| is_current(health, now)).map(|health| health.state);
         known |= state.is_some_and(|state| state != HealthState::Unknown);
         sum = sum.saturating_add(match state.unwrap_or_default() {
-            HealthState::Healthy | HealthState::Unknown => WHOLE,
-            HealthState::Degraded => DEGRADED,
-            HealthState::Down | HealthState::Unready => 0,
+            HealthState::Healthy | HealthState::Ramping | HealthState::Unknown => WHOLE,
+            HealthState::Degraded | HealthState::Suppressed => DEGRADED,
+            HealthState::Down | HealthState::Unready | HealthState::BreakerOpen => 0,
         });
     }
     let count = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
