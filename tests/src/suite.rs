@@ -36,6 +36,9 @@ pub fn module(name: &str) -> PathBuf {
 pub struct Suite {
     endpoints: Vec<SocketAddr>,
     filters: Vec<Value>,
+    native_filters: Vec<Value>,
+    backend: Vec<(String, Value)>,
+    others: Vec<Value>,
     upstream_filters: Vec<Value>,
     upstream_http2: bool,
     services: Vec<(String, SocketAddr)>,
@@ -50,6 +53,9 @@ impl Suite {
         Self {
             endpoints: endpoints.to_vec(),
             filters: Vec::new(),
+            native_filters: Vec::new(),
+            backend: Vec::new(),
+            others: Vec::new(),
             upstream_filters: Vec::new(),
             upstream_http2: false,
             services: Vec::new(),
@@ -131,6 +137,56 @@ impl Suite {
         self
     }
 
+    /// Adds a filter of Envoy's own, between the modules and the router.
+    pub fn native_filter(mut self, filter: Value) -> Self {
+        self.native_filters.push(filter);
+        self
+    }
+
+    /// Keeps sessions in the steering header: what a module writes there is followed.
+    pub fn stateful_session(self) -> Self {
+        self.native_filter(json!({
+            "name": "envoy.filters.http.stateful_session",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSession",
+                "session_state": {
+                    "name": "envoy.http.stateful_session.header",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState",
+                        "name": STEERING_HEADER,
+                    },
+                },
+            },
+        }))
+        .round_robin()
+    }
+
+    /// Takes `override_host` from the cluster `backend`.
+    pub fn round_robin(self) -> Self {
+        self.backend("load_balancing_policy", Value::Null)
+            .backend("lb_policy", json!("ROUND_ROBIN"))
+    }
+
+    /// Connects to whatever address the filter state names.
+    pub fn original_dst(self) -> Self {
+        self.backend("load_balancing_policy", Value::Null)
+            .backend("load_assignment", Value::Null)
+            .backend("lb_policy", json!("CLUSTER_PROVIDED"))
+            .backend("type", json!("ORIGINAL_DST"))
+    }
+
+    /// Sets a field of the cluster `backend`; `null` takes it away.
+    pub fn backend(mut self, field: &str, value: Value) -> Self {
+        self.backend.push((field.to_owned(), value));
+        self
+    }
+
+    /// Adds a cluster like `backend`, of these endpoints.
+    pub fn cluster_of(mut self, name: &str, endpoints: &[SocketAddr]) -> Self {
+        self.others.push(cluster(name, endpoints, &[], false));
+        self
+    }
+
     /// Terminates TLS with this certificate; offers HTTP/2.
     pub fn tls(mut self, certificates: &Certificates) -> Self {
         self.tls = Some(certificates.clone());
@@ -150,6 +206,7 @@ impl Suite {
             .map(|label| json!({"tag_name": label, "regex": format!(r"({label}=\.=(.*?);\.;)")}))
             .collect();
         let mut clusters = vec![self.cluster()];
+        clusters.extend(self.others.iter().cloned());
         clusters.extend(self.services.iter().map(|(name, address)| service(name, *address)));
         let document = json!({
             "admin": {"address": address(SocketAddr::from(([127, 0, 0, 1], 0)))},
@@ -161,6 +218,7 @@ impl Suite {
 
     fn listener(&self) -> Value {
         let mut filters = self.filters.clone();
+        filters.extend(self.native_filters.iter().cloned());
         filters.push(json!({
             "name": "envoy.filters.http.router",
             "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
@@ -211,50 +269,60 @@ impl Suite {
     }
 
     fn cluster(&self) -> Value {
-        let endpoints: Vec<_> = self
-            .endpoints
-            .iter()
-            .map(|endpoint| json!({"endpoint": {"address": address(*endpoint)}}))
-            .collect();
-        let mut upstream = vec![json!({
-            "name": "strip-steering-header",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-                "mutations": {"request_mutations": [{"remove": STEERING_HEADER}]},
-            },
-        })];
-        let version =
-            if self.upstream_http2 { "http2_protocol_options" } else { "http_protocol_options" };
-        upstream.extend(self.upstream_filters.iter().cloned());
-        upstream.push(json!({
+        let mut cluster =
+            cluster("backend", &self.endpoints, &self.upstream_filters, self.upstream_http2);
+        for (field, value) in &self.backend {
+            cluster[field] = value.clone();
+        }
+        if let Some(fields) = cluster.as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
+        }
+        cluster
+    }
+}
+
+fn cluster(name: &str, endpoints: &[SocketAddr], upstream_filters: &[Value], http2: bool) -> Value {
+    let endpoints: Vec<_> = endpoints
+        .iter()
+        .map(|endpoint| json!({"endpoint": {"address": address(*endpoint)}}))
+        .collect();
+    let mut upstream = vec![json!({
+        "name": "strip-steering-header",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+            "mutations": {"request_mutations": [{"remove": STEERING_HEADER}]},
+        },
+    })];
+    let version = if http2 { "http2_protocol_options" } else { "http_protocol_options" };
+    upstream.extend(upstream_filters.iter().cloned());
+    upstream.push(json!({
             "name": "envoy.filters.http.upstream_codec",
             "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"},
         }));
-        json!({
-            "name": "backend",
-            "type": "STATIC",
-            "connect_timeout": "1s",
-            "load_balancing_policy": {"policies": [{"typed_extension_config": {
-                "name": "envoy.load_balancing_policies.override_host",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost",
-                    "override_host_sources": [{"header": STEERING_HEADER}],
-                    "fallback_policy": {"policies": [{"typed_extension_config": {
-                        "name": "envoy.load_balancing_policies.round_robin",
-                        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"},
-                    }}]},
-                },
-            }}]},
-            "load_assignment": {"cluster_name": "backend", "endpoints": [{"lb_endpoints": endpoints}]},
-            "typed_extension_protocol_options": {
-                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                    "explicit_http_config": {version: {}},
-                    "http_filters": upstream,
-                },
+    json!({
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_balancing_policy": {"policies": [{"typed_extension_config": {
+            "name": "envoy.load_balancing_policies.override_host",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost",
+                "override_host_sources": [{"header": STEERING_HEADER}],
+                "fallback_policy": {"policies": [{"typed_extension_config": {
+                    "name": "envoy.load_balancing_policies.round_robin",
+                    "typed_config": {"@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"},
+                }}]},
             },
-        })
-    }
+        }}]},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {version: {}},
+                "http_filters": upstream,
+            },
+        },
+    })
 }
 
 fn service(name: &str, at: SocketAddr) -> Value {

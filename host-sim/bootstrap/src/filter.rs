@@ -4,8 +4,9 @@ use crate::config_discovery::{CONFIG_DISCOVERY, ConfigDiscovery};
 use crate::header::HEADER_MUTATIONS;
 use crate::rate_limit::LOCAL_RATE_LIMIT;
 use crate::reader::{Message, Reader};
+use crate::stateful_session::STATEFUL_SESSION;
 use crate::wasm::PLUGIN_CONFIG;
-use crate::{HeaderMutations, LocalRateLimit, PluginConfig};
+use crate::{HeaderMutations, LocalRateLimit, PluginConfig, StatefulSession};
 
 /// One entry of an `http_filters` list.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +29,8 @@ pub enum HttpFilterConfig {
     HeaderMutation(HeaderMutations),
     /// `envoy.filters.http.local_ratelimit`.
     LocalRateLimit(LocalRateLimit),
+    /// `envoy.filters.http.stateful_session`.
+    StatefulSession(StatefulSession),
     /// `envoy.filters.http.router`: terminal filter of a downstream chain, always its last.
     Router,
     /// `envoy.filters.http.upstream_codec`: terminal filter of an upstream chain, always its last.
@@ -61,6 +64,11 @@ const LOCAL_RATELIMIT: Message<HttpFilterConfig> = Message {
     read: |message| (LOCAL_RATE_LIMIT.read)(message).map(HttpFilterConfig::LocalRateLimit),
 };
 
+const SESSION: Message<HttpFilterConfig> = Message {
+    name: STATEFUL_SESSION.name,
+    read: |message| (STATEFUL_SESSION.read)(message).map(HttpFilterConfig::StatefulSession),
+};
+
 const ROUTER: Message<HttpFilterConfig> = Message {
     name: "envoy.extensions.filters.http.router.v3.Router",
     read: |_| Some(HttpFilterConfig::Router),
@@ -90,7 +98,7 @@ pub(crate) fn upstream_chain(message: &mut Reader<'_>) -> Vec<HttpFilter> {
 }
 
 fn downstream(message: &mut Reader<'_>) -> Option<HttpFilter> {
-    entry(message, &[WASM, HEADER_MUTATION, LOCAL_RATELIMIT, ROUTER])
+    entry(message, &[WASM, HEADER_MUTATION, LOCAL_RATELIMIT, SESSION, ROUTER])
 }
 
 fn upstream(message: &mut Reader<'_>) -> Option<HttpFilter> {

@@ -33,6 +33,7 @@ mod reader;
 mod retry_policy;
 mod route;
 mod schema;
+mod stateful_session;
 mod stats_tag;
 mod status_code;
 mod tcp_proxy;
@@ -66,6 +67,7 @@ pub use route::{
     ClusterSpecifier, DirectResponse, Forward, PathMatch, Route, RouteAction, RouteConfig,
     RouteMatch, VirtualHost,
 };
+pub use stateful_session::StatefulSession;
 pub use stats_tag::{StatsTag, StatsTagSource};
 pub use tcp_proxy::TcpProxy;
 pub use tls::{Certificate, DataSource, DownstreamTls, TlsVersion, UpstreamTls};

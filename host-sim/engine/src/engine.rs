@@ -12,7 +12,9 @@ use crate::{
     AccessLogSink, Clock, Cluster, Discard, Limits, LogSink, ModuleCache, Observer, SharedData,
     Stats, SystemClock, Worker,
 };
-use host_sim_bootstrap::{Bootstrap, ConfigDiscovery, HttpFilter, HttpFilterConfig, PluginConfig};
+use host_sim_bootstrap::{
+    Bootstrap, ConfigDiscovery, HttpFilter, HttpFilterConfig, PluginConfig, StatefulSession,
+};
 use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
@@ -45,6 +47,7 @@ pub(crate) enum ChainFilter {
     Wasm(usize),
     HeaderMutation(Arc<HeaderMutation>),
     LocalRateLimit(Arc<LocalRateLimit>),
+    StatefulSession(Arc<StatefulSession>),
 }
 
 /// How an engine runs; `..EngineOptions::default()` fills in a live proxy's choices.
@@ -366,6 +369,9 @@ impl Loader<'_> {
                 HttpFilterConfig::LocalRateLimit(config) => {
                     let compiled = LocalRateLimit::new(config, self.stats);
                     ChainFilter::LocalRateLimit(Arc::new(compiled.map_err(StartError::host)?))
+                }
+                HttpFilterConfig::StatefulSession(config) => {
+                    ChainFilter::StatefulSession(Arc::new(config.clone()))
                 }
                 HttpFilterConfig::Router | HttpFilterConfig::UpstreamCodec => continue,
             });

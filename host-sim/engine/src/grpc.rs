@@ -123,6 +123,7 @@ pub(crate) fn begin(
         tried: &[],
         reselections: 0,
         original_dst: None,
+        session: None,
     };
     let host = selectors.get_mut(cluster.index()).and_then(|s| s.choose(cluster, wish, rng));
     let Some(host) = host else {

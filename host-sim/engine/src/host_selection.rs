@@ -4,7 +4,7 @@ use crate::cluster::{Cluster, HostSet, LiveHost};
 use crate::load_balancer::{Balancer, Choice, Host, OverrideWalk};
 use crate::rng::Rng;
 use crate::{Headers, UnixNanos};
-use host_sim_bootstrap::Discovery;
+use host_sim_bootstrap::{Discovery, HealthStatus};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -19,6 +19,16 @@ pub(crate) struct Wish<'a> {
     pub(crate) reselections: u32,
     /// Value of [`ORIGINAL_DST_KEY`].
     pub(crate) original_dst: Option<&'a [u8]>,
+    /// The endpoint of the session.
+    pub(crate) session: Option<Session>,
+}
+
+/// The endpoint that a session belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Session {
+    pub(crate) address: SocketAddr,
+    /// No other will do.
+    pub(crate) strict: bool,
 }
 
 /// A cluster as one worker balances over it.
@@ -61,6 +71,16 @@ impl Selector {
         }
         self.views.clear();
         self.views.extend(self.set.hosts.iter().map(|host| host.view()));
+        if let Some(session) = wish.session {
+            // Unhealthy endpoints are left out, by the default of `override_host_status`.
+            let wanted = |host: &Host| {
+                host.address == session.address && host.health != HealthStatus::Unhealthy
+            };
+            let found = self.views.iter().position(wanted);
+            if found.is_some() || session.strict {
+                return self.set.hosts.get(found?).cloned();
+            }
+        }
         let mut choice = Choice {
             header: &|name| wish.headers.get(name),
             walk: wish.walk,

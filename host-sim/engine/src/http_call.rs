@@ -56,6 +56,7 @@ pub(crate) fn begin(
         tried: &[],
         reselections: 0,
         original_dst: None,
+        session: None,
     };
     let host = selectors.get_mut(cluster.index())?.choose(cluster, wish, rng);
     let Some(host) = host else {

@@ -64,6 +64,7 @@ mod router;
 mod shared_data;
 mod sink;
 mod stack;
+mod stateful_session;
 mod stats;
 mod stream;
 mod stream_limits;

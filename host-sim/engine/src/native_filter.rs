@@ -1,4 +1,4 @@
-//! Envoy's own filters beside the plugins: `header_mutation` and `local_ratelimit`.
+//! Envoy's own filters beside the plugins: `header_mutation`, `local_ratelimit`, `stateful_session`.
 
 use crate::access_log::{FormatError, HeadersOf};
 use crate::flags::ResponseFlags;
@@ -11,7 +11,7 @@ use crate::values::StreamValues;
 use crate::worker::Turn;
 use crate::{Headers, Stats};
 use bytes::Bytes;
-use host_sim_bootstrap::{self as bootstrap, HeaderMutations};
+use host_sim_bootstrap::{self as bootstrap, HeaderMutations, StatefulSession};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A compiled `header_mutation`.
@@ -80,6 +80,7 @@ impl LocalRateLimit {
 pub(crate) enum Native {
     HeaderMutation(Arc<HeaderMutation>),
     LocalRateLimit(Arc<LocalRateLimit>, Option<Quota>),
+    StatefulSession(Arc<StatefulSession>),
     MissingConfig,
 }
 
@@ -92,6 +93,7 @@ impl FilterKind {
             Self::LocalRateLimit(filter, quota) => {
                 Some(Native::LocalRateLimit(filter.clone(), *quota))
             }
+            Self::StatefulSession(filter) => Some(Native::StatefulSession(filter.clone())),
             Self::MissingConfig => Some(Native::MissingConfig),
         }
     }
@@ -120,6 +122,14 @@ impl Turn<'_> {
                 HeadersStatus::StopAll
             }
             (Native::MissingConfig, Way::Response) => HeadersStatus::Continue,
+            (Native::StatefulSession(session), Way::Request) => {
+                self.join_session(id, session);
+                HeadersStatus::Continue
+            }
+            (Native::StatefulSession(session), Way::Response) => {
+                self.tell_session(id, session);
+                HeadersStatus::Continue
+            }
             (Native::LocalRateLimit(limit, _), Way::Request) => self.rate_limit(id, filter, limit),
             (Native::LocalRateLimit(limit, quota), Way::Response) => {
                 if let Some(quota) = quota.filter(|_| limit.config.x_ratelimit_headers) {

@@ -13,7 +13,7 @@ pub(crate) use plan::routed;
 use crate::buffer::Buffer;
 use crate::cluster::{Cluster, LiveHost};
 use crate::flags::ResponseFlags;
-use crate::host_selection::{ORIGINAL_DST_KEY, Wish};
+use crate::host_selection::{ORIGINAL_DST_KEY, Session, Wish};
 use crate::iteration::BUFFER_LIMIT;
 use crate::load_balancer::OverrideWalk;
 use crate::retry::{Reset, RetryDecision, RetryState};
@@ -37,6 +37,8 @@ pub(crate) struct Router {
     pub(crate) per_try_timeout: Option<Duration>,
     pub(crate) retry: Option<RetryState>,
     walk: OverrideWalk,
+    /// Where a session wants to go.
+    pub(crate) session: Option<Session>,
     tried: Vec<SocketAddr>,
     reselections: u32,
     /// The attempt under way.
@@ -187,6 +189,8 @@ impl Turn<'_> {
                 tried: if number > 1 { &router.tried } else { &[] },
                 reselections: if number > 1 { router.reselections } else { 0 },
                 original_dst: original.as_deref(),
+                // A session is for the first attempt.
+                session: router.session.filter(|_| number == 1),
             };
             let host = selectors.get_mut(cluster.index())?.choose(&cluster, wish, rng);
             Some((cluster, host, number))

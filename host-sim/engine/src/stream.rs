@@ -19,6 +19,7 @@ use crate::router::Router;
 use crate::stream_limits::Limits;
 use crate::{Downstream, Headers, UnixNanos, UpstreamLink};
 use bytes::Bytes;
+use host_sim_bootstrap::StatefulSession;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -128,6 +129,7 @@ pub(crate) enum FilterKind {
     HeaderMutation(Arc<HeaderMutation>),
     /// With what the bucket said, for the response.
     LocalRateLimit(Arc<LocalRateLimit>, Option<Quota>),
+    StatefulSession(Arc<StatefulSession>),
     /// No configuration has been discovered: answers 500.
     MissingConfig,
 }

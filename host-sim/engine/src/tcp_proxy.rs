@@ -140,6 +140,7 @@ impl Turn<'_> {
                 tried: &[],
                 reselections: 0,
                 original_dst,
+                session: None,
             };
             selectors.get_mut(cluster.index()).and_then(|s| s.choose(cluster, wish, rng))
         };

@@ -418,6 +418,7 @@ impl Turn<'_> {
                     FilterKind::Wasm(wasm)
                 }
                 ChainFilter::HeaderMutation(filter) => FilterKind::HeaderMutation(filter.clone()),
+                ChainFilter::StatefulSession(filter) => FilterKind::StatefulSession(filter.clone()),
                 ChainFilter::LocalRateLimit(filter) => {
                     FilterKind::LocalRateLimit(filter.clone(), None)
                 }

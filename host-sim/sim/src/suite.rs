@@ -20,6 +20,7 @@ pub(crate) fn bootstrap(
     for spec in &suite.filters {
         filters.push(extension("filters.http.wasm.v3.Wasm", plugin(spec, base)?));
     }
+    filters.extend(suite.native_filters.iter().cloned());
     filters.push(extension("filters.http.router.v3.Router", json!({})));
     let mut upstream = vec![extension(
         "filters.http.header_mutation.v3.HeaderMutation",
@@ -29,7 +30,7 @@ pub(crate) fn bootstrap(
         upstream.push(extension("filters.http.wasm.v3.Wasm", plugin(spec, base)?));
     }
     upstream.push(extension("filters.http.upstream_codec.v3.UpstreamCodec", json!({})));
-    let route = json!({
+    let mut route = json!({
         "name": "backend",
         "match": {"prefix": "/"},
         "route": {
@@ -38,6 +39,7 @@ pub(crate) fn bootstrap(
             "retry_policy": retry_policy(suite.retries),
         },
     });
+    replace(&mut route["route"], &suite.route);
     let manager = extension(
         "filters.network.http_connection_manager.v3.HttpConnectionManager",
         json!({
@@ -57,6 +59,9 @@ pub(crate) fn bootstrap(
         listeners.push(listener("tcp", 10_001, &filters));
     }
     let mut clusters = vec![cluster(endpoints, &upstream, suite.override_host)];
+    if let Some(backend) = clusters.first_mut() {
+        replace(backend, &suite.backend);
+    }
     for (name, spec) in &suite.clusters {
         let mut cluster = json!({
             "name": name,
@@ -70,11 +75,23 @@ pub(crate) fn bootstrap(
         }
         clusters.push(cluster);
     }
-    let document = json!({"static_resources": {
+    let document = json!({"node": suite.node, "static_resources": {
         "listeners": listeners,
         "clusters": clusters,
     }});
     Ok(document.to_string())
+}
+
+/// Puts fields in the place of those that are there.
+fn replace(object: &mut Value, fields: &Map<String, Value>) {
+    let Some(object) = object.as_object_mut() else { return };
+    for (name, value) in fields {
+        if value.is_null() {
+            object.remove(name);
+        } else {
+            object.insert(name.clone(), value.clone());
+        }
+    }
 }
 
 fn cluster(endpoints: &[SocketAddr], upstream_filters: &[Value], override_host: bool) -> Value {

@@ -259,6 +259,43 @@ fn a_client_that_goes_away_cancels_the_attempt_and_is_logged() {
 }
 
 #[test]
+fn a_session_goes_to_its_endpoint_once_and_is_told_of_another() {
+    let steer = r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (drop (call $replace_header (i32.const 0) {x-session} {MTI3LjAuMC4xOjkwMDI=}))
+        (i32.const 0))"#;
+    let after = r#"{name: s, typed_config: {
+        "@type": type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSession,
+        session_state: {name: h, typed_config: {
+          "@type": type.googleapis.com/envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState,
+          name: x-session}}}}"#;
+    let mut rig = Setup {
+        plugins: vec![Plugin::new("steer", steer)],
+        filters: vec![after.to_owned()],
+        ports: vec![9001, 9002],
+        ..setup("retry_policy: {retry_on: 5xx, num_retries: 1}")
+    }
+    .start();
+    for _ in 0..4 {
+        let id = rig.get("/");
+        let attempt = rig.attempt();
+        assert_eq!(attempt.endpoint.port(), 9002);
+        rig.respond(attempt.id, "200", "");
+        assert_eq!(rig.answer(id).headers.get_str("x-session"), None);
+    }
+    let id = rig.get("/");
+    let mut served = 0;
+    for status in ["503", "200"] {
+        let attempt = rig.attempt();
+        served = attempt.endpoint.port();
+        rig.respond(attempt.id, status, "");
+        rig.advance(Duration::from_millis(250));
+    }
+    let told = rig.answer(id).headers.get_str("x-session").map(str::to_owned);
+    let other = (served == 9001).then(|| "MTI3LjAuMC4xOjkwMDE=".to_owned());
+    assert_eq!(told, other);
+}
+
+#[test]
 fn a_named_list_of_endpoints_is_walked_by_retries_and_unknown_ones_are_skipped() {
     let cluster = r#"load_balancing_policy: {policies: [{typed_extension_config: {name: o,
       typed_config: {"@type": type.googleapis.com/envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost,

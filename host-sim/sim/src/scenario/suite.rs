@@ -3,7 +3,7 @@
 use super::step::Address;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -33,6 +33,18 @@ pub struct SuiteSpec {
     /// Whether the cluster obeys the steering header. Default true.
     #[serde(default = "default_true")]
     pub override_host: bool,
+    /// Filters of Envoy's own between the plugins and the router, as a bootstrap has them.
+    #[serde(default)]
+    pub native_filters: Vec<Value>,
+    /// Fields of the cluster `backend`, as a bootstrap has them. They replace what stands there.
+    #[serde(default)]
+    pub backend: Map<String, Value>,
+    /// Fields of the route action, the same way; `null` takes one away.
+    #[serde(default)]
+    pub route: Map<String, Value>,
+    /// The proxy itself, as a bootstrap has it.
+    #[serde(default)]
+    pub node: Map<String, Value>,
 }
 
 /// A cluster: its endpoints, or more.
