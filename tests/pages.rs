@@ -84,11 +84,16 @@ fn read(snippet: &str) -> Result<()> {
     if key == "retry_policy" {
         suite = suite.route(key, value.clone());
     }
+    if key == "http_filters" {
+        let filters = value.as_array().context("http_filters: no list")?;
+        suite = filters.iter().fold(suite, |suite, filter| suite.native_filter(filter.clone()));
+    }
     let mut bootstrap: Value = serde_json::from_str(&suite.bootstrap())?;
     let cluster = &mut bootstrap["static_resources"]["clusters"][0];
     match key.as_str() {
         "retry_policy" => {}
         "load_balancing_policy" => cluster[key] = value.clone(),
+        "http_filters" => {}
         "clusters" => {
             let fields = value[0].as_object().context("clusters: no list of mappings")?;
             for (field, value) in fields {

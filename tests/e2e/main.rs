@@ -13,6 +13,7 @@ mod limits_fairness;
 mod limits_fleet;
 mod limits_shaping;
 mod limits_surface;
+mod mechanisms;
 mod order;
 mod policies;
 mod raw;

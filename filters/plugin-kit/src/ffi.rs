@@ -79,6 +79,14 @@ unsafe extern "C" {
         value_size: usize,
         cas: u32,
     ) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        arguments: *const u8,
+        arguments_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
@@ -230,6 +238,24 @@ pub(crate) fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<(), S
         let (key, key_size) = (key.as_ptr(), key.len());
         proxy_set_shared_data(key, key_size, value.as_ptr(), value.len(), cas)
     })
+}
+
+/// A function that the host has beside the ABI.
+pub(crate) fn foreign(name: &str, arguments: &[u8]) -> Result<Vec<u8>, Status> {
+    let mut out = Returned::new();
+    // SAFETY: the pointers are to live slices and live locals.
+    let status = unsafe {
+        let (args, args_size) = (arguments.as_ptr(), arguments.len());
+        proxy_call_foreign_function(
+            name.as_ptr(),
+            name.len(),
+            args,
+            args_size,
+            &mut out.data,
+            &mut out.size,
+        )
+    };
+    out.take(status)
 }
 
 pub(crate) fn define_metric(kind: u32, name: &str) -> Result<u32, Status> {

@@ -2,6 +2,7 @@
 
 mod read;
 
+use crate::Mechanism;
 use core::time::Duration;
 use plugin_config::{Parsed, Problems};
 use shared_state::Endpoint;
@@ -34,9 +35,12 @@ pub enum Mode {
 /// How a pick reaches the proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Steering {
-    /// The request header that the cluster's `override_host` policy reads.
+    /// Who is told. Default `override_host`.
+    pub mechanism: Mechanism,
+    /// The request header that the cluster's `override_host` policy reads, or the session filter.
     pub header: String,
-    /// Endpoints a list names at most, 1 to 8. Default 3: the first attempt and two retries.
+    /// Endpoints a list names at most, 1 to 8. Default 3: the first attempt and two retries. 1 where
+    /// the mechanism knows no lists.
     pub max_endpoints: usize,
 }
 

@@ -25,10 +25,12 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod base64;
 mod cluster;
 mod config;
 mod ewma;
 mod flight;
+mod mechanism;
 mod membership;
 mod note;
 mod orca;
@@ -48,6 +50,7 @@ pub use config::{
     ClusterConfig, Config, Endpoints, LeastCost, LoadReports, Mode, Policy, SlowStart, Steering,
 };
 pub use flight::{Flight, Outcome, Response};
+pub use mechanism::Mechanism;
 pub use note::Note;
 pub use orca::OrcaWeight;
 pub use pick::{Pick, Reason, Steered};

@@ -80,7 +80,7 @@ impl Router {
         // A cluster without a number of endpoints is one that the proxy does not know.
         let id = name
             .and_then(|name| self.find(name).or_else(|| size.and_then(|_| self.follow(name, now))));
-        let enforced = self.config.mode == Mode::Enforce;
+        let enforced = self.config.mode == Mode::Enforce && self.config.steering.mechanism.steers();
         let Some((id, cluster)) = id.and_then(|id| Some((id, self.clusters.get_mut(id.0)?))) else {
             return (self.leave(Reason::UnknownCluster), None);
         };

@@ -3,7 +3,7 @@
 use crate::metrics::Metrics;
 use crate::stream::Stream;
 use core::cell::RefCell;
-use metric_router_core::{Config, Mode, Router};
+use metric_router_core::{Config, Mode, Router, Steering};
 use plugin_kit::{Draws, HostStore};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
@@ -13,7 +13,7 @@ use std::rc::Rc;
 pub(crate) struct Shared {
     pub(crate) router: RefCell<Router>,
     pub(crate) draws: RefCell<Draws>,
-    pub(crate) header: String,
+    pub(crate) steering: Steering,
     pub(crate) mode: Mode,
 }
 
@@ -36,14 +36,14 @@ impl RootContext for Root {
         let Some(config) = parsed else { return false };
         let now = plugin_kit::now();
         let metrics = Metrics::new(&config.name);
-        let (header, mode) = (config.steering.header.clone(), config.mode);
+        let (steering, mode) = (config.steering.clone(), config.mode);
         let router = Router::new(config, now);
         plugin_kit::set_tick_period(router.tick_period());
         let shared = Shared {
             router: RefCell::new(router),
             // Roots of different workers may have the same number; the moment differs.
             draws: RefCell::new(Draws::new(now, u64::from(self.context_id))),
-            header,
+            steering,
             mode,
         };
         self.running = Some((Rc::new(shared), metrics));

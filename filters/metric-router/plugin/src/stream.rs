@@ -1,7 +1,7 @@
 //! One HTTP exchange.
 
 use crate::root::Shared;
-use metric_router_core::{Journey, Mode, Outcome, Pick, Response};
+use metric_router_core::{Journey, Mechanism, Mode, Outcome, Pick, Response, Steered};
 use plugin_kit::headers::{self, Map};
 use plugin_kit::{HostStore, property};
 use proxy_wasm::traits::{Context, HttpContext};
@@ -30,6 +30,25 @@ impl Stream {
         let (pick, journey) = router.pick(cluster.as_deref(), size, now, draw);
         self.journey = journey;
         Some(pick)
+    }
+
+    /// Tells the proxy where to go, or that nobody does.
+    fn steer(&self, steered: Option<&Steered>) {
+        let steering = &self.shared.steering;
+        let value = steered.map(|steered| steering.mechanism.value(steered));
+        match value {
+            Some(value) if steering.mechanism.uses_header() => {
+                headers::set(Map::Request, &steering.header, &value);
+            }
+            Some(address) => {
+                plugin_kit::set_original_dst(&address);
+            }
+            // A client's own copy never gets through: it would choose its endpoint itself.
+            None if steering.mechanism.uses_header() => {
+                headers::remove(Map::Request, &steering.header);
+            }
+            None => {}
+        }
     }
 
     /// Accounts for the response, or for its absence.
@@ -78,16 +97,11 @@ impl Context for Stream {
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
         let pick = self.pick();
-        let header = &self.shared.header;
-        // A client's own copy never gets through: it would choose its endpoint itself.
-        match (&pick, self.shared.mode) {
-            (Some(Pick::Steer(steered)), Mode::Enforce) => {
-                headers::set(Map::Request, header, &steered.list);
-            }
-            _ => {
-                headers::remove(Map::Request, header);
-            }
-        }
+        let steered = match (&pick, self.shared.mode) {
+            (Some(Pick::Steer(steered)), Mode::Enforce) => Some(steered),
+            _ => None,
+        };
+        self.steer(steered);
         if let Some(pick) = pick {
             let shadow = if self.shared.mode == Mode::Shadow { " mode=shadow" } else { "" };
             plugin_kit::set_filter_state("weir.metric_router", &format!("{pick}{shadow}"));
@@ -97,6 +111,10 @@ impl HttpContext for Stream {
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
         self.respond();
+        if self.shared.steering.mechanism == Mechanism::StatefulSession {
+            // The session filter names the endpoint where it was not the one that was asked for.
+            headers::remove(Map::Response, &self.shared.steering.header);
+        }
         Action::Continue
     }
 

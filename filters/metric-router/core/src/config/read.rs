@@ -4,6 +4,7 @@ use super::{
     ClusterConfig, Config, DEFAULT_UPDATE, Endpoints, LeastCost, LoadReports, Mode, Policy,
     SlowStart, Steering,
 };
+use crate::Mechanism;
 use core::time::Duration;
 use plugin_config::{Choice, Fields, Or};
 use shared_state::{Endpoint, MAX_MEMBERS};
@@ -35,6 +36,15 @@ impl Choice for Mode {
         &[("enforce", Self::Enforce), ("shadow", Self::Shadow), ("off", Self::Off)];
 }
 
+impl Choice for Mechanism {
+    const CHOICES: &'static [(&'static str, Self)] = &[
+        (Self::OverrideHost.name(), Self::OverrideHost),
+        (Self::StatefulSession.name(), Self::StatefulSession),
+        (Self::OriginalDst.name(), Self::OriginalDst),
+        (Self::Advisory.name(), Self::Advisory),
+    ];
+}
+
 impl Choice for Policy {
     const CHOICES: &'static [(&'static str, Self)] = &[
         (Self::LeastCost.name(), Self::LeastCost),
@@ -43,12 +53,14 @@ impl Choice for Policy {
 }
 
 pub(super) fn config(mut fields: Fields<'_>) -> Config {
-    Config {
-        name: fields.name("name", Or("metric_router")),
-        mode: fields.choice("mode", Mode::Enforce),
-        steering: steering(fields.object("steering")),
-        clusters: clusters(&mut fields),
-    }
+    let name = fields.name("name", Or("metric_router"));
+    let mode = fields.choice("mode", Mode::Enforce);
+    let steering = steering(fields.object("steering"));
+    let must_steer = steering.mechanism.must_steer();
+    let message = "original_dst has no other policy: what is not steered fails; take enforce";
+    fields.require("mode", mode == Mode::Enforce || !must_steer, message);
+    let clusters = clusters(&mut fields, steering.mechanism);
+    Config { name, mode, steering, clusters }
 }
 
 fn steering(mut fields: Fields<'_>) -> Steering {
@@ -57,11 +69,19 @@ fn steering(mut fields: Fields<'_>) -> Steering {
         let message = format!("'{header}' has a meaning of its own: take an x- header");
         fields.problem_at("header", message);
     }
+    let mechanism = fields.choice("mechanism", Mechanism::OverrideHost);
+    let message = "has no effect: original_dst writes no header; remove one of the two";
+    let in_effect = mechanism.uses_header() || !fields.has("header");
+    fields.require("header", in_effect, message);
     let max_endpoints: u8 = fields.integer("max_endpoints", 1..=8, Or(3));
-    Steering { header, max_endpoints: max_endpoints.into() }
+    let message = "has no effect: the mechanism names one endpoint; remove one of the two";
+    let in_effect = mechanism.lists() || !fields.has("max_endpoints");
+    fields.require("max_endpoints", in_effect, message);
+    let max_endpoints = if mechanism.lists() { max_endpoints.into() } else { 1 };
+    Steering { mechanism, header, max_endpoints }
 }
 
-fn clusters(fields: &mut Fields<'_>) -> Vec<ClusterConfig> {
+fn clusters(fields: &mut Fields<'_>, mechanism: Mechanism) -> Vec<ClusterConfig> {
     let count = fields.count("clusters");
     let message = "name at least one cluster; \"*\" stands for every cluster not named";
     fields.require("clusters", count != Some(0), message);
@@ -69,15 +89,19 @@ fn clusters(fields: &mut Fields<'_>) -> Vec<ClusterConfig> {
         fields.problem_at("clusters", format!("at most {MAX_ENTRIES} entries"));
     }
     fields.unique("clusters", "name");
-    fields.each("clusters", |_, fields| cluster(fields))
+    fields.each("clusters", |_, fields| cluster(fields, mechanism))
 }
 
-fn cluster(mut fields: Fields<'_>) -> ClusterConfig {
+fn cluster(mut fields: Fields<'_>, mechanism: Mechanism) -> ClusterConfig {
     let name = fields.text("name", Or(""));
     let usable = !name.is_empty() && name.len() <= MAX_NAME_BYTES;
     let message = "name the cluster as the proxy does, or \"*\" for all others";
     fields.require("name", usable, message);
     let policy = fields.choice("policy", Policy::LeastCost);
+    let must_steer = mechanism.must_steer();
+    let listed = fields.has("endpoints") || !must_steer;
+    let message = "list the endpoints: original_dst goes wherever it is told, so none are learned";
+    fields.require("endpoints", listed, message);
     let in_effect = policy == Policy::LeastCost || !fields.has("least_cost");
     let message = "has no effect: the policy is not least_cost; remove one of the two";
     fields.require("least_cost", in_effect, message);
@@ -87,11 +111,20 @@ fn cluster(mut fields: Fields<'_>) -> ClusterConfig {
         policy,
         endpoints: endpoints(&mut fields),
         update_interval: fields.duration("update_interval", updates, Or(DEFAULT_UPDATE)),
-        healthy_panic_threshold: fields.number("healthy_panic_threshold", 0.0..=100.0, Or(50.0)),
+        healthy_panic_threshold: panic_threshold(&mut fields, must_steer),
         slow_start: slow_start(fields.object("slow_start_config")),
         load_reports: load_reports(fields.object("weighted_round_robin")),
         least_cost: least_cost(fields.object("least_cost")),
     }
+}
+
+/// Where nothing may go unsteered, the least bad endpoints are taken instead.
+fn panic_threshold(fields: &mut Fields<'_>, must_steer: bool) -> f64 {
+    let default = if must_steer { 0.0 } else { 50.0 };
+    let threshold = fields.number("healthy_panic_threshold", 0.0..=100.0, Or(default));
+    let message = "original_dst fails what is not steered: leave it at 0";
+    fields.require("healthy_panic_threshold", threshold == 0.0 || !must_steer, message);
+    threshold
 }
 
 fn endpoints(fields: &mut Fields<'_>) -> Endpoints {
@@ -271,6 +304,41 @@ mod tests {
             assert!(places.iter().any(|told| told == place), "{place} in {places:#?}");
         }
         assert_eq!(places.len(), 16, "{places:#?}");
+    }
+
+    #[test]
+    fn a_mechanism_that_names_one_endpoint_has_a_list_of_one() {
+        for (mechanism, most) in [
+            (Mechanism::OverrideHost, 3),
+            (Mechanism::StatefulSession, 1),
+            (Mechanism::OriginalDst, 1),
+            (Mechanism::Advisory, 3),
+        ] {
+            let json = format!(
+                r#"{{"steering":{{"mechanism":"{}"}},
+                     "clusters":[{{"name":"a","endpoints":["127.0.0.1:1"]}}]}}"#,
+                mechanism.name()
+            );
+            let steering = config(&json).steering;
+            assert_eq!((steering.mechanism, steering.max_endpoints), (mechanism, most));
+        }
+    }
+
+    #[test]
+    fn original_dst_steers_to_a_list_always_or_is_refused() {
+        let json = r#"{"mode":"shadow","steering":{"mechanism":"original_dst","header":"x-e","max_endpoints":2},
+            "clusters":[{"name":"a"},
+                {"name":"b","endpoints":["127.0.0.1:1"],"healthy_panic_threshold":10}]}"#;
+        let places: Vec<_> =
+            problems(json).iter().map(|told| told.split(':').next().unwrap().to_owned()).collect();
+        let expected = [
+            "/steering/header",
+            "/steering/max_endpoints",
+            "/mode",
+            "/clusters/0/endpoints",
+            "/clusters/1/healthy_panic_threshold",
+        ];
+        assert_eq!(places, expected);
     }
 
     #[test]
