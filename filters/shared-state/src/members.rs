@@ -10,7 +10,7 @@ use core::time::Duration;
 
 /// Most endpoints that are kept of one cluster. What lies beyond is left to the cluster's own
 /// policy.
-pub const MAX_MEMBERS: u16 = 256;
+pub const MAX_MEMBERS: u16 = 1024;
 
 /// How often a sighting refreshes `last_seen`: often enough to expire an endpoint by age, seldom
 /// enough to cost nothing.

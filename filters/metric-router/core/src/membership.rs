@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_cluster_larger_than_the_list_keeps_its_share_for_ever() {
-        assert!(share(256, 512, 1_000_000) == 0.5);
+        assert!(share(1024, 2048, 1_000_000) == 0.5);
     }
 
     #[test]

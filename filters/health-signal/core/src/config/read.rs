@@ -107,7 +107,7 @@ fn endpoints(fields: &mut Fields<'_>, of_any: bool) -> Vec<Endpoint> {
     let named = !of_any || count == Some(0);
     fields.require("endpoints", named, "not for \"*\": name the cluster they are in");
     let few = count <= Some(usize::from(MAX_MEMBERS));
-    fields.require("endpoints", few, "more than 256 endpoints");
+    fields.require("endpoints", few, "more than 1024 endpoints");
     let mut list: Vec<Endpoint> = Vec::new();
     fields.texts("endpoints", &[], &mut |text| match text.parse() {
         Ok(endpoint) if list.contains(&endpoint) => {

@@ -18,7 +18,7 @@ pub(super) fn capacity(policy: &mut Fields<'_>) -> Option<Capacity> {
     let mut endpoints = Vec::new();
     fields.texts("endpoints", &[], &mut |text| match text.parse() {
         _ if endpoints.len() >= usize::from(MAX_MEMBERS) => {
-            Err("more than 256 endpoints: leave them to be learned".to_owned())
+            Err("more than 1024 endpoints: leave them to be learned".to_owned())
         }
         Ok(endpoint) if endpoints.contains(&endpoint) => {
             Err(format!("'{text}' stands twice: keep one"))
