@@ -270,13 +270,25 @@ fn full_metric_router() -> Value {
                 "update_interval": "0.01s", "healthy_panic_threshold": 0,
                 "slow_start_config": {"slow_start_window": "0s", "min_weight_percent": 1},
                 "weighted_round_robin": {
+                    "weight_update_period": "0.1s",
                     "blackout_period": "0s", "weight_expiration_period": "1s",
                     "error_utilization_penalty": 0,
                     "metric_names_for_computing_utilization": ["named_metrics.queue"],
                 },
-                "least_cost": {"default_latency": "0.001s", "decay_time": "0.1s", "error_penalty": 0},
+                "least_cost": {"default_latency": "0.001s", "decay_time": "0.1s", "error_penalty": 0,
+                               "full_scan_max": 8, "choice_count": 2},
             },
             {"name": "*", "policy": "weighted_round_robin"},
+            {
+                "name": "peaks", "policy": "peak_ewma",
+                "peak_ewma": {"decay_time": "5s", "default_rtt": "0.1s", "full_scan_max": 0, "choice_count": 3},
+            },
+            {
+                "name": "sticky", "policy": "consistent_hash",
+                "consistent_hash": {
+                    "key": ["header:x-user", "cookie:id", "source.address"], "hash_balance_factor": 0,
+                },
+            },
             {"name": "listed", "endpoints": ["10.0.0.1:80", "[::1]:8080"]},
         ],
     })

@@ -5,11 +5,11 @@ use crate::flight::{Flight, Outcome, Response};
 use crate::membership::{Exploration, falls_within};
 use crate::note::Source;
 use crate::pick::{Pick, Reason, Steered, Unsteered};
-use crate::rank::cheapest;
-use crate::row::{MISSES_ALLOWED, Row, Table};
+use crate::policy::{Policies, Ranked, Scene};
+use crate::row::{MISSES_ALLOWED, Table};
 use crate::shared::Notes;
 use crate::steering::Effectiveness;
-use crate::{ClusterConfig, Endpoints, Note, Policy, Schedule, Snapshot};
+use crate::{Attributes, ClusterConfig, Endpoints, Note, Policy, Snapshot, key};
 use core::time::Duration;
 use shared_state::{
     BreakerState, Endpoint, Key, Members, SharedStore, Transition, UnixNanos, WorkerEntry,
@@ -37,7 +37,11 @@ pub struct Cluster {
     pub(crate) known: Vec<Endpoint>,
     pub(crate) table: Table,
     pub(crate) snapshot: Snapshot,
-    pub(crate) schedule: Schedule,
+    pub(crate) policies: Policies,
+    /// Requests of this worker in flight, to whatever endpoint.
+    in_flight: u32,
+    /// Requests of other workers in flight to the candidates, as of the last refresh.
+    pub(crate) load_elsewhere: f64,
     pub(crate) exploration: Exploration,
     steering: Effectiveness,
     /// How many endpoints the proxy says there are, and when it said so.
@@ -69,7 +73,9 @@ impl Cluster {
             known: Vec::new(),
             table: Table::default(),
             snapshot: Snapshot::default(),
-            schedule: Schedule::default(),
+            policies: Policies::default(),
+            in_flight: 0,
+            load_elsewhere: 0.0,
             exploration: Exploration::default(),
             steering: Effectiveness::default(),
             size: None,
@@ -106,34 +112,75 @@ impl Cluster {
 
     /// Decides where a request goes. `enforced` is false if the list will not be sent; such a
     /// request is accounted for where it turns out to have gone. Reads no shared data.
-    pub fn pick(&mut self, now: UnixNanos, draw: u64, enforced: bool) -> (Pick, Flight) {
+    pub fn pick(
+        &mut self,
+        request: &dyn Attributes,
+        now: UnixNanos,
+        draw: u64,
+        enforced: bool,
+    ) -> (Pick, Flight) {
         self.is_active = true;
         let mut flight = Flight { started_at: now, ..Flight::default() };
         if let Some(reason) = self.obstacle(now, (draw >> 32) as u32) {
             return (self.leave(reason), flight);
         }
-        let places = self.choose(draw as u32);
-        let mut text = String::with_capacity(places.len() * 22);
-        let mut list = Vec::with_capacity(places.len());
-        for row in places.iter().filter_map(|place| self.table.rows().get(*place)) {
-            if !list.is_empty() {
-                text.push(',');
+        let key = match self.config.policy {
+            Policy::ConsistentHash => key::hash(&self.config.consistent_hash.key, request),
+            _ => None,
+        };
+        let mut policies = core::mem::take(&mut self.policies);
+        let choice = policies.choose(&self.scene(now, draw as u32, key));
+        self.policies = policies;
+        let mut text = String::with_capacity(choice.list.len() * 22);
+        let mut list = Vec::with_capacity(choice.list.len());
+        for row in choice.list.iter().filter_map(|ranked| self.row(ranked)) {
+            if let Some(row) = self.table.rows().get(row) {
+                if !list.is_empty() {
+                    text.push(',');
+                }
+                text.push_str(&row.text);
+                list.push(row.endpoint);
             }
-            text.push_str(&row.text);
-            list.push(row.endpoint);
         }
-        let first = places.first().and_then(|place| self.table.at(*place));
+        let first = choice.list.first().and_then(|ranked| self.row(ranked));
+        let first = first.and_then(|row| self.table.at(row));
         let Some(row) = first else { return (self.leave(Reason::NoEndpoints), flight) };
         row.picks = row.picks.saturating_add(1);
         let first = row.endpoint;
         if enforced {
             row.in_flight = row.in_flight.saturating_add(1);
+            self.in_flight = self.in_flight.saturating_add(1);
             flight.charged = Some(first);
             flight.list = list;
         }
-        let candidates = self.snapshot.candidates.len();
-        let policy = self.config.policy;
-        (Pick::Steer(Steered { first, list: text, candidates, policy }), flight)
+        let steered = Steered {
+            first,
+            list: text,
+            candidates: self.snapshot.candidates.len(),
+            policy: choice.policy,
+            why: choice.why,
+            considered: choice.considered,
+            scores: choice.list.iter().map(|ranked| ranked.score).collect(),
+        };
+        (Pick::Steer(steered), flight)
+    }
+
+    fn row(&self, ranked: &Ranked) -> Option<usize> {
+        self.snapshot.candidates.get(ranked.place).map(|candidate| candidate.row)
+    }
+
+    /// What the policy sees now.
+    pub(crate) fn scene(&self, now: UnixNanos, draw: u32, key: Option<u64>) -> Scene<'_> {
+        Scene {
+            config: &self.config,
+            candidates: &self.snapshot.candidates,
+            table: &self.table,
+            most: self.max_endpoints,
+            draw,
+            now,
+            load: f64::from(self.in_flight) + self.load_elsewhere,
+            key,
+        }
     }
 
     /// Accounts for a response, once: measures the endpoint that served it and learns from it.
@@ -176,6 +223,7 @@ impl Cluster {
     pub fn finish(&mut self, flight: &mut Flight) {
         if let Some(row) = flight.charged.take().and_then(|endpoint| self.table.find(endpoint)) {
             row.in_flight = row.in_flight.saturating_sub(1);
+            self.in_flight = self.in_flight.saturating_sub(1);
         }
     }
 
@@ -262,29 +310,6 @@ impl Cluster {
         Pick::Leave(reason)
     }
 
-    /// Rows of the endpoints to list, best first.
-    fn choose(&mut self, draw: u32) -> Vec<usize> {
-        let candidates = &self.snapshot.candidates;
-        match self.config.policy {
-            Policy::LeastCost => {
-                let rows = self.table.rows();
-                let own = |row: usize| rows.get(row).map_or(0, Row::waiting);
-                cheapest(candidates, self.max_endpoints, draw, |candidate| own(candidate.row))
-                    .into_iter()
-                    .filter_map(|place| candidates.get(place))
-                    .map(|candidate| candidate.row)
-                    .collect()
-            }
-            Policy::WeightedRoundRobin => self
-                .schedule
-                .next(self.max_endpoints)
-                .into_iter()
-                .filter_map(|endpoint| candidates.iter().find(|c| c.endpoint == endpoint))
-                .map(|candidate| candidate.row)
-                .collect(),
-        }
-    }
-
     fn move_charge(&mut self, flight: &mut Flight, served: Endpoint) {
         if flight.charged == Some(served) {
             return;
@@ -292,6 +317,7 @@ impl Cluster {
         self.finish(flight);
         if let Some(row) = self.table.get_or_add(&self.name, served) {
             row.in_flight = row.in_flight.saturating_add(1);
+            self.in_flight = self.in_flight.saturating_add(1);
             flight.charged = Some(served);
         }
     }
@@ -305,9 +331,12 @@ impl Cluster {
         now: UnixNanos,
     ) {
         let learns = matches!(self.config.endpoints, Endpoints::Learned { .. });
-        let is_known = self.known.contains(&served);
         let Some(row) = self.table.get_or_add(&self.name, served) else { return };
-        row.measure(outcome, took, now, &self.config.least_cost);
+        let is_known = row.is_known;
+        let took = row.measure(outcome, took, now, &self.config.least_cost);
+        if let (Some(took), Policy::PeakEwma) = (took, self.config.policy) {
+            row.peak.record(took, now, self.config.peak_ewma.decay_time);
+        }
         let misses = core::mem::take(&mut row.misses);
         // Just learned, it becomes known with the next refresh; so ask no more often than that.
         let interval = if is_known { CONFIRM_INTERVAL } else { self.config.update_interval };

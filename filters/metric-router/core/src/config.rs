@@ -2,6 +2,7 @@
 
 mod read;
 
+use crate::KeyPart;
 use crate::Mechanism;
 use core::time::Duration;
 use plugin_config::{Parsed, Problems};
@@ -63,6 +64,10 @@ pub struct ClusterConfig {
     pub load_reports: LoadReports,
     /// How latency and errors become costs.
     pub least_cost: LeastCost,
+    /// How peaks of latency become costs.
+    pub peak_ewma: PeakEwmaRules,
+    /// What ties a request to an endpoint.
+    pub consistent_hash: ConsistentHash,
 }
 
 /// How the first endpoint of a list is chosen.
@@ -73,6 +78,12 @@ pub enum Policy {
     LeastCost,
     /// In turn, in proportion to weights made of load reports.
     WeightedRoundRobin,
+    /// Where the latest peak of latency, times what waits, is least.
+    PeakEwma,
+    /// The same client to the same endpoint.
+    ConsistentHash,
+    /// Anyone.
+    Random,
 }
 
 impl Policy {
@@ -81,6 +92,9 @@ impl Policy {
         match self {
             Self::LeastCost => "least_cost",
             Self::WeightedRoundRobin => "weighted_round_robin",
+            Self::PeakEwma => "peak_ewma",
+            Self::ConsistentHash => "consistent_hash",
+            Self::Random => "random",
         }
     }
 }
@@ -113,6 +127,8 @@ pub struct SlowStart {
 /// How load reports become weights: the fields of Envoy's `client_side_weighted_round_robin`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadReports {
+    /// How often new weights are taken up, 0.1 s to 3600 s. Default 1 s.
+    pub weight_update_period: Duration,
     /// How long an endpoint must report before its weight is used. Default 10 s.
     pub blackout_period: Duration,
     /// How long a report is used. Default 180 s.
@@ -134,6 +150,34 @@ pub struct LeastCost {
     pub decay_time: Duration,
     /// An endpoint with error ratio `e` costs `1 + error_penalty * e` times as much. Default 10.
     pub error_penalty: f64,
+    /// Up to so many candidates all are looked at. Default 64.
+    pub full_scan_max: usize,
+    /// How many are looked at where there are more; 0 for the logarithm of their number. Default 0.
+    pub choice_count: usize,
+}
+
+/// How peaks of latency become costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PeakEwmaRules {
+    /// Time constant with which a peak fades. Default 10 s.
+    pub decay_time: Duration,
+    /// Latency of an endpoint that has never answered. Default 0.03 s.
+    pub default_rtt: Duration,
+    /// Up to so many candidates all are looked at. Default 8: of fewer, a sample of two takes the
+    /// busier one too often.
+    pub full_scan_max: usize,
+    /// How many are looked at where there are more. Default 2.
+    pub choice_count: usize,
+}
+
+/// What ties a request to an endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConsistentHash {
+    /// Parts of the request; with the policy `consistent_hash` at least one.
+    pub key: Vec<KeyPart>,
+    /// Percentage of the average load up to which an endpoint takes requests, at least 100; 0 for no
+    /// bound. Default 150.
+    pub balance_factor: u32,
 }
 
 impl Config {

@@ -4,8 +4,8 @@
 //! not in samples, and a burst does not wipe out what was known. The first samples weigh `1 / n`
 //! instead: with the formula alone the very first one would count for a whole `tau`.
 //!
-//! Not the peak-sensitive variant of Finagle: it keeps the worst of the last `tau`, which a sampler
-//! of two forgives, but a full scan follows the noise.
+//! The peak-sensitive variant of Finagle is [`Peak`]. It keeps the worst of the last `tau`, which a
+//! sampler of two forgives, but a full scan follows the noise.
 
 use core::time::Duration;
 use shared_state::{CLOCK_TOLERANCE, UnixNanos};
@@ -37,6 +37,31 @@ impl Ewma {
     /// The mean as if zeros had come in since the last sample.
     pub(crate) fn faded(&self, now: UnixNanos, tau: Duration) -> f64 {
         self.value * decay(now.since(believable(self.updated_at, now)), tau)
+    }
+}
+
+/// Finagle's peak-sensitive mean: follows a slow sample at once and a fast one with the time constant,
+/// and fades while there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Peak {
+    value: f64,
+    updated_at: Option<UnixNanos>,
+}
+
+impl Peak {
+    pub(crate) fn record(&mut self, sample: f64, now: UnixNanos, tau: Duration) {
+        if !sample.is_finite() {
+            return;
+        }
+        let kept = self.updated_at.map_or(0.0, |at| decay(now.since(at), tau));
+        self.value = sample.max(sample + (self.value - sample) * kept);
+        self.updated_at = Some(now);
+    }
+
+    /// The mean as if zeros had come in since the last sample; `None` before the first.
+    pub(crate) fn value(&self, now: UnixNanos, tau: Duration) -> Option<f64> {
+        let at = self.updated_at?;
+        Some(self.value * decay(now.since(believable(at, now)), tau))
     }
 }
 
@@ -110,6 +135,21 @@ mod tests {
         let mut mean = Ewma::default();
         mean.record(1.0, at(1), TAU);
         assert_eq!(mean.faded(UnixNanos::from_nanos(u64::MAX), TAU), 0.0);
+    }
+
+    #[test]
+    fn a_peak_is_followed_at_once_and_left_slowly() {
+        let mut peak = Peak::default();
+        assert_eq!(peak.value(at(1), TAU), None);
+        peak.record(1.0, at(100), TAU);
+        peak.record(5.0, at(101), TAU);
+        assert_eq!(peak.value(at(101), TAU), Some(5.0));
+        peak.record(1.0, at(111), TAU);
+        let left = 1.0 + 4.0 * (-1.0f64).exp();
+        assert!((peak.value(at(111), TAU).unwrap() - left).abs() < 1e-9);
+        assert!(peak.value(at(200), TAU).unwrap() < 0.01);
+        peak.record(1.0, at(5000), TAU);
+        assert!(peak.value(at(1400), TAU).unwrap() < 1e-9, "the clock stepped back");
     }
 
     proptest! {

@@ -30,11 +30,13 @@ mod cluster;
 mod config;
 mod ewma;
 mod flight;
+mod key;
 mod mechanism;
 mod membership;
 mod note;
 mod orca;
 mod pick;
+mod policy;
 mod rank;
 mod refresh;
 mod router;
@@ -43,17 +45,21 @@ mod schedule;
 mod shared;
 mod snapshot;
 mod steering;
+#[cfg(test)]
+mod testing;
 mod worker;
 
 pub use cluster::Cluster;
 pub use config::{
-    ClusterConfig, Config, Endpoints, LeastCost, LoadReports, Mode, Policy, SlowStart, Steering,
+    ClusterConfig, Config, ConsistentHash, Endpoints, LeastCost, LoadReports, Mode, PeakEwmaRules,
+    Policy, SlowStart, Steering,
 };
 pub use flight::{Flight, Outcome, Response};
+pub use key::{Attributes, KeyPart};
 pub use mechanism::Mechanism;
 pub use note::Note;
 pub use orca::OrcaWeight;
-pub use pick::{Pick, Reason, Steered};
+pub use pick::{Pick, Reason, Steered, Why};
 pub use router::{ClusterId, Journey, MAX_CLUSTERS, Router};
 pub use schedule::Schedule;
 pub use snapshot::{Candidate, Facts, Snapshot};

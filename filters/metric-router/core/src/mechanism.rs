@@ -79,7 +79,9 @@ mod tests {
     fn steered(list: &str) -> Steered {
         let first = list.split(',').next().unwrap().parse().unwrap();
         let policy = Policy::LeastCost;
-        Steered { first, list: list.to_owned(), candidates: 2, policy }
+        let scores = vec![1.0; list.split(',').count()];
+        let why = crate::Why::Cheapest;
+        Steered { first, list: list.to_owned(), candidates: 2, policy, why, considered: 2, scores }
     }
 
     #[test]

@@ -89,6 +89,7 @@ mod tests {
 
     fn rules() -> LoadReports {
         LoadReports {
+            weight_update_period: Duration::from_secs(1),
             blackout_period: Duration::from_secs(10),
             weight_expiration_period: Duration::from_secs(180),
             error_utilization_penalty: 1.0,

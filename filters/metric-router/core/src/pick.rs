@@ -5,7 +5,7 @@ use core::fmt;
 use shared_state::Endpoint;
 
 /// Where a request should go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Pick {
     /// To these endpoints.
     Steer(Steered),
@@ -14,7 +14,7 @@ pub enum Pick {
 }
 
 /// An ordered list of endpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Steered {
     /// The endpoint for the first attempt.
     pub first: Endpoint,
@@ -22,8 +22,45 @@ pub struct Steered {
     pub list: String,
     /// How many endpoints there were to choose from.
     pub candidates: usize,
-    /// How the first was chosen.
+    /// The policy that chose: where the configuration says `auto`, the one it came to.
     pub policy: Policy,
+    /// Why the first is the first.
+    pub why: Why,
+    /// How many of the candidates were looked at.
+    pub considered: usize,
+    /// What the list is ordered by, one number an endpoint: the smaller the better.
+    pub scores: Vec<f64>,
+}
+
+/// Why the first endpoint of a list is the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It costs least.
+    Cheapest,
+    /// It was its turn.
+    Turn,
+    /// It was drawn.
+    Drawn,
+    /// The request's key belongs to it.
+    Hashed,
+    /// The request's key belongs to another one, which is unfit or has too much in flight.
+    Overflowed,
+    /// The request has no key, and this one costs least.
+    NoKey,
+}
+
+impl Why {
+    /// The name in explanations.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cheapest => "cheapest",
+            Self::Turn => "turn",
+            Self::Drawn => "drawn",
+            Self::Hashed => "hashed",
+            Self::Overflowed => "overflowed",
+            Self::NoKey => "no_key",
+        }
+    }
 }
 
 /// Why a request is not steered.

@@ -1,54 +1,90 @@
-//! The cheapest candidates, in order.
-//!
-//! A full scan and not a sample of two: with few endpoints a sample often misses the best, and the
-//! scan is some ten nanoseconds an endpoint. `cost = (requests in flight + 1) / rate`: the time
-//! until this request would be done, if the endpoint serves at `rate`.
+//! The cheapest candidates, in order: of all of them, or of a sample.
 
 use crate::Candidate;
+use crate::membership::falls_within;
+use crate::policy::{Ranked, Scene};
 
-/// Places in a snapshot of the cheapest candidates, at most `most` of them. `in_flight` gives this
-/// worker's own requests at a candidate, which change between snapshots. Equal costs are decided by
-/// `draw`, each candidate with the same chance. A candidate that is being ramped up is considered in
-/// its share of the draws; in the others it comes after all that are, as a place to retry.
+/// The candidates of the least `score`, best first, and how many of them were looked at: `sample`
+/// of them, drawn, or all if there are no more, and never fewer than the list is to have.
+///
+/// Equal scores are decided by the draw, each candidate with the same chance. A candidate that is
+/// being ramped up is considered in its share of the draws, and while it has no more in flight than
+/// that share of the average; else it comes after all that are, as a place to retry. A smaller
+/// share of its rate would not do: an idle endpoint wins every comparison at whatever rate.
 pub(crate) fn cheapest(
-    candidates: &[Candidate],
-    most: usize,
-    draw: u32,
-    in_flight: impl Fn(&Candidate) -> u32,
-) -> Vec<usize> {
-    let mut best: Vec<Ranked> = Vec::with_capacity(most.saturating_add(1));
-    for (place, candidate) in candidates.iter().enumerate() {
-        let waiting = f64::from(in_flight(candidate)) + candidate.elsewhere + 1.0;
-        let held_back = candidate.admission < 1.0
-            && f64::from(lot(!draw, place)) >= candidate.admission * f64::from(u32::MAX);
-        let cost = waiting / candidate.rate;
-        let ranked = Ranked { held_back, cost, lot: lot(draw, place), place };
-        let at = best.partition_point(|other| other.is_before(&ranked));
+    scene: &Scene<'_>,
+    sample: usize,
+    score: &dyn Fn(&Candidate) -> f64,
+) -> (Vec<Ranked>, usize) {
+    let most = scene.most;
+    let mut best: Vec<Contender> = Vec::with_capacity(most.saturating_add(1));
+    let mut consider = |place: usize| {
+        let Some(candidate) = scene.candidates.get(place) else { return };
+        let contender = Contender {
+            held_back: candidate.admission < 1.0 && is_held_back(scene, candidate, place),
+            score: score(candidate),
+            lot: lot(scene.draw, place),
+            place,
+        };
+        let at = best.partition_point(|other| other.is_before(&contender));
         if at < most {
-            best.insert(at, ranked);
+            best.insert(at, contender);
             best.truncate(most);
         }
-    }
-    best.into_iter().map(|ranked| ranked.place).collect()
+    };
+    let candidates = scene.candidates.len();
+    let sample = sample.max(most);
+    let considered = if sample >= candidates {
+        (0..candidates).for_each(consider);
+        candidates
+    } else {
+        let places = drawn(candidates, sample, scene.draw);
+        places.iter().for_each(|place| consider(*place));
+        places.len()
+    };
+    let ranked = |contender: Contender| Ranked { place: contender.place, score: contender.score };
+    (best.into_iter().map(ranked).collect(), considered)
 }
 
 #[derive(Clone, Copy)]
-struct Ranked {
+struct Contender {
     held_back: bool,
-    cost: f64,
+    score: f64,
     lot: u32,
     place: usize,
 }
 
-impl Ranked {
+impl Contender {
     fn is_before(&self, other: &Self) -> bool {
-        let by_cost = || self.cost.total_cmp(&other.cost).then(self.lot.cmp(&other.lot));
-        self.held_back.cmp(&other.held_back).then_with(by_cost).is_lt()
+        let by_score = || self.score.total_cmp(&other.score).then(self.lot.cmp(&other.lot));
+        self.held_back.cmp(&other.held_back).then_with(by_score).is_lt()
     }
 }
 
+fn is_held_back(scene: &Scene<'_>, candidate: &Candidate, place: usize) -> bool {
+    let allowed = (candidate.admission * scene.mean_load()).ceil().max(1.0);
+    !falls_within(lot(!scene.draw, place), candidate.admission)
+        || scene.waiting(candidate) + 1.0 > allowed
+}
+
+/// `count` different places below `places`, which must be more.
+fn drawn(places: usize, count: usize, draw: u32) -> Vec<usize> {
+    let mut found: Vec<usize> = Vec::with_capacity(count);
+    for salt in 0..count.saturating_mul(8) {
+        if found.len() >= count {
+            break;
+        }
+        let lot = u64::from(lot(draw, salt.wrapping_add(places)));
+        let place = ((lot * places as u64) >> 32) as usize;
+        if !found.contains(&place) {
+            found.push(place);
+        }
+    }
+    found
+}
+
 /// A number for each place that is different with each draw (finaliser of MurmurHash3).
-fn lot(draw: u32, place: usize) -> u32 {
+pub(crate) fn lot(draw: u32, place: usize) -> u32 {
     let mut lot = draw ^ (place as u32).wrapping_mul(0x9e37_79b9);
     lot = (lot ^ (lot >> 16)).wrapping_mul(0x85eb_ca6b);
     lot = (lot ^ (lot >> 13)).wrapping_mul(0xc2b2_ae35);
@@ -58,70 +94,93 @@ fn lot(draw: u32, place: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Stage, candidate};
     use proptest::prelude::*;
 
-    fn candidate(row: usize, rate: f64, elsewhere: f64) -> Candidate {
-        let endpoint = format!("127.0.0.1:{}", row + 1).parse().unwrap();
-        Candidate { endpoint, row, elsewhere, rate, admission: 1.0 }
+    /// A ramp of 0.25, and one endpoint that needs none.
+    fn ramp() -> Stage {
+        Stage::of(2, |row| Candidate {
+            admission: if row == 0 { 0.25 } else { 1.0 },
+            ..candidate(row)
+        })
     }
 
-    #[test]
-    fn the_load_of_this_and_of_other_workers_both_count() {
-        let candidates = [candidate(0, 1.0, 2.0), candidate(1, 1.0, 0.0), candidate(2, 1.0, 0.0)];
-        let own = |candidate: &Candidate| u32::from(candidate.row == 1);
-        assert_eq!(cheapest(&candidates, 3, 7, own), [2, 1, 0]);
+    fn idle(scene: &Scene<'_>) -> Vec<usize> {
+        cheapest(scene, 9, &|_| 1.0).0.iter().map(|ranked| ranked.place).collect()
     }
 
     #[test]
     fn a_ramp_gives_its_share_of_the_picks_also_when_nothing_is_in_flight() {
-        let ramping = Candidate { admission: 0.25, ..candidate(0, 1.0, 0.0) };
-        let candidates = [ramping, candidate(1, 1.0, 0.0)];
-        let first = |draw: u32| {
-            let spread = draw.wrapping_mul(0x9e37_79b9);
-            usize::from(cheapest(&candidates, 2, spread, |_| 0)[0] == 0)
-        };
+        let stage = ramp();
+        let first =
+            |draw: u32| usize::from(idle(&stage.scene(draw.wrapping_mul(0x9e37_79b9)))[0] == 0);
         // A quarter of the draws consider it, and it wins half of those.
         let share = (0..20_000).map(first).sum::<usize>() as f64 / 20_000.0;
         assert!((share - 0.125).abs() < 0.01, "{share}");
         // Held back, it is still a place to retry.
-        assert!((0..100).all(|draw| cheapest(&candidates, 2, draw, |_| 0).len() == 2));
+        assert!((0..100).all(|draw| idle(&stage.scene(draw)).len() == 2));
     }
 
     #[test]
-    fn twice_the_rate_bears_twice_the_load() {
-        let candidates = [candidate(0, 2.0, 2.9), candidate(1, 1.0, 1.0)];
-        assert_eq!(cheapest(&candidates, 1, 0, |_| 0), [0]);
-        let candidates = [candidate(0, 2.0, 3.1), candidate(1, 1.0, 1.0)];
-        assert_eq!(cheapest(&candidates, 1, 0, |_| 0), [1]);
+    fn a_ramp_bears_its_share_of_what_the_others_have_in_flight() {
+        let mut stage = ramp();
+        stage.load = 16.0;
+        let taken = |stage: &Stage| (0..1000).any(|draw| idle(&stage.scene(draw))[0] == 0);
+        // A quarter of 8 is 2.
+        stage.fly(0, 1);
+        assert!(taken(&stage));
+        stage.fly(0, 2);
+        assert!(!taken(&stage));
     }
 
     #[test]
-    fn equal_costs_are_decided_by_the_draw_evenly() {
-        let candidates: Vec<_> = (0..5).map(|row| candidate(row, 1.0, 0.0)).collect();
+    fn equal_scores_are_decided_by_the_draw_evenly() {
+        let stage = Stage::of(5, candidate);
         let mut counts = [0u32; 5];
         for draw in 0..10_000u32 {
-            counts[cheapest(&candidates, 1, draw.wrapping_mul(0x61c8_8647), |_| 0)[0]] += 1;
+            counts[idle(&stage.scene(draw.wrapping_mul(0x61c8_8647)))[0]] += 1;
         }
         assert!(counts.iter().all(|count| (1800..2200).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn a_sample_is_drawn_from_all_evenly() {
+        let mut counts = [0u32; 100];
+        for draw in 0..10_000u32 {
+            let places = drawn(100, 8, draw.wrapping_mul(0x61c8_8647));
+            assert_eq!(places.len(), 8);
+            places.iter().for_each(|place| counts[*place] += 1);
+        }
+        assert!(counts.iter().all(|count| (680..920).contains(count)), "{counts:?}");
     }
 
     proptest! {
         #[test]
         fn the_list_is_what_a_sort_would_give(
-            rates in proptest::collection::vec((0.1f64..10.0, 0u32..5), 0..40),
+            scores in proptest::collection::vec(0u32..5, 0..40),
             most in 1usize..8,
             draw in any::<u32>(),
         ) {
-            let candidates: Vec<_> =
-                rates.iter().enumerate().map(|(row, (rate, _))| candidate(row, *rate, 0.0)).collect();
-            let load = |candidate: &Candidate| rates[candidate.row].1;
-            let list = cheapest(&candidates, most, draw, load);
-            let cost = |row: usize| (f64::from(rates[row].1) + 1.0) / rates[row].0;
-            prop_assert_eq!(list.len(), most.min(rates.len()));
-            prop_assert!(list.is_sorted_by(|a, b| cost(*a) <= cost(*b)));
-            let worst = list.last().map(|row| cost(*row));
-            let left = (0..rates.len()).filter(|row| !list.contains(row));
-            prop_assert!(left.into_iter().all(|row| worst.is_some_and(|worst| cost(row) >= worst)));
+            let stage = Stage::of(scores.len(), candidate);
+            let scene = Scene { most, ..stage.scene(draw) };
+            let (list, _) = cheapest(&scene, 64, &|candidate| f64::from(scores[candidate.row]));
+            prop_assert_eq!(list.len(), most.min(scores.len()));
+            prop_assert!(list.is_sorted_by(|a, b| a.score <= b.score));
+            let worst = list.last().map(|ranked| ranked.score);
+            let listed = |place| list.iter().any(|ranked| ranked.place == place);
+            let left = (0..scores.len()).filter(|place| !listed(*place));
+            prop_assert!(left.into_iter().all(|place| worst <= Some(f64::from(scores[place]))));
+        }
+
+        #[test]
+        fn a_sample_holds_no_place_twice(
+            places in 2usize..2000, count in 1usize..16, draw in any::<u32>(),
+        ) {
+            prop_assume!(count < places);
+            let mut found = drawn(places, count, draw);
+            prop_assert!(!found.is_empty() && found.iter().all(|place| *place < places));
+            found.sort_unstable();
+            prop_assert!(found.windows(2).all(|pair| pair[0] != pair[1]));
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::ewma::{believable, decay};
 use crate::note::Source;
 use crate::worker::{MODULE, Worker};
-use crate::{Cluster, Endpoints, Facts, Policy, Snapshot};
+use crate::{Cluster, Endpoints, Facts, Snapshot};
 use core::time::Duration;
 use shared_state::{
     Endpoint, EndpointHealth, HealthState, Members, SharedStore, UnixNanos, WorkerEntry,
@@ -178,16 +178,23 @@ impl Cluster {
 
     fn rebuild(&mut self, facts: &[Facts], now: UnixNanos, draw: u64) {
         self.snapshot = Snapshot::build(facts, &self.config, now);
-        if self.config.policy == Policy::WeightedRoundRobin {
-            let candidates = self.snapshot.candidates.iter();
-            let weights = candidates.map(|c| (c.endpoint, c.rate * c.admission));
-            self.schedule.update(weights, draw);
-        }
+        self.index();
+        let mut policies = core::mem::take(&mut self.policies);
+        policies.update(&self.scene(now, draw as u32, None), &self.known, draw);
+        self.policies = policies;
+    }
+
+    /// Writes into the rows what the snapshot says of them.
+    fn index(&mut self) {
         for row in self.table.rows_mut() {
             row.weight_milli = 0;
+            row.candidate = None;
         }
-        for candidate in &self.snapshot.candidates {
+        self.load_elsewhere = 0.0;
+        for (place, candidate) in self.snapshot.candidates.iter().enumerate() {
+            self.load_elsewhere += candidate.elsewhere;
             if let Some(row) = self.table.at(candidate.row) {
+                row.candidate = Some(place);
                 // A float beyond the range becomes its end; an endpoint that is picked shows.
                 let weight = candidate.rate * candidate.admission;
                 row.weight_milli = ((weight * 1000.0) as u64).max(1);

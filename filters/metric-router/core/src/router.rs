@@ -2,7 +2,7 @@
 
 use crate::pick::Unsteered;
 use crate::worker::Worker;
-use crate::{Cluster, Config, Flight, Mode, Note, Pick, Reason, Response};
+use crate::{Attributes, Cluster, Config, Flight, Mode, Note, Pick, Reason, Response};
 use core::time::Duration;
 use shared_state::{SharedStore, UnixNanos};
 
@@ -71,6 +71,7 @@ impl Router {
         &mut self,
         name: Option<&str>,
         size: Option<u32>,
+        request: &dyn Attributes,
         now: UnixNanos,
         draw: u64,
     ) -> (Pick, Option<Journey>) {
@@ -87,7 +88,7 @@ impl Router {
         if let Some(size) = size {
             cluster.set_size(size, now);
         }
-        let (pick, flight) = cluster.pick(now, draw, enforced);
+        let (pick, flight) = cluster.pick(request, now, draw, enforced);
         (pick, Some(Journey { cluster: id, flight }))
     }
 
@@ -188,7 +189,7 @@ mod tests {
     const ONE: &str = r#""clusters":[{"name":"a","endpoints":["127.0.0.1:1"]},{"name":"*"}]"#;
 
     fn pick(router: &mut Router, name: Option<&str>, size: Option<u32>) -> Pick {
-        router.pick(name, size, UnixNanos::from_secs(1), u64::MAX).0
+        router.pick(name, size, &(), UnixNanos::from_secs(1), u64::MAX).0
     }
 
     #[test]

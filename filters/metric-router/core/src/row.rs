@@ -1,7 +1,8 @@
 //! What this worker knows of one endpoint by its own measurement.
 
-use crate::ewma::{Ewma, believable, decay};
+use crate::ewma::{Ewma, Peak, believable, decay};
 use crate::{LeastCost, OrcaWeight, Outcome};
+use core::cmp::Ordering;
 use core::time::Duration;
 use shared_state::{
     BreakerRecord, DEFAULT_ENDPOINT_SCOPE, Endpoint, EndpointHealth, Key, MAX_MEMBERS, UnixNanos,
@@ -35,6 +36,12 @@ pub(crate) struct Row {
     elsewhere: Ewma,
     /// Seconds.
     pub(crate) latency: Ewma,
+    /// Seconds, as the peaks have it; kept where the policy asks for it.
+    pub(crate) peak: Peak,
+    /// Its place among the candidates, while it is one.
+    pub(crate) candidate: Option<usize>,
+    /// It is one of the cluster's endpoints, as of the last refresh.
+    pub(crate) is_known: bool,
     errors: Ewma,
     succeeded: u64,
     failed: u64,
@@ -66,6 +73,9 @@ impl Row {
             new_failures: 0,
             elsewhere: Ewma::default(),
             latency: Ewma::default(),
+            peak: Peak::default(),
+            candidate: None,
+            is_known: false,
             errors: Ewma::default(),
             succeeded: 0,
             failed: 0,
@@ -86,16 +96,17 @@ impl Row {
     ///
     /// A failure counts as at least the latency known so far and the configured default: an
     /// endpoint that refuses in a tenth of a millisecond must not look like the fastest of all.
+    /// Answers the time that was counted, in seconds.
     pub(crate) fn measure(
         &mut self,
         outcome: Outcome,
         took: Option<Duration>,
         now: UnixNanos,
         rules: &LeastCost,
-    ) {
+    ) -> Option<f64> {
         let mut took = took.map(|took| took.as_secs_f64());
         match outcome {
-            Outcome::Neutral => return,
+            Outcome::Neutral => return None,
             Outcome::Success => {
                 self.succeeded = self.succeeded.saturating_add(1);
                 self.consecutive_failures = 0;
@@ -116,6 +127,7 @@ impl Row {
         if let Some(took) = took {
             self.latency.record(took, now, rules.decay_time);
         }
+        took
     }
 
     /// When it last answered, well or badly.
@@ -185,6 +197,8 @@ impl Row {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Row>,
+    /// Places in order of endpoint, so that a request finds its row among a thousand.
+    order: Vec<usize>,
 }
 
 impl Table {
@@ -201,7 +215,19 @@ impl Table {
     }
 
     pub(crate) fn find(&mut self, endpoint: Endpoint) -> Option<&mut Row> {
-        self.rows.iter_mut().find(|row| row.endpoint == endpoint)
+        let place = self.place(endpoint)?;
+        self.rows.get_mut(place)
+    }
+
+    /// Where the row of `endpoint` is, if there is one.
+    pub(crate) fn place(&self, endpoint: Endpoint) -> Option<usize> {
+        self.order.get(self.search(endpoint).ok()?).copied()
+    }
+
+    fn search(&self, endpoint: Endpoint) -> Result<usize, usize> {
+        self.order.binary_search_by(|place| {
+            self.rows.get(*place).map_or(Ordering::Less, |row| row.endpoint.cmp(&endpoint))
+        })
     }
 
     /// The row of `endpoint`, new if need be; `None` if the table is full.
@@ -211,23 +237,42 @@ impl Table {
     }
 
     pub(crate) fn place_or_add(&mut self, cluster: &str, endpoint: Endpoint) -> Option<usize> {
-        let found = self.rows.iter().position(|row| row.endpoint == endpoint);
-        if found.is_none() && self.rows.len() < MAX_ROWS {
-            self.rows.push(Row::new(cluster, endpoint));
-            return Some(self.rows.len() - 1);
+        match self.search(endpoint) {
+            Ok(at) => self.order.get(at).copied(),
+            Err(_) if self.rows.len() >= MAX_ROWS => None,
+            Err(at) => {
+                self.rows.push(Row::new(cluster, endpoint));
+                let place = self.rows.len() - 1;
+                self.order.insert(at, place);
+                Some(place)
+            }
         }
-        found
     }
 
-    /// Forgets rows that nobody needs: not known, nothing in flight, nothing left to tell.
+    /// Takes up which endpoints the cluster has, and forgets rows that nobody needs: not known,
+    /// nothing in flight, nothing left to tell.
     pub(crate) fn compact(&mut self, known: &[Endpoint], now: UnixNanos) {
+        for row in &mut self.rows {
+            row.is_known = false;
+        }
+        for endpoint in known {
+            if let Some(row) = self.find(*endpoint) {
+                row.is_known = true;
+            }
+        }
+        let before = self.rows.len();
         self.rows.retain(|row| {
-            row.in_flight > 0
+            row.is_known
+                || row.in_flight > 0
                 || row.picks > 0
                 || row.weight_told > 0
                 || row.has_missed_lately(now)
-                || known.contains(&row.endpoint)
         });
+        if self.rows.len() < before {
+            self.order = (0..self.rows.len()).collect();
+            let rows = &self.rows;
+            self.order.sort_unstable_by_key(|place| rows.get(*place).map(|row| row.endpoint));
+        }
     }
 
     /// What the other workers should know.
@@ -246,6 +291,8 @@ mod tests {
         default_latency: Duration::from_millis(30),
         decay_time: Duration::from_secs(10),
         error_penalty: 10.0,
+        full_scan_max: 64,
+        choice_count: 0,
     };
 
     fn row() -> Row {
@@ -317,7 +364,7 @@ mod tests {
     #[test]
     fn a_table_is_bounded_and_forgets_who_left() {
         let mut table = Table::default();
-        for port in 0..2000u16 {
+        for port in 0..3000u16 {
             table.get_or_add("backend", format!("127.0.0.1:{port}").parse().unwrap());
         }
         assert_eq!(table.rows().len(), MAX_ROWS);

@@ -1,21 +1,31 @@
 //! Whose turn it is, in proportion to weight: earliest eligible deadline first.
 //!
 //! The scheduler that Envoy and gRPC use, plain earliest deadline first, lets a heavy endpoint take
-//! several turns before the light ones have their first. Here each endpoint also has a lag: the
-//! turns it is owed, `picks * share - own picks`. Only an endpoint that is owed something (lag not
-//! negative) is eligible, and among those the earliest deadline wins. No endpoint is then ever a
-//! whole turn ahead or behind its share (Stoica and Abdel-Wahab, "Earliest Eligible Virtual
-//! Deadline First", 1995, with unit requests), so weights hold over short runs too.
+//! several turns before the light ones have their first. Here an endpoint must be owed its turn
+//! before it is eligible: of `picks * share` turns it has had fewer. Among the eligible the earliest
+//! deadline wins. No endpoint is then ever a whole turn ahead or behind its share (Stoica and
+//! Abdel-Wahab, "Earliest Eligible Virtual Deadline First", 1995, with unit requests), so weights
+//! hold over short runs too.
 //!
-//! A scan of all endpoints a turn, no heap: lags change at each turn for everyone, and there are at
-//! most a few hundred. Lags survive a change of weights, so a rebuild loses no turn.
+//! Time is counted in turns. An endpoint with share `s` that is due at `start` has its deadline at
+//! `start + 1 / s`, where its next turn starts. Two heaps, those that wait for their start and those
+//! that are eligible, make a turn cost the logarithm of the number of endpoints. Debts survive a
+//! change of weights, so an update loses no turn.
 
+use core::cmp::Ordering;
 use shared_state::Endpoint;
+use std::collections::BinaryHeap;
 
 /// The turns of one worker.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Schedule {
     turns: Vec<Turn>,
+    /// Turns taken since the last update.
+    taken: f64,
+    /// By start, those that have had their turn.
+    waiting: BinaryHeap<Entry>,
+    /// By deadline, those that are owed a turn.
+    eligible: BinaryHeap<Entry>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,16 +33,42 @@ struct Turn {
     endpoint: Endpoint,
     /// Share of all turns; the shares add up to 1.
     share: f64,
-    /// Turns owed.
-    lag: f64,
+    /// When it is eligible for its next turn.
+    start: f64,
 }
 
 impl Turn {
-    /// When its next turn is due, in turns from now.
     fn deadline(&self) -> f64 {
-        (1.0 - self.lag) / self.share
+        self.start + 1.0 / self.share
     }
 }
+
+/// A place in a heap: the earliest is the greatest.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    at: f64,
+    turn: usize,
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.at.total_cmp(&self.at).then(other.turn.cmp(&self.turn))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Entry {}
 
 impl Schedule {
     /// Takes over new weights, which must be positive. Who stays keeps the turns it is owed. A
@@ -40,24 +76,32 @@ impl Schedule {
     /// otherwise all send their first requests to the same endpoint.
     pub fn update(&mut self, weights: impl IntoIterator<Item = (Endpoint, f64)>, draw: u64) {
         let begins = self.turns.is_empty();
-        let before = core::mem::take(&mut self.turns);
-        let lag = |endpoint| {
-            let turn = before.iter().find(|turn| turn.endpoint == endpoint);
-            turn.map_or(0.0, |turn| turn.lag)
+        let mut before = core::mem::take(&mut self.turns);
+        before.sort_unstable_by_key(|turn| turn.endpoint);
+        // `start` holds the turns owed, until the shares are known.
+        let owed = |endpoint: Endpoint| -> f64 {
+            let at = before.binary_search_by_key(&endpoint, |turn| turn.endpoint);
+            let turn = at.ok().and_then(|at| before.get(at));
+            turn.map_or(0.0, |turn| (self.taken - turn.start) * turn.share)
         };
         self.turns.extend(
             weights
                 .into_iter()
                 .filter(|(_, weight)| weight.is_finite() && *weight > 0.0)
-                .map(|(endpoint, share)| Turn { endpoint, share, lag: lag(endpoint) }),
+                .map(|(endpoint, share)| Turn { endpoint, share, start: owed(endpoint) }),
         );
         let total: f64 = self.turns.iter().map(|turn| turn.share).sum();
-        let owed: f64 = self.turns.iter().map(|turn| turn.lag).sum();
+        let debts: f64 = self.turns.iter().map(|turn| turn.start).sum();
         for turn in &mut self.turns {
             turn.share /= total;
-            // The debts of those who left are shared out, so that lags add up to nothing.
-            turn.lag -= owed * turn.share;
+            // The debts of those who left are shared out, so that debts add up to nothing.
+            turn.start = (debts * turn.share - turn.start) / turn.share;
         }
+        self.taken = 0.0;
+        self.eligible.clear();
+        self.waiting.clear();
+        let starts = self.turns.iter().enumerate();
+        self.waiting.extend(starts.map(|(turn, Turn { start, .. })| Entry { at: *start, turn }));
         if begins && !self.turns.is_empty() {
             for _ in 0..draw % self.turns.len() as u64 {
                 self.advance();
@@ -68,36 +112,51 @@ impl Schedule {
     /// The endpoints from the one whose turn it is, by deadline. At most `most`.
     pub fn next(&mut self, most: usize) -> Vec<Endpoint> {
         let Some(first) = self.advance() else { return Vec::new() };
-        let mut rest: Vec<&Turn> = Vec::with_capacity(most.saturating_add(1));
-        for turn in self.turns.iter().filter(|turn| turn.endpoint != first) {
-            let at = rest.partition_point(|other| other.deadline() <= turn.deadline());
-            if at < most {
-                rest.insert(at, turn);
-                rest.truncate(most);
-            }
+        let mut list = vec![first];
+        self.admit();
+        let mut seen = Vec::with_capacity(most);
+        while list.len() < most {
+            // Who is not yet eligible comes by its start.
+            let next = self.eligible.pop().map(|entry| (entry, true));
+            let Some((entry, is_eligible)) = next.or_else(|| Some((self.waiting.pop()?, false)))
+            else {
+                break;
+            };
+            let endpoint = self.turns.get(entry.turn).map(|turn| turn.endpoint);
+            list.extend(endpoint.filter(|endpoint| *endpoint != first));
+            seen.push((entry, is_eligible));
         }
-        let rest = rest.into_iter().map(|turn| turn.endpoint);
-        core::iter::once(first).chain(rest).take(most).collect()
+        for (entry, is_eligible) in seen {
+            if is_eligible { self.eligible.push(entry) } else { self.waiting.push(entry) }
+        }
+        list.truncate(most);
+        list
     }
 
     fn advance(&mut self) -> Option<Endpoint> {
-        let next = self
-            .turns
-            .iter()
-            .enumerate()
-            .filter(|(_, turn)| turn.lag >= -ROUNDING)
-            .min_by(|(_, a), (_, b)| a.deadline().total_cmp(&b.deadline()))
-            .map(|(at, _)| at)?;
-        for turn in &mut self.turns {
-            turn.lag += turn.share;
-        }
-        let turn = self.turns.get_mut(next)?;
-        turn.lag -= 1.0;
+        self.admit();
+        // Debts add up to nothing, so somebody is owed a turn, but for rounding.
+        let entry = self.eligible.pop().or_else(|| self.waiting.pop())?;
+        let turn = self.turns.get_mut(entry.turn)?;
+        self.taken += 1.0;
+        turn.start = turn.deadline();
+        self.waiting.push(Entry { at: turn.start, turn: entry.turn });
         Some(turn.endpoint)
+    }
+
+    /// Moves those whose start has come.
+    fn admit(&mut self) {
+        while let Some(entry) = self.waiting.peek()
+            && entry.at <= self.taken + ROUNDING
+            && let Some(entry) = self.waiting.pop()
+            && let Some(turn) = self.turns.get(entry.turn)
+        {
+            self.eligible.push(Entry { at: turn.deadline(), turn: entry.turn });
+        }
     }
 }
 
-/// Lags add up to zero, so one of them is not negative, but for rounding.
+/// Within this of its start a turn has come.
 const ROUNDING: f64 = 1e-9;
 
 #[cfg(test)]

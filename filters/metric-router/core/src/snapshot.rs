@@ -18,9 +18,9 @@ use crate::{ClusterConfig, Policy};
 use core::time::Duration;
 use shared_state::{Endpoint, HealthState, UnixNanos};
 
-/// How much less a degraded endpoint can do: others are preferred until they have four times as
-/// much waiting, so it works when it is needed, and else has time to recover.
-const DEGRADED_RATE: f64 = 0.25;
+/// How much more a degraded endpoint costs: others are preferred until they have four times as much
+/// waiting, so it works when it is needed, and else has time to recover.
+const DEGRADED_PENALTY: f64 = 4.0;
 
 /// From this share of the usual rate on, an endpoint's report says what it can do and not what it
 /// is given.
@@ -76,6 +76,9 @@ pub struct Candidate {
     pub rate: f64,
     /// Share of the picks that may consider it, greater than 0: 1, or less while it is ramped up.
     pub admission: f64,
+    /// How many times as much as it else would it costs for its errors and its state; at least 1.
+    /// `rate` has been divided by it.
+    pub penalty: f64,
 }
 
 /// What picks are made from.
@@ -96,15 +99,19 @@ impl Snapshot {
         let least = facts.iter().map(badness).min().unwrap_or(0);
         let chosen: Vec<&Facts> = facts.iter().filter(|facts| badness(facts) == least).collect();
         let base = match config.policy {
-            Policy::LeastCost => least_cost_rates(&chosen, config),
             Policy::WeightedRoundRobin => orca_rates(&chosen),
+            _ => service_rates(&chosen, config),
         };
-        let candidates = chosen.iter().zip(base).map(|(facts, base)| Candidate {
-            endpoint: facts.endpoint,
-            row: facts.row,
-            elsewhere: facts.elsewhere,
-            rate: if facts.state.is_impaired() { base * DEGRADED_RATE } else { base },
-            admission: admission(facts, config, now),
+        let candidates = chosen.iter().zip(base).map(|(facts, base)| {
+            let penalty = penalty(facts, config);
+            Candidate {
+                endpoint: facts.endpoint,
+                row: facts.row,
+                elsewhere: facts.elsewhere,
+                rate: base / penalty,
+                admission: admission(facts, config, now),
+                penalty,
+            }
         });
         Self { candidates: candidates.collect(), panic }
     }
@@ -121,10 +128,18 @@ fn badness(facts: &Facts) -> u8 {
     }
 }
 
-fn least_cost_rates(facts: &[&Facts], config: &ClusterConfig) -> Vec<f64> {
+/// What an endpoint costs more for its errors and its state. The same for every policy: an endpoint
+/// that fails at once has nothing in flight, a short latency, and reports no load.
+fn penalty(facts: &Facts, config: &ClusterConfig) -> f64 {
+    let errors = stepped(1.0 + config.least_cost.error_penalty * facts.error_ratio);
+    if facts.state.is_impaired() { errors * DEGRADED_PENALTY } else { errors }
+}
+
+/// How much each can do, by load reports and latencies.
+fn service_rates(facts: &[&Facts], config: &ClusterConfig) -> Vec<f64> {
     let reporting = facts.iter().filter(|facts| facts.orca.is_some()).count();
     let by_latency = latency_rates(facts, config);
-    let rates = if reporting > 0 && reporting * 2 >= facts.len() {
+    if reporting > 0 && reporting * 2 >= facts.len() {
         let usual = median(facts.iter().filter_map(|facts| facts.reported_rps)).unwrap_or(0.0);
         let blend = |((facts, by_report), by_latency): ((&&Facts, f64), f64)| {
             by_latency + (by_report - by_latency) * busy(facts, usual)
@@ -132,11 +147,7 @@ fn least_cost_rates(facts: &[&Facts], config: &ClusterConfig) -> Vec<f64> {
         facts.iter().zip(orca_rates(facts)).zip(by_latency).map(blend).collect()
     } else {
         by_latency
-    };
-    let penalty = config.least_cost.error_penalty;
-    let penalised =
-        |(facts, rate): (&&Facts, f64)| rate / stepped(1.0 + penalty * facts.error_ratio);
-    facts.iter().zip(rates).map(penalised).collect()
+    }
 }
 
 /// How far the endpoint's own report is believed, 0 to 1.

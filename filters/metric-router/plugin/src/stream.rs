@@ -1,7 +1,7 @@
 //! One HTTP exchange.
 
 use crate::root::Shared;
-use metric_router_core::{Journey, Mechanism, Mode, Outcome, Pick, Response, Steered};
+use metric_router_core::{Attributes, Journey, Mechanism, Mode, Outcome, Pick, Response, Steered};
 use plugin_kit::headers::{self, Map};
 use plugin_kit::{HostStore, property};
 use proxy_wasm::traits::{Context, HttpContext};
@@ -27,7 +27,7 @@ impl Stream {
             .as_deref()
             .filter(|name| router.wants_size(name, now))
             .and_then(|_| property::num_endpoints());
-        let (pick, journey) = router.pick(cluster.as_deref(), size, now, draw);
+        let (pick, journey) = router.pick(cluster.as_deref(), size, &Request, now, draw);
         self.journey = journey;
         Some(pick)
     }
@@ -83,6 +83,19 @@ impl Stream {
         {
             router.finish(&mut journey);
         }
+    }
+}
+
+/// The request of the callback that runs.
+struct Request;
+
+impl Attributes for Request {
+    fn header(&self, name: &str) -> Option<String> {
+        headers::joined(Map::Request, name)
+    }
+
+    fn source_address(&self) -> Option<String> {
+        property::source_address()
     }
 }
 

@@ -53,7 +53,7 @@ const STATIC: &str = r#","endpoints":["127.0.0.1:1","127.0.0.1:2","127.0.0.1:3"]
 
 #[test]
 fn a_static_list_is_picked_from_before_the_first_tick() {
-    let (pick, _) = cluster(STATIC).pick(millis(0), 7, true);
+    let (pick, _) = cluster(STATIC).pick(&(), millis(0), 7, true);
     let steered = steered(&pick);
     assert_eq!((steered.candidates, steered.list.split(',').count()), (3, 3));
     assert!(steered.list.starts_with(&steered.first.to_string()));
@@ -63,7 +63,7 @@ fn a_static_list_is_picked_from_before_the_first_tick() {
 
 #[test]
 fn a_learned_cluster_has_no_endpoints_at_first() {
-    let (pick, _) = cluster("").pick(millis(0), u64::MAX, true);
+    let (pick, _) = cluster("").pick(&(), millis(0), u64::MAX, true);
     assert_eq!(pick, Pick::Leave(Reason::NoEndpoints));
     assert_eq!(pick.to_string(), "unsteered reason=no_endpoints");
 }
@@ -73,7 +73,7 @@ fn requests_in_flight_spread_over_the_endpoints() {
     let mut cluster = cluster(STATIC);
     let mut counts = [0; 3];
     for draw in draws().take(30) {
-        let (pick, _) = cluster.pick(millis(0), draw, true);
+        let (pick, _) = cluster.pick(&(), millis(0), draw, true);
         counts[usize::from(steered(&pick).first.address().port()) - 1] += 1;
     }
     assert_eq!(counts, [10; 3]);
@@ -83,7 +83,7 @@ fn requests_in_flight_spread_over_the_endpoints() {
 fn a_finished_request_is_taken_back_exactly_once() {
     let store = MemoryStore::default();
     let mut cluster = cluster(STATIC);
-    let (pick, mut flight) = cluster.pick(millis(0), u64::MAX, true);
+    let (pick, mut flight) = cluster.pick(&(), millis(0), u64::MAX, true);
     let first = steered(&pick).first;
     assert_eq!(cluster.in_flight(first), 1);
     cluster.respond(&store, &mut flight, served(first.address().port()), millis(5));
@@ -97,7 +97,7 @@ fn a_finished_request_is_taken_back_exactly_once() {
 fn a_client_that_aborts_leaves_nothing_in_flight() {
     let store = MemoryStore::default();
     let mut cluster = cluster(STATIC);
-    let (pick, mut flight) = cluster.pick(millis(0), u64::MAX, true);
+    let (pick, mut flight) = cluster.pick(&(), millis(0), u64::MAX, true);
     let none = Response { served: None, attempts: 0, edited: false, outcome: Outcome::Neutral };
     cluster.respond(&store, &mut flight, none, millis(5));
     cluster.finish(&mut flight);
@@ -108,7 +108,7 @@ fn a_client_that_aborts_leaves_nothing_in_flight() {
 fn a_retry_moves_the_request_to_the_endpoint_that_served() {
     let store = MemoryStore::default();
     let mut cluster = cluster(STATIC);
-    let (pick, mut flight) = cluster.pick(millis(0), u64::MAX, true);
+    let (pick, mut flight) = cluster.pick(&(), millis(0), u64::MAX, true);
     let first = steered(&pick).first;
     let other = endpoint(first.address().port() % 3 + 1);
     let response = Response { attempts: 2, ..served(other.address().port()) };
@@ -126,7 +126,7 @@ fn a_retry_moves_the_request_to_the_endpoint_that_served() {
 fn a_shadow_pick_counts_where_the_request_really_went() {
     let store = MemoryStore::default();
     let mut cluster = cluster(STATIC);
-    let (pick, mut flight) = cluster.pick(millis(0), u64::MAX, false);
+    let (pick, mut flight) = cluster.pick(&(), millis(0), u64::MAX, false);
     let first = steered(&pick).first;
     assert_eq!(cluster.in_flight(first), 0);
     let other = first.address().port() % 3 + 1;
@@ -145,7 +145,7 @@ fn endpoints_that_serve_are_learned_and_picked() {
     }
     assert_eq!(members(&store), [1, 2, 3]);
     refresh(&mut cluster, &store, millis(100));
-    let (pick, _) = cluster.pick(millis(100), u64::MAX, true);
+    let (pick, _) = cluster.pick(&(), millis(100), u64::MAX, true);
     assert_eq!(steered(&pick).candidates, 3);
 }
 
@@ -157,8 +157,8 @@ fn an_incomplete_list_leaves_the_missing_share_to_the_proxy() {
     refresh(&mut cluster, &store, millis(100));
     cluster.set_size(4, millis(100));
     let (below, above) = (0xbfff_ffffu64 << 32, 0xc000_0000u64 << 32);
-    assert_eq!(cluster.pick(millis(100), below, true).0, Pick::Leave(Reason::Exploring));
-    steered(&cluster.pick(millis(100), above, true).0);
+    assert_eq!(cluster.pick(&(), millis(100), below, true).0, Pick::Leave(Reason::Exploring));
+    steered(&cluster.pick(&(), millis(100), above, true).0);
 }
 
 #[test]
@@ -264,9 +264,9 @@ fn a_static_endpoint_that_is_no_member_is_left_out_for_a_while() {
         astray(&mut cluster, &store, 1, millis(10));
     }
     refresh(&mut cluster, &store, millis(100));
-    assert_eq!(steered(&cluster.pick(millis(100), u64::MAX, true).0).candidates, 2);
+    assert_eq!(steered(&cluster.pick(&(), millis(100), u64::MAX, true).0).candidates, 2);
     refresh(&mut cluster, &store, millis(31_000));
-    assert_eq!(steered(&cluster.pick(millis(31_000), u64::MAX, true).0).candidates, 3);
+    assert_eq!(steered(&cluster.pick(&(), millis(31_000), u64::MAX, true).0).candidates, 3);
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn a_proxy_that_ignores_the_list_is_left_alone() {
     let mut now = 0;
     for (turn, draw) in draws().take(60).enumerate() {
         now += 10;
-        let (pick, mut flight) = cluster.pick(millis(now), draw, true);
+        let (pick, mut flight) = cluster.pick(&(), millis(now), draw, true);
         if pick == Pick::Leave(Reason::SteeringIneffective) {
             break;
         }
@@ -294,7 +294,7 @@ fn an_obedient_proxy_is_never_suspected() {
     let store = MemoryStore::default();
     let mut cluster = cluster(STATIC);
     for (tick, draw) in (0u64..).zip(draws()).take(500) {
-        let (pick, mut flight) = cluster.pick(millis(tick), draw, true);
+        let (pick, mut flight) = cluster.pick(&(), millis(tick), draw, true);
         let port = steered(&pick).first.address().port();
         cluster.respond(&store, &mut flight, served(port), millis(tick));
         cluster.finish(&mut flight);
@@ -318,7 +318,7 @@ fn a_slow_endpoint_gets_less_and_a_failing_one_least() {
         if now % 100 == 0 {
             refresh(&mut cluster, &store, millis(now));
         }
-        let (pick, flight) = cluster.pick(millis(now), draw, true);
+        let (pick, flight) = cluster.pick(&(), millis(now), draw, true);
         let port = steered(&pick).first.address().port();
         counts[usize::from(port) - 1] += 1;
         // The first answers in 5 ms, the second in 20, the third fails at once.
@@ -333,7 +333,7 @@ fn weighted_round_robin_takes_turns() {
     let mut cluster = cluster(&format!(r#"{STATIC},"policy":"weighted_round_robin""#));
     let picks: Vec<_> = draws()
         .take(6)
-        .map(|draw| steered(&cluster.pick(millis(0), draw, true).0).first.address().port())
+        .map(|draw| steered(&cluster.pick(&(), millis(0), draw, true).0).first.address().port())
         .collect();
     assert_eq!(picks, [1, 2, 3, 1, 2, 3]);
 }
@@ -341,7 +341,7 @@ fn weighted_round_robin_takes_turns() {
 #[test]
 fn counts_are_given_once() {
     let mut cluster = cluster(STATIC);
-    cluster.pick(millis(0), u64::MAX, true);
+    cluster.pick(&(), millis(0), u64::MAX, true);
     let mut told = Vec::new();
     cluster.take_picks(|endpoint, count| told.push((endpoint.to_owned(), count)));
     cluster.take_picks(|endpoint, count| told.push((endpoint.to_owned(), count)));
@@ -367,5 +367,5 @@ fn garbage_under_the_key_of_the_list_counts_as_no_list() {
     refresh(&mut cluster, &store, millis(100));
     assert_eq!(cluster.take_notes(), [Note::CorruptMembers, Note::CorruptHealth]);
     assert_eq!(members(&store), [1], "the list was mended");
-    steered(&cluster.pick(millis(100), u64::MAX, true).0);
+    steered(&cluster.pick(&(), millis(100), u64::MAX, true).0);
 }

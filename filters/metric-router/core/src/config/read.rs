@@ -1,9 +1,10 @@
 //! The document: every field with its range and its default, and the rules between fields.
 
 use super::{
-    ClusterConfig, Config, DEFAULT_UPDATE, Endpoints, LeastCost, LoadReports, Mode, Policy,
-    SlowStart, Steering,
+    ClusterConfig, Config, ConsistentHash, DEFAULT_UPDATE, Endpoints, LeastCost, LoadReports, Mode,
+    PeakEwmaRules, Policy, SlowStart, Steering,
 };
+use crate::KeyPart;
 use crate::Mechanism;
 use core::time::Duration;
 use plugin_config::{Choice, Fields, Or};
@@ -49,6 +50,9 @@ impl Choice for Policy {
     const CHOICES: &'static [(&'static str, Self)] = &[
         (Self::LeastCost.name(), Self::LeastCost),
         (Self::WeightedRoundRobin.name(), Self::WeightedRoundRobin),
+        (Self::PeakEwma.name(), Self::PeakEwma),
+        (Self::ConsistentHash.name(), Self::ConsistentHash),
+        (Self::Random.name(), Self::Random),
     ];
 }
 
@@ -102,9 +106,14 @@ fn cluster(mut fields: Fields<'_>, mechanism: Mechanism) -> ClusterConfig {
     let listed = fields.has("endpoints") || !must_steer;
     let message = "list the endpoints: original_dst goes wherever it is told, so none are learned";
     fields.require("endpoints", listed, message);
-    let in_effect = policy == Policy::LeastCost || !fields.has("least_cost");
-    let message = "has no effect: the policy is not least_cost; remove one of the two";
-    fields.require("least_cost", in_effect, message);
+    for (section, its) in [
+        (Policy::PeakEwma.name(), Policy::PeakEwma),
+        (Policy::ConsistentHash.name(), Policy::ConsistentHash),
+    ] {
+        let in_effect = policy == its || !fields.has(section);
+        let message = "has no effect: the policy is another one; remove one of the two";
+        fields.require(section, in_effect, message);
+    }
     let updates = Duration::from_millis(10)..=Duration::from_secs(10);
     ClusterConfig {
         name,
@@ -115,6 +124,11 @@ fn cluster(mut fields: Fields<'_>, mechanism: Mechanism) -> ClusterConfig {
         slow_start: slow_start(fields.object("slow_start_config")),
         load_reports: load_reports(fields.object("weighted_round_robin")),
         least_cost: least_cost(fields.object("least_cost")),
+        peak_ewma: peak_ewma(fields.object("peak_ewma")),
+        consistent_hash: consistent_hash(
+            fields.object("consistent_hash"),
+            policy == Policy::ConsistentHash,
+        ),
     }
 }
 
@@ -181,6 +195,11 @@ fn load_reports(mut fields: Fields<'_>) -> LoadReports {
     });
     let expirations = Duration::from_secs(1)..=HOUR;
     LoadReports {
+        weight_update_period: fields.duration(
+            "weight_update_period",
+            Duration::from_millis(100)..=HOUR,
+            Or(Duration::from_secs(1)),
+        ),
         blackout_period: fields.duration(
             "blackout_period",
             Duration::ZERO..=HOUR,
@@ -211,7 +230,40 @@ fn least_cost(mut fields: Fields<'_>) -> LeastCost {
         ),
         decay_time: fields.duration("decay_time", decays, Or(Duration::from_secs(4))),
         error_penalty: fields.number("error_penalty", 0.0..=1000.0, Or(10.0)),
+        full_scan_max: count(&mut fields, "full_scan_max", 0, 64),
+        choice_count: count(&mut fields, "choice_count", 0, 0),
     }
+}
+
+/// A number of endpoints.
+fn count(fields: &mut Fields<'_>, name: &'static str, least: u16, default: u16) -> usize {
+    fields.integer(name, least..=MAX_MEMBERS, Or(default)).into()
+}
+
+fn peak_ewma(mut fields: Fields<'_>) -> PeakEwmaRules {
+    let decays = Duration::from_millis(100)..=HOUR;
+    let latencies = Duration::from_millis(1)..=Duration::from_secs(60);
+    PeakEwmaRules {
+        decay_time: fields.duration("decay_time", decays, Or(Duration::from_secs(10))),
+        default_rtt: fields.duration("default_rtt", latencies, Or(Duration::from_millis(30))),
+        full_scan_max: count(&mut fields, "full_scan_max", 0, 8),
+        choice_count: count(&mut fields, "choice_count", 1, 2),
+    }
+}
+
+fn consistent_hash(mut fields: Fields<'_>, is_policy: bool) -> ConsistentHash {
+    let message = "name at least one part, such as [\"header:x-user\"], [\"cookie:session\"] or \
+                   [\"source.address\"]";
+    fields.require("key", !is_policy || fields.count("key") != Some(0), message);
+    let mut key = Vec::new();
+    fields.texts("key", &[], &mut |text| {
+        key.push(KeyPart::parse(text)?);
+        Ok(())
+    });
+    let balance_factor: u32 = fields.integer("hash_balance_factor", 0..=10_000, Or(150));
+    let message = "below 100 no endpoint could take its share; 0 switches the bound off";
+    fields.require("hash_balance_factor", !(1..100).contains(&balance_factor), message);
+    ConsistentHash { key, balance_factor }
 }
 
 #[cfg(test)]
@@ -275,12 +327,14 @@ mod tests {
         let json = r#"{"name":"A B","steering":{"header":"host","max_endpoints":9},"clusters":[
             {"name":"","update_interval":"0.001s","healthy_panic_threshold":101,
              "endpoints":[],"learn":{}},
-            {"name":"x","policy":"weighted_round_robin","least_cost":{},
+            {"name":"x","policy":"weighted_round_robin","peak_ewma":{},
              "learn":{"exploration_percent":0},
              "slow_start_config":{"min_weight_percent":0},
              "weighted_round_robin":{"error_utilization_penalty":-1,
                "metric_names_for_computing_utilization":[""]}},
-            {"name":"x","least_cost":{"default_latency":"0s","error_penalty":-1}}]}"#;
+            {"name":"x","least_cost":{"default_latency":"0s","error_penalty":-1}},
+            {"name":"y","policy":"consistent_hash","consistent_hash":{"hash_balance_factor":99}},
+            {"name":"z","policy":"consistent_hash","consistent_hash":{"key":["query:q"]}}]}"#;
         let places: Vec<_> =
             problems(json).iter().map(|told| told.split(':').next().unwrap().to_owned()).collect();
         for place in [
@@ -293,17 +347,20 @@ mod tests {
             "/clusters/0/healthy_panic_threshold",
             "/clusters/0/endpoints",
             "/clusters/0/learn",
-            "/clusters/1/least_cost",
+            "/clusters/1/peak_ewma",
             "/clusters/1/learn/exploration_percent",
             "/clusters/1/slow_start_config/min_weight_percent",
             "/clusters/1/weighted_round_robin/error_utilization_penalty",
             "/clusters/1/weighted_round_robin/metric_names_for_computing_utilization/0",
             "/clusters/2/least_cost/default_latency",
             "/clusters/2/least_cost/error_penalty",
+            "/clusters/3/consistent_hash/key",
+            "/clusters/3/consistent_hash/hash_balance_factor",
+            "/clusters/4/consistent_hash/key/0",
         ] {
             assert!(places.iter().any(|told| told == place), "{place} in {places:#?}");
         }
-        assert_eq!(places.len(), 16, "{places:#?}");
+        assert_eq!(places.len(), 19, "{places:#?}");
     }
 
     #[test]

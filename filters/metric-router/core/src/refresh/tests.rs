@@ -31,7 +31,7 @@ fn state(state: HealthState, secs: u64) -> EndpointHealth {
 
 fn pick(router: &mut Router, secs: u64) -> (Pick, Flight) {
     let id = router.find("backend").unwrap();
-    router.cluster(id).unwrap().pick(at(secs), u64::MAX, true)
+    router.cluster(id).unwrap().pick(&(), at(secs), u64::MAX, true)
 }
 
 fn first(router: &mut Router, secs: u64) -> u16 {
@@ -83,7 +83,7 @@ fn shared_latency_rules_over_what_was_measured_here() {
     let id = router.find("backend").unwrap();
     for port in 1..=3 {
         let cluster = router.cluster(id).unwrap();
-        let (_, mut flight) = cluster.pick(at(99), u64::MAX, false);
+        let (_, mut flight) = cluster.pick(&(), at(99), u64::MAX, false);
         let response = Response {
             served: Some(endpoint(port)),
             attempts: 1,
@@ -106,7 +106,7 @@ fn rate_of_a_failed_endpoint(secs: u64) -> f64 {
     let mut router = router("");
     let id = router.find("backend").unwrap();
     let cluster = router.cluster(id).unwrap();
-    let (_, mut flight) = cluster.pick(at(100), u64::MAX, false);
+    let (_, mut flight) = cluster.pick(&(), at(100), u64::MAX, false);
     let (served, outcome) = (Some(endpoint(2)), Outcome::Failure);
     let response = Response { served, attempts: 1, edited: false, outcome };
     cluster.respond(&store, &mut flight, response, at(100));
