@@ -12,10 +12,10 @@ mod reply;
 mod rules;
 
 use crate::global::Global;
-use crate::siphash::siphash_2_4;
 use crate::{Attributes, Capacity, Cost, KeyPart, Limit, Match, Peers, Settle};
 use core::time::Duration;
 use plugin_config::{Parsed, Problems};
+use request_key::siphash_2_4;
 use shared_state::{Key, SlotTable};
 
 /// Whether decisions are acted on.

@@ -36,13 +36,13 @@ use crate::concurrency::Permits;
 use crate::denial::Denials;
 use crate::fair_share::Shares;
 use crate::global::Asker;
-use crate::key::Attributes;
 use crate::lease::Leases;
-use crate::siphash::siphash_2_4;
 use crate::table::Terms;
 use crate::{Config, Fault, Level, Mode, Outcome, Queue, Reason, Refusal, Tally, Verdict};
 use core::time::Duration;
 pub use fleet::FleetAnswers;
+use request_key::Attributes;
+use request_key::siphash_2_4;
 use round::Round;
 use shared_state::{DecodeError, HashSeed, SharedStore, Transition, UnixNanos, Updated, update};
 

@@ -42,7 +42,7 @@ fn host(text: &str) -> Result<HostMatch, String> {
     let name = text.strip_prefix("*.").unwrap_or(text);
     if name.is_empty()
         || name.bytes().any(|byte| b"* /".contains(&byte))
-        || crate::path::host(text).len() != text.len()
+        || request_key::path::host(text).len() != text.len()
     {
         return Err(format!(
             "'{text}' is no host: write example.com or *.example.com, without a port"
@@ -70,8 +70,8 @@ fn path(mut fields: Fields<'_>) -> Option<PathMatch> {
         fields.problem(format!("'{text}' is no path: begin with '/', without a query"));
     } else if *name == "template" {
         template(&mut fields, &text);
-    } else if crate::path::canonical(&text) != text {
-        let spelling = crate::path::canonical(&text);
+    } else if request_key::path::canonical(&text) != text {
+        let spelling = request_key::path::canonical(&text);
         fields.problem(format!("'{text}' never matches: paths are compared as '{spelling}'"));
     }
     Some(kind(text))
@@ -88,7 +88,9 @@ fn template(fields: &mut Fields<'_>, text: &str) {
         }
     }
     let plain = String::from_utf8(plain).unwrap_or_default();
-    if plain.bytes().any(|byte| b"{}*".contains(&byte)) || crate::path::canonical(&plain) != plain {
+    if plain.bytes().any(|byte| b"{}*".contains(&byte))
+        || request_key::path::canonical(&plain) != plain
+    {
         fields.problem(format!(
             "'{text}' is no template: segments are text, {{name}} for any one, and at the end ** \
              for all that follow"

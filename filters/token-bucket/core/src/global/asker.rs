@@ -13,8 +13,8 @@ use super::config::Global;
 use super::quota::{Plan, Quotas};
 use super::wire::Message;
 use crate::Attributes;
-use crate::siphash::siphash_2_4;
 use core::time::Duration;
+use request_key::siphash_2_4;
 use shared_state::UnixNanos;
 
 /// After so many failures the service is taken to be down.

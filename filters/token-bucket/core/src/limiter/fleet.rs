@@ -9,8 +9,8 @@ use super::Limiter;
 use super::round::Round;
 use crate::admission::{Settlement, Target};
 use crate::global::{Answer, Begun, Ended, FleetLimit, Global, Prepared};
-use crate::key::Attributes;
 use crate::{FailureMode, Fault, FleetOutcome, Mode, Outcome, Reason, Refusal, Verdict};
+use request_key::Attributes;
 use shared_state::{SharedStore, UnixNanos};
 
 /// What the services said of a request that is for others to know.

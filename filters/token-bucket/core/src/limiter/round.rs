@@ -7,12 +7,12 @@ use crate::concurrency::Permits;
 use crate::denial::Denials;
 use crate::fair_share::Shares;
 use crate::global::{Asker, Question};
-use crate::key::{Attributes, fingerprint};
 use crate::lease::Leases;
 use crate::table::Terms;
 use crate::{Config, FailureMode, Fault, Gcra, Level, Limit, Mode, OnMissingKey, Outcome, Policy};
 use crate::{Reason, Refusal, Tally};
 use core::time::Duration;
+use request_key::{Attributes, fingerprint};
 use shared_state::{HashSeed, SharedStore, StoreError, UnixNanos};
 
 /// How often spending begins anew because a request must be held longer than it seemed.

@@ -1,7 +1,7 @@
-//! What a policy counts by.
+//! What requests are told apart by.
 //!
 //! A key is a list of parts of the request. Their values are written one after the other, each with
-//! its length in front so that `a` + `bc` is not `ab` + `c`, and hashed to 64 bits: the bucket's
+//! its length in front so that `a` + `bc` is not `ab` + `c`, and hashed to 64 bits: the
 //! fingerprint. Nothing a client sends is stored, and nothing it sends has a cost by its length but
 //! that of hashing. Two clients share a fingerprint with a probability of 2^-64 for each pair of
 //! buckets in use.
@@ -140,7 +140,7 @@ impl KeyPart {
 
     /// The value of this part, as bytes; nothing and an empty value are the same.
     #[inline(never)]
-    pub(crate) fn value(&self, request: &impl Attributes) -> Option<Vec<u8>> {
+    pub fn value(&self, request: &impl Attributes) -> Option<Vec<u8>> {
         let text = match self {
             Self::Constant(value) => Some(value.clone()),
             Self::Header(name) => request.header(name),
@@ -169,14 +169,54 @@ impl KeyPart {
         value.filter(|value| !value.is_empty())
     }
 
+    /// The value of this part in a request that has `text` for it, as an operator would write it.
+    /// `None` for what is only found inside a text: cookies, parameters of the query, claims.
+    pub fn value_of(&self, text: &str) -> Option<Vec<u8>> {
+        match self {
+            Self::Cookie(_) | Self::Query(_) | Self::Claim(_) => None,
+            // The port is left out of an address, and need not be written.
+            Self::SourceAddress { v4, v6, .. } => {
+                let is_v6 = text.parse::<std::net::Ipv6Addr>().is_ok();
+                let address = if is_v6 { format!("[{text}]:0") } else { format!("{text}:0") };
+                Some(address::network(None, address.into_bytes(), *v4, *v6))
+            }
+            _ => self.value(&Literal(text)),
+        }
+    }
+
     /// The value of this part as a service is told it: a network as in `10.0.0.0/24`. `None` for
     /// what is no text.
-    pub(crate) fn text(&self, request: &impl Attributes) -> Option<String> {
+    pub fn text(&self, request: &impl Attributes) -> Option<String> {
         let value = self.value(request)?;
         match self {
             Self::SourceAddress { v4, v6, .. } => address::text(value, *v4, *v6),
             _ => String::from_utf8(value).ok(),
         }
+    }
+}
+
+/// A request of which everything is this text.
+struct Literal<'a>(&'a str);
+
+impl Attributes for Literal<'_> {
+    fn header(&self, _name: &str) -> Option<String> {
+        Some(self.0.to_owned())
+    }
+
+    fn method(&self) -> Option<String> {
+        Some(self.0.to_owned())
+    }
+
+    fn source_address(&self) -> Option<String> {
+        None
+    }
+
+    fn route(&self) -> Option<String> {
+        Some(self.0.to_owned())
+    }
+
+    fn cluster(&self) -> Option<String> {
+        Some(self.0.to_owned())
     }
 }
 
@@ -230,17 +270,26 @@ fn only<T: PartialEq>(mut values: impl Iterator<Item = T>) -> Option<T> {
     values.all(|other| other == first).then_some(first)
 }
 
-/// The fingerprint of a policy's bucket for this request; `None` if a part has no value.
-pub(crate) fn fingerprint(
+/// The fingerprint of a request among those of one policy or scope; `None` if a part has no value.
+pub fn fingerprint(
     seed: HashSeed,
     policy: &str,
     parts: &[KeyPart],
     request: &impl Attributes,
 ) -> Option<u64> {
+    fingerprint_of(seed, policy, parts.iter().map(|part| part.value(request)))
+}
+
+/// The fingerprint of the values that the parts have; `None` if one has none.
+pub fn fingerprint_of(
+    seed: HashSeed,
+    policy: &str,
+    values: impl Iterator<Item = Option<Vec<u8>>>,
+) -> Option<u64> {
     let mut bytes = Vec::with_capacity(64);
     push(&mut bytes, policy.as_bytes());
-    for part in parts {
-        push(&mut bytes, &part.value(request)?);
+    for value in values {
+        push(&mut bytes, &value?);
     }
     Some(siphash_2_4(seed.0, &bytes))
 }
@@ -340,6 +389,26 @@ mod tests {
             assert_eq!(print(Some(1), &through(header)), print(None, &peer), "{header}");
         }
         assert_eq!(print(Some(1), &peer), print(None, &peer));
+    }
+
+    #[test]
+    fn a_value_that_is_written_down_is_that_of_the_requests_which_have_it() {
+        let request = Request::default().with("x-a", "acme").source("[2001:db8::1]:5000");
+        for (part, text) in [
+            ("header:x-a", "acme"),
+            ("source.address", "2001:db8::1"),
+            ("host", "EXAMPLE.com"),
+            ("method", "GET"),
+            ("route", "route"),
+            ("cluster", "backend"),
+            ("constant:a", "whatever"),
+        ] {
+            let part = KeyPart::parse(part, None).unwrap();
+            assert_eq!(part.value_of(text), part.value(&request), "{part:?}");
+        }
+        let v4 = KeyPart::parse("source.address/24/64", None).unwrap();
+        assert_eq!(v4.value_of("10.0.0.9"), v4.value(&from("10.0.0.1:5000")));
+        assert_eq!(KeyPart::parse("cookie:c", None).unwrap().value_of("1"), None);
     }
 
     #[test]

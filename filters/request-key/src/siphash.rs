@@ -4,7 +4,7 @@
 //! shares the bucket of somebody else and empty it; without the key it can only guess.
 
 /// The hash of `bytes` under `key`.
-pub(crate) fn siphash_2_4(key: [u64; 2], bytes: &[u8]) -> u64 {
+pub fn siphash_2_4(key: [u64; 2], bytes: &[u8]) -> u64 {
     let [k0, k1] = key;
     let mut state = State([
         k0 ^ 0x736f_6d65_7073_6575,

@@ -8,7 +8,7 @@
 //! connection manager change the path itself, for the backend too.
 
 /// The path of a request target, without its query. What does not begin with `/` has no segments.
-pub(crate) fn canonical(target: &str) -> String {
+pub fn canonical(target: &str) -> String {
     let bytes = target.as_bytes();
     let path = bytes.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
     let mut text = Vec::with_capacity(path.len());
@@ -80,7 +80,7 @@ pub(crate) fn escaped(high: u8, low: u8) -> Option<u8> {
 }
 
 /// A host in lower case, without port and without the dot of a fully qualified name.
-pub(crate) fn host(authority: &str) -> String {
+pub fn host(authority: &str) -> String {
     let mut name = authority.as_bytes();
     // An IPv6 address in brackets has colons of its own.
     if let Some(colon) = name.iter().rposition(|byte| *byte == b':')
