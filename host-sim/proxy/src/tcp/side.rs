@@ -39,6 +39,9 @@ pub(super) enum Side {
 
 /// A stream of bytes that can be cut.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// Whether the runtime asks the kernel what there is to read, and so may know less than is true.
+    const POLLED: bool = true;
+
     /// The next close is a reset.
     fn reset_on_close(&self);
 }
@@ -63,6 +66,8 @@ impl Socket for client::TlsStream<TcpStream> {
 }
 
 impl Socket for DuplexStream {
+    const POLLED: bool = false;
+
     fn reset_on_close(&self) {}
 }
 
@@ -144,7 +149,7 @@ impl Sides {
         loop {
             self.may_read(driver, id, side).await;
             self.queue(opposite).drained().await;
-            match (read(reader).await, side) {
+            match (read(reader, S::POLLED).await, side) {
                 (Ok((data, end)), Side::Client) => {
                     driver.feed(|worker| worker.connection_data(id, data, end));
                     if end {
