@@ -85,25 +85,66 @@ const CLIENT: &str = r#"(module
     (drop (call $status (i32.const 140) (i32.const 128) (i32.const 132)))
     (call $log (i32.load (i32.const 128)) (i32.load (i32.const 132)))))"#;
 
-/// What the plugin hears, by path: status of the hostcall, then the callbacks.
+/// Stands in the way to `checks`, and says when a request of it is over.
+const UPSTREAM: &str = r#"(module
+  (import "env" "proxy_log" (func $proxy_log (param i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "gone")
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "malloc") (param i32) (result i32) (i32.const 4096))
+  (func (export "proxy_on_done") (param i32) (result i32)
+    (drop (call $proxy_log (i32.const 2) (i32.const 0) (i32.const 4))) (i32.const 1)))"#;
+
+/// What the plugin hears, by path: status of the hostcall, then the callbacks; `gone` is said by the
+/// upstream's filter.
 const CASES: &[(&str, &[&str])] = &[
-    ("/u/Echo", &["0", "received", "hi"]),
-    ("/u/Fail", &["0", "closed", "7", "no way{via_upstream}"]),
-    ("/u/FailAtOnce", &["0", "closed", "5", "gone{via_upstream}"]),
-    ("/u/NoTrailers", &["0", "closed", "2", "via_upstream"]),
-    ("/u/NotGrpc", &["0", "closed", "12", "via_upstream"]),
-    ("/u/Garbage", &["0", "closed", "13", "via_upstream"]),
-    ("/u/CutOff", &["0", "closed", "13", "upstream_reset_after_response_started{remote_reset}"]),
-    ("/u/Hang", &["0", "closed", "14", "upstream request timeout{response_timeout}"]),
+    ("/u/Echo", &["0", "gone", "received", "hi"]),
+    ("/u/Fail", &["0", "gone", "closed", "7", "no way{via_upstream}"]),
+    ("/u/FailAtOnce", &["0", "gone", "closed", "5", "gone{via_upstream}"]),
+    ("/u/NoTrailers", &["0", "gone", "closed", "2", "via_upstream"]),
+    ("/u/NotGrpc", &["0", "closed", "12", "via_upstream", "gone"]),
+    ("/u/Garbage", &["0", "gone", "closed", "13", "via_upstream"]),
+    (
+        "/u/CutOff",
+        &["0", "gone", "closed", "13", "upstream_reset_after_response_started{remote_reset}"],
+    ),
+    ("/u/Hang", &["0", "gone", "closed", "14", "upstream request timeout{response_timeout}"]),
     (
         "/s/Echo",
-        &["0", "initial", "4", "received", "hi", "trailing", "1", "closed", "0", "via_upstream"],
+        &[
+            "0",
+            "initial",
+            "4",
+            "received",
+            "hi",
+            "gone",
+            "trailing",
+            "1",
+            "closed",
+            "0",
+            "via_upstream",
+        ],
     ),
-    ("/s/Fail", &["0", "initial", "4", "trailing", "2", "closed", "7", "no way{via_upstream}"]),
-    ("/s/NotGrpc", &["0", "initial", "0", "trailing", "0", "closed", "12", "via_upstream"]),
+    (
+        "/s/Fail",
+        &["0", "initial", "4", "gone", "trailing", "2", "closed", "7", "no way{via_upstream}"],
+    ),
+    ("/s/NotGrpc", &["0", "initial", "0", "trailing", "0", "closed", "12", "via_upstream", "gone"]),
     (
         "/s/NoTrailers",
-        &["0", "initial", "5", "received", "alone", "trailing", "0", "closed", "2", "via_upstream"],
+        &[
+            "0",
+            "initial",
+            "5",
+            "gone",
+            "received",
+            "alone",
+            "trailing",
+            "0",
+            "closed",
+            "2",
+            "via_upstream",
+        ],
     ),
     (
         "/r/Echo",
@@ -135,6 +176,18 @@ const CASES: &[(&str, &[&str])] = &[
     ),
 ];
 
+const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+fn filter(name: &str, module: &Path) -> Value {
+    json!({"name": name, "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+        "config": {"name": name, "root_id": "grpc", "vm_config": {
+            "runtime": "envoy.wasm.runtime.v8",
+            "code": {"local": {"filename": module}},
+        }},
+    }})
+}
+
 fn cluster(name: &str, endpoint: Option<SocketAddr>, http2: bool) -> Value {
     let endpoints: Vec<_> = endpoint
         .iter()
@@ -151,7 +204,7 @@ fn cluster(name: &str, endpoint: Option<SocketAddr>, http2: bool) -> Value {
         "connect_timeout": "1s",
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
         "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            OPTIONS: {
                 "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
                 "explicit_http_config": {protocol: {}},
             },
@@ -176,13 +229,7 @@ fn bootstrap(module: &Path, clusters: &[Value]) -> String {
                             {"match": {"prefix": "/"}, "route": {"cluster": "backend"}},
                         ]}]},
                         "http_filters": [
-                            {"name": "client", "typed_config": {
-                                "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-                                "config": {"name": "client", "root_id": "grpc", "vm_config": {
-                                    "runtime": "envoy.wasm.runtime.v8",
-                                    "code": {"local": {"filename": module}},
-                                }},
-                            }},
+                            filter("client", module),
                             {"name": "envoy.filters.http.router", "typed_config": {
                                 "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
                             }},
@@ -212,15 +259,23 @@ on_both_hosts! {
         let directory = tempfile::tempdir()?;
         let module = directory.path().join("client.wasm");
         std::fs::write(&module, wat::parse_str(CLIENT)?)?;
+        let upstream = directory.path().join("upstream.wasm");
+        std::fs::write(&upstream, wat::parse_str(UPSTREAM)?)?;
         let service = GrpcServer::start().await?;
         let backend = Endpoint::start(EndpointOptions::named("e")).await?;
         let refused = SocketAddr::from(([127, 0, 0, 1], 1));
-        let clusters = [
+        let mut clusters = [
             cluster("backend", Some(backend.address()), false),
             cluster("checks", Some(service.address()), true),
             cluster("refused", Some(refused), true),
             cluster("nowhere", None, true),
         ];
+        clusters[1]["typed_extension_protocol_options"][OPTIONS]["http_filters"] = json!([
+            filter("upstream", &upstream),
+            {"name": "envoy.filters.http.upstream_codec", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec",
+            }},
+        ]);
         let proxy = Running::start(&host, &bootstrap(&module, &clusters)).await?;
         for (nth, (path, expected)) in CASES.iter().enumerate() {
             assert_eq!(proxy.get(path).await?.status, 200);

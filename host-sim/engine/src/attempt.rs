@@ -361,7 +361,7 @@ pub(crate) enum ResponsePart {
 }
 
 impl ResponsePart {
-    fn is_last(&self) -> bool {
+    pub(crate) fn is_last(&self) -> bool {
         match self {
             Self::Headers(_, end) | Self::Data(_, end) => *end,
             Self::Trailers(_) => true,

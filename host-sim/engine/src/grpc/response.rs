@@ -23,11 +23,18 @@ use std::borrow::Cow;
 const VIA_UPSTREAM: &str = "via_upstream";
 
 impl Turn<'_> {
-    /// A piece of the server's response.
-    pub(crate) fn grpc_response(&mut self, id: GrpcId, part: ResponsePart) {
+    /// A piece of the server's response. With the last of it the filters of the upstream are done,
+    /// before the guest hears of it.
+    pub(crate) fn grpc_response(&mut self, id: GrpcId, mut part: ResponsePart) {
+        if let ResponsePart::Headers(headers, _) = &mut part {
+            self.note_grpc_headers(id, headers);
+        }
+        let attempt = self.shared.borrow().grpc.get(&id).map(|grpc| grpc.attempt);
+        if let Some(attempt) = attempt.filter(|_| part.is_last()) {
+            self.cancel_attempt(attempt);
+        }
         match part {
-            ResponsePart::Headers(mut headers, end) => {
-                self.note_grpc_headers(id, &mut headers);
+            ResponsePart::Headers(headers, end) => {
                 self.grpc_headers(id, headers, end, VIA_UPSTREAM);
             }
             ResponsePart::Data(data, end) => self.grpc_data(id, &data, end),
@@ -158,7 +165,7 @@ impl Turn<'_> {
         self.grpc_close(id, code.unwrap_or(2), enhanced(&message, details));
     }
 
-    /// The response is of no use.
+    /// The response is of no use. What is left of it is not waited for.
     fn grpc_error(&mut self, id: GrpcId, code: u32, details: &str) {
         self.grpc_trailing(id, Headers::new());
         self.grpc_close(id, code, details.to_owned());
@@ -192,7 +199,8 @@ impl Turn<'_> {
         });
     }
 
-    /// The end, as the guest sees it: of a call that went well, its message.
+    /// The end, as the guest sees it: of a call that went well, its message. If there is still an
+    /// upstream, its filters are done after that.
     fn grpc_close(&mut self, id: GrpcId, code: u32, message: String) {
         let (attempt, root, kind, answer) = {
             let mut shared = self.shared.borrow_mut();
@@ -211,7 +219,6 @@ impl Turn<'_> {
             shared.cancel_timer(timer);
             found
         };
-        self.cancel_attempt(attempt);
         match (kind, code, answer) {
             (Kind::Call, 0, Some(answer)) => {
                 self.grpc_receive(id, root, answer);
@@ -220,6 +227,7 @@ impl Turn<'_> {
             (Kind::Call, 0, None) => self.grpc_closed(id, root, 13, String::new()),
             _ => self.grpc_closed(id, root, code, message),
         }
+        self.cancel_attempt(attempt);
         let mut shared = self.shared.borrow_mut();
         if shared.grpc.get(&id).is_some_and(|grpc| grpc.local_closed) {
             shared.grpc.remove(&id);

@@ -234,6 +234,51 @@ fn a_body_that_is_no_grpc_or_is_compressed_is_an_internal_error() {
 }
 
 #[test]
+fn an_answer_that_is_refused_is_told_before_the_upstreams_filters_are_done_and_one_that_ended_after()
+ {
+    let order = |answer: &dyn Fn(&mut Rig, AttemptId)| {
+        let done = "(func (export \"proxy_on_done\") (param i32) (result i32)
+            (call $log {done}) (i32.const 1))";
+        let plugins = [client(&call(&service("backend"), "", 0), &[])];
+        let upstream_plugins = vec![Plugin::new("up", done)];
+        let mut rig = Setup { upstream_plugins, ..Setup::of(plugins) }.start();
+        rig.get("/");
+        let id = rig.attempt().id;
+        log(&rig);
+        answer(&mut rig, id);
+        let wanted = ["close", "receive", "up: done"];
+        log(&rig).into_iter().filter(|line| wanted.contains(&line.as_str())).collect::<Vec<_>>()
+    };
+    for body in [&b"ok"[..], &[1, 0, 0, 0, 1, 9]] {
+        let refused = order(&|rig, id| {
+            rig.worker.upstream_headers(id, grpc_head(), false);
+            rig.worker.upstream_data(id, Bytes::copy_from_slice(body), false);
+        });
+        assert_eq!(refused, ["close", "up: done"]);
+    }
+    let missing = order(&|rig, id| {
+        rig.worker.upstream_headers(id, Headers::from_pairs([(":status", "404")]), false);
+    });
+    assert_eq!(missing, ["close", "up: done"]);
+    let ended = order(&|rig, id| {
+        rig.worker.upstream_headers(id, grpc_head(), false);
+        rig.worker.upstream_data(id, frame(b"hello"), true);
+    });
+    assert_eq!(ended, ["up: done", "close"]);
+    let ended = order(&|rig, id| {
+        rig.worker.upstream_headers(id, grpc_head(), false);
+        rig.worker.upstream_data(id, Bytes::from_static(b"ok"), true);
+    });
+    assert_eq!(ended, ["up: done", "close"]);
+    let answered = order(&|rig, id| {
+        rig.worker.upstream_headers(id, grpc_head(), false);
+        rig.worker.upstream_data(id, frame(b"hello"), false);
+        rig.worker.upstream_trailers(id, trailers("0", ""));
+    });
+    assert_eq!(answered, ["up: done", "receive"]);
+}
+
+#[test]
 fn a_body_without_trailers_is_an_unknown_error() {
     let (mut rig, id) = asked(0);
     rig.worker.upstream_headers(id, grpc_head(), false);
