@@ -3,7 +3,7 @@
 //! In full (10 000 orders of each scenario) it is `make explore`; here is a sample of it. That the
 //! search finds what is there is shown beside it, on races planted for the purpose.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use host_sim::{ExploreOptions, explore, scenario_files};
 use std::path::Path;
 
@@ -22,5 +22,18 @@ fn no_order_of_four_workers_breaks_a_module() -> Result<()> {
         assert_eq!((explored.workers, explored.schedules), (4, 200));
         assert!(explored.steps >= 8, "there is nothing to interleave: {explored}");
     }
+    Ok(())
+}
+
+#[test]
+fn what_does_not_hold_of_a_module_in_every_order_is_found_and_made_small() -> Result<()> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("planted/race.yaml");
+    let explored = explore(&file, &ExploreOptions::default(), |_| {});
+    let told = explored.to_string();
+    let finding = explored.finding.context(told.clone())?;
+    assert!(finding.schedule.found_by > 0, "it holds when nothing interleaves: {told}");
+    assert!(told.contains("smallest: 2 workers, 2 requests, 1 turns taken"), "{told}");
+    let lost = finding.steps.iter().filter(|step| step.to_string().ends_with("-> CasMismatch"));
+    assert_eq!(lost.count(), 1, "{told}");
     Ok(())
 }
