@@ -49,9 +49,10 @@ static_resources:
     path.display().to_string()
 }
 
-async fn serve(file: &str) -> ProxyProcess {
+async fn serve(file: &str, more: &[&str]) -> ProxyProcess {
     let options = ProcessOptions::new(HOST_SIM)
         .args(["serve", "-c", file, "--concurrency", "2"])
+        .args(more)
         .ready_when(Readiness::Listening { listeners: 2 });
     ProxyProcess::start(options).await.unwrap()
 }
@@ -76,7 +77,7 @@ async fn sigterm_answers_the_request_in_flight_and_exits_with_0() {
     let mut options = EndpointOptions::named("e1");
     options.service_time = ServiceTime::Fixed(Duration::from_millis(300));
     let endpoint = Endpoint::start(options).await.unwrap();
-    let process = serve(&bootstrap(directory.path(), endpoint.address())).await;
+    let process = serve(&bootstrap(directory.path(), endpoint.address()), &[]).await;
     let address = process.listener("main").unwrap();
     assert!(process.listener("admin").is_some());
     let request = Request::get(format!("http://{address}/"));
@@ -95,7 +96,7 @@ async fn a_second_signal_ends_at_once() {
     let mut options = EndpointOptions::named("e1");
     options.service_time = ServiceTime::Fixed(Duration::from_secs(60));
     let endpoint = Endpoint::start(options).await.unwrap();
-    let process = serve(&bootstrap(directory.path(), endpoint.address())).await;
+    let process = serve(&bootstrap(directory.path(), endpoint.address()), &[]).await;
     let address = process.listener("main").unwrap();
     let client = Client::new().timeout(Duration::from_secs(60));
     let exchange = client.start(Request::get(format!("http://{address}/"))).await.unwrap();
@@ -206,8 +207,14 @@ async fn load_reports_what_an_endpoint_answered() {
     assert_eq!(result["share"]["e1"], 1.0);
 }
 
-/// A module that reads request headers when the response comes, and one import that nobody has.
+/// A module that reads request headers when the response comes, traps when it cannot, and has one
+/// import that nobody has.
 fn mistaken(directory: &Path, import: &str) -> String {
+    mistaken_then(directory, import, "(if (then (unreachable)))")
+}
+
+/// The same; `then` is what it does with the status.
+fn mistaken_then(directory: &Path, import: &str, then: &str) -> String {
     let text = format!(
         r#"(module
         (import "env" "proxy_get_header_map_value"
@@ -219,7 +226,7 @@ fn mistaken(directory: &Path, import: &str) -> String {
         (func (export "malloc") (param i32) (result i32) (i32.const 1024))
         (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
           (call $get (i32.const 0) (i32.const 64) (i32.const 5) (i32.const 8) (i32.const 12))
-          (if (then (unreachable)))
+          {then}
           (i32.const 0)))"#
     );
     let path = directory.join("mistaken.wasm");
@@ -244,6 +251,42 @@ fn lint_names_a_mistake_with_its_rule_and_mend_and_can_be_told_to_allow_it() {
     let output = host_sim(&["lint", &module, "--format", "json"]);
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["findings"][0]["lint"], "trap");
+}
+
+#[tokio::test]
+async fn serve_with_lint_logs_a_mistake_once_however_often_it_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let endpoint = Endpoint::start(EndpointOptions::named("e1")).await.unwrap();
+    let file = bootstrap(directory.path(), endpoint.address());
+    let module = mistaken_then(directory.path(), "", "drop");
+    let plugin = format!(
+        "http_filters:\n          - {{name: wasm, typed_config: {{\"@type\": \
+         type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm, config: {{name: careless, \
+         vm_config: {{code: {{local: {{filename: '{module}'}}}}}}}}}}}}\n"
+    );
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("http_filters:\n", &plugin)).unwrap();
+    let logged = async |more: &[&str]| {
+        let process = serve(&file, more).await;
+        let url = format!("http://{}/", process.listener("main").unwrap());
+        for _ in 0..4 {
+            // A connection each: both workers have some.
+            assert_eq!(Client::new().get(&url).await.unwrap().status, 200);
+        }
+        terminate(&process);
+        assert_eq!(exit_code(&process).await, Some(0));
+        process
+    };
+    let process = logged(&["--lint"]).await;
+    // The last line of what is told.
+    let mend = "read them in proxy_on_request_headers";
+    process.wait_for_line(mend, Duration::from_secs(10)).await.unwrap();
+    let told = process.log();
+    let lines: Vec<_> = told.lines().filter(|line| line.contains("[phase-invalid-read]")).collect();
+    assert_eq!(lines.len(), 1, "{told}");
+    assert!(lines[0].contains("[warning]"), "{told}");
+    assert_eq!(told.matches(mend).count(), 1, "{told}");
+    assert!(!logged(&[]).await.log().contains("phase-invalid-read"));
 }
 
 #[test]
