@@ -12,6 +12,7 @@ mod matrix;
 mod memory;
 mod properties;
 mod replies;
+mod signatures;
 mod streams;
 mod tcp;
 mod traps;

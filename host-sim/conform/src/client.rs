@@ -3,8 +3,10 @@
 //! HTTP/1.1 is written by hand, so that the pieces of a body arrive as the case says; an answer is
 //! whole when its framing says so, because hosts differ in when they close a connection.
 
+use crate::Phase;
 use crate::case::{Body, Ending, Exchange, Protocol};
 use crate::frames::{Frames, PAUSE};
+use crate::host::Lines;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::BodyExt;
@@ -21,11 +23,12 @@ pub(crate) async fn exchange(
     address: SocketAddr,
     exchange: &Exchange,
     cells: &[(String, String)],
+    lines: &Lines,
 ) -> String {
     let sent = match exchange.protocol {
         Protocol::Http1 => http1(address, exchange, cells).await,
         Protocol::Http2 => http2(address, exchange, cells).await,
-        Protocol::Tcp(ending) => tcp(address, exchange, ending).await,
+        Protocol::Tcp(ending) => tcp(address, exchange, ending, lines).await,
     };
     sent.unwrap_or_else(|error| format!("no exchange: {error}"))
 }
@@ -153,7 +156,15 @@ fn dechunk(mut rest: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// What was read in all, and how it ended.
-async fn tcp(address: SocketAddr, exchange: &Exchange, ending: Ending) -> std::io::Result<String> {
+///
+/// What follows a piece, another one or the end, is sent when the piece was read: together they
+/// would be one read or two, as it happens.
+async fn tcp(
+    address: SocketAddr,
+    exchange: &Exchange,
+    ending: Ending,
+    lines: &Lines,
+) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     // The way to the upstream is open then.
@@ -162,9 +173,13 @@ async fn tcp(address: SocketAddr, exchange: &Exchange, ending: Ending) -> std::i
         return Ok(String::new());
     };
     for piece in pieces {
+        let start = lines.len();
         if let Err(error) = stream.write_all(piece.as_bytes()).await {
             return Ok(format!("cannot send {piece:?}: {}", error.kind()));
         }
+        // Some connections are not read from.
+        lines.begins(start, Phase::DownstreamData, exchange.patience / 2).await;
+        // For what is sent back.
         sleep(PAUSE).await;
     }
     match ending {

@@ -1,6 +1,8 @@
 //! The two hosts, running the one file.
 
+use crate::Phase;
 use crate::probe::MARK;
+use crate::trace::{Event, Line};
 use anyhow::Context;
 use host_sim_bootstrap::Bootstrap;
 use host_sim_engine::{EngineOptions, LogLevel, LogRecord, LogSink};
@@ -27,10 +29,9 @@ enum Process {
 
 impl Host {
     /// Starts the live proxy of host-sim in this process, with one worker.
-    pub(crate) fn host_sim(text: &str) -> anyhow::Result<Self> {
+    pub(crate) fn host_sim(text: &str, lines: Arc<Lines>) -> anyhow::Result<Self> {
         let bootstrap =
             Bootstrap::from_yaml(text).map_err(|problems| anyhow::anyhow!("{problems}"))?;
-        let lines = Arc::new(Lines::default());
         let mut options = ProxyOptions { concurrency: NonZeroU32::MIN, ..ProxyOptions::default() };
         options.engine = EngineOptions { log: lines.clone(), ..options.engine };
         let proxy = Proxy::start(bootstrap, options)?;
@@ -39,11 +40,15 @@ impl Host {
     }
 
     /// Starts Envoy as a child, with one worker.
-    pub(crate) async fn envoy(binary: &Path, directory: &Path, text: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn envoy(
+        binary: &Path,
+        directory: &Path,
+        text: &str,
+        lines: Arc<Lines>,
+    ) -> anyhow::Result<Self> {
         let file = directory.join("envoy.yaml");
         let admin = directory.join("admin");
         std::fs::write(&file, text)?;
-        let lines = Arc::new(Lines::default());
         let sink = lines.clone();
         let options = ProcessOptions::new(binary)
             .args(["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn"])
@@ -84,6 +89,9 @@ impl Host {
     }
 }
 
+/// Between two looks at what probes have written.
+const MOMENT: Duration = Duration::from_millis(4);
+
 /// What probes have written, in order.
 #[derive(Default)]
 pub(crate) struct Lines {
@@ -119,13 +127,25 @@ impl Lines {
 
     /// Waits until no line has come for a moment, at most a tenth of a second.
     pub(crate) fn settle(&self) {
-        const MOMENT: Duration = Duration::from_millis(4);
         for _ in 0..25 {
             let before = self.len();
             std::thread::sleep(MOMENT);
             if self.len() == before {
                 return;
             }
+        }
+    }
+
+    /// Waits until that callback has begun in a line from `start` on, at most so long.
+    pub(crate) async fn begins(&self, start: usize, phase: Phase, within: Duration) {
+        let begun = || {
+            let lines = self.since(start);
+            let mut lines = lines.iter().filter_map(|line| Line::parse(line));
+            lines.any(|line| line.phase == phase && matches!(line.event, Event::Callback(..)))
+        };
+        let deadline = Instant::now() + within;
+        while !begun() && Instant::now() < deadline {
+            tokio::time::sleep(MOMENT).await;
         }
     }
 

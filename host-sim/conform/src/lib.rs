@@ -32,11 +32,12 @@ pub use phase::Phase;
 pub use report::{Difference, Report};
 
 use anyhow::Context;
-use host::Host;
+use host::{Host, Lines};
 use report::Pair;
 use run::Plan;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use upstream::Upstreams;
 
 /// What to run.
@@ -120,10 +121,11 @@ fn look(
     let progress = RefCell::new(progress);
     let side = async |name: &'static str| {
         let directory = tempfile::tempdir()?;
-        let upstreams = Upstreams::start().await?;
+        let lines = Arc::new(Lines::default());
+        let upstreams = Upstreams::start(lines.clone()).await?;
         let text = run::file(directory.path(), plan, &upstreams)?;
         let all = plan.cases.len();
-        let host = start(name, options, directory.path(), &text).await;
+        let host = start(name, options, directory.path(), &text, lines).await;
         let host = host.with_context(|| format!("{name} does not start"))?;
         let mut done = 0;
         let mut told = |case: &str| {
@@ -146,10 +148,11 @@ async fn start(
     options: &Options,
     directory: &Path,
     text: &str,
+    lines: Arc<Lines>,
 ) -> anyhow::Result<Host> {
     if name == "envoy" {
-        return Host::envoy(&options.envoy, directory, text).await;
+        return Host::envoy(&options.envoy, directory, text, lines).await;
     }
     let text = text.to_owned();
-    tokio::task::spawn_blocking(move || Host::host_sim(&text)).await?
+    tokio::task::spawn_blocking(move || Host::host_sim(&text, lines)).await?
 }

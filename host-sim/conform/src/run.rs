@@ -125,7 +125,7 @@ async fn one(
             .map(|(at, (letter, _))| (probe::header(*letter), format!("{:04x}", first + at)));
         let cells: Vec<_> = if exchange.probed { cells.collect() } else { Vec::new() };
         let address = host.listener(&exchange.listener)?;
-        answers.push(client::exchange(address, exchange, &cells).await);
+        answers.push(client::exchange(address, exchange, &cells, &host.lines).await);
     }
     if case.until.is_empty() {
         tokio::time::sleep(SETTLE).await;

@@ -2,7 +2,9 @@
 //!
 //! One server answers over HTTP/1.1 and HTTP/2, as `x-shape` asks; the others each fail in one way.
 
+use crate::Phase;
 use crate::frames::{Frames, PAUSE};
+use crate::host::Lines;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
@@ -11,6 +13,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use socket2::SockRef;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,13 +30,13 @@ pub(crate) struct Upstreams {
 }
 
 impl Upstreams {
-    /// Starts them on the current runtime.
-    pub(crate) async fn start() -> anyhow::Result<Self> {
+    /// Starts them on the current runtime. `lines` are those of the host before them.
+    pub(crate) async fn start(lines: Arc<Lines>) -> anyhow::Result<Self> {
         let received = Arc::new(Mutex::new(Vec::new()));
         let log = received.clone();
         let echo = serve(move |stream| answer(stream, log.clone())).await?;
         let log = received.clone();
-        let tcp = serve(move |stream| bare(stream, log.clone())).await?;
+        let tcp = serve(move |stream| bare(stream, log.clone(), lines.clone())).await?;
         let refusing = TcpSocket::new_v4()?;
         refusing.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let clusters = vec![
@@ -219,8 +222,9 @@ fn grpc(shape: &str) -> Response<BoxBody<Bytes, Infallible>> {
 }
 
 /// Over TCP: every read is answered in brackets, until the client ends. A read that begins with
-/// `bye` ends the connection after its answer, one with `reset` resets it, one with `quiet` has none.
-async fn bare(mut stream: TcpStream, log: Arc<Mutex<Vec<String>>>) {
+/// `bye` ends the connection after its answer, one with `last` in the same segment, one with `reset`
+/// resets it, one with `quiet` has none.
+async fn bare(mut stream: TcpStream, log: Arc<Mutex<Vec<String>>>, lines: Arc<Lines>) {
     let mut all = Vec::new();
     let mut buffer = [0; 4096];
     let at = note(&log, None, "connection".to_owned());
@@ -243,12 +247,23 @@ async fn bare(mut stream: TcpStream, log: Arc<Mutex<Vec<String>>>) {
             let _ = stream.set_linger(Some(Duration::ZERO));
             return;
         }
-        if !piece.starts_with(b"quiet") {
-            let answer = [b"<", piece, b">"].concat();
-            if stream.write_all(&answer).await.is_err() {
-                return;
-            }
+        if piece.starts_with(b"quiet") {
+            continue;
         }
+        let last = piece.starts_with(b"last");
+        // What is held back goes when the end does, and with it.
+        let _ = SockRef::from(&stream).set_tcp_cork(last);
+        let start = lines.len();
+        let answer = [b"<", piece, b">"].concat();
+        if stream.write_all(&answer).await.is_err() {
+            return;
+        }
+        if last {
+            let _ = stream.shutdown().await;
+            return;
+        }
+        // Read before anything follows it: a read and an end are two, always.
+        lines.begins(start, Phase::UpstreamData, 4 * PAUSE).await;
         if piece.starts_with(b"bye") {
             return;
         }

@@ -1,6 +1,7 @@
 //! Foreign functions of Envoy, with arguments of each one's own encoding.
 
 use super::hostcalls::*;
+use super::signatures::signatures;
 use crate::Phase;
 use crate::case::{Case, Exchange};
 use crate::op::{Arg, Op};
@@ -30,9 +31,15 @@ pub(super) fn from_root(phase: Phase) -> Vec<Op> {
 }
 
 /// A field of a protobuf message: bytes, or with a number.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let len = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
-    [&[number << 3 | 2, len], bytes].concat()
+pub(super) fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2];
+    let mut len = bytes.len();
+    while len > 0x7f {
+        out.push(len as u8 | 0x80);
+        len >>= 7;
+    }
+    out.push(len as u8);
+    [&out, bytes].concat()
 }
 
 fn number(number: u8, value: u8) -> Vec<u8> {
@@ -59,23 +66,6 @@ fn compress(phase: Phase) -> Vec<Op> {
     ];
     let uncompress = streams.iter().map(|(what, text)| foreign(phase, "uncompress", what, text));
     compress.chain(uncompress).collect()
-}
-
-fn signatures(phase: Phase) -> Vec<Op> {
-    let hash = |name: &str| field(1, name.as_bytes());
-    let arguments: Vec<(&str, Vec<u8>)> = vec![
-        ("nothing", vec![]),
-        ("no message", vec![0xff]),
-        ("no key", hash("sha256")),
-        ("two keys", [hash("sha256"), field(2, b"k"), field(4, b"k"), field(5, b"k")].concat()),
-        ("a bad key", [hash("sha256"), field(2, b"key"), field(3, b"text")].concat()),
-        ("a bad hash", [hash("md9"), field(2, b"key"), field(3, b"text")].concat()),
-        ("no hash", [field(2, b"key"), field(3, b"text")].concat()),
-    ];
-    let ops = ["sign", "verify_signature"].into_iter().flat_map(|name| {
-        arguments.iter().map(move |(what, bytes)| foreign(phase, name, what, bytes))
-    });
-    ops.collect()
 }
 
 fn filter_state(phase: Phase) -> Vec<Op> {

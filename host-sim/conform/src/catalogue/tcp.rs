@@ -78,6 +78,7 @@ fn courses() -> Vec<Case> {
         on("tcp", "nothing", looks(), &[], Ending::Fin),
         on("tcp", "quiet", looks(), &["quiet"], Ending::Fin),
         on("tcp", "upstream_ends", looks(), &["bye"], Ending::Stay),
+        on("tcp", "upstream_ends_at_once", looks(), &["last"], Ending::Stay),
         on("tcp", "upstream_resets", looks(), &["reset"], Ending::Stay),
         on("tcp", "client_resets", looks(), &["hello"], Ending::Reset),
         on("tcp_refused", "refused", looks(), &["hello"], Ending::Stay),
