@@ -5,11 +5,17 @@ use host_sim_rig::client::{Client, Exchange, Request};
 use host_sim_rig::endpoint::{EndpointOptions, Fault};
 use host_sim_rig::fleet::Fleet;
 use serde_json::json;
+use std::cell::RefCell;
 use weir_tests::{Host, Running, Suite, eventually, on_both_hosts};
 
 /// Three of a client in flight.
 async fn three(host: &Host, fleet: &Fleet) -> Result<Running> {
-    let policy = json!({"name": "three", "key": "header:x-client", "concurrency": {"max": 3}});
+    at_most(3, host, fleet).await
+}
+
+async fn at_most(max: u32, host: &Host, fleet: &Fleet) -> Result<Running> {
+    let policy =
+        json!({"name": "in-flight", "key": "header:x-client", "concurrency": {"max": max}});
     Suite::new(&fleet.addresses())
         .filter("token-bucket", json!({"policies": [policy]}))
         .start(host)
@@ -21,7 +27,7 @@ fn request(proxy: &Running) -> Request {
 }
 
 async fn limited(proxy: &Running) -> Result<f64> {
-    let labels = [("policy", "three"), ("outcome", "limited")];
+    let labels = [("policy", "in-flight"), ("outcome", "limited")];
     Ok(proxy.metric_with("weir_requests_total", &labels).await?.unwrap_or(0.0))
 }
 
@@ -67,6 +73,52 @@ on_both_hosts! {
         }
     }
 
+    async fn permits_that_workers_have_drawn_ahead_are_none_too_many(host: Host) {
+        let fleet = Fleet::start(&EndpointOptions::named("e"), 1).await?;
+        let endpoint = &fleet.endpoints()[0];
+        let proxy = at_most(40, &host, &fleet).await?;
+        for round in 1..=3 {
+            // A few at full speed, over all workers: permits are drawn ahead and handed on.
+            let clients: Vec<_> = (0..6)
+                .map(|_| {
+                    let request = request(&proxy);
+                    let url = proxy.url("/");
+                    tokio::spawn(async move {
+                        let mut session = Client::new().connect(&url).await?;
+                        for _ in 0..100 {
+                            assert_eq!(session.send(request.clone()).await?.status, 200);
+                        }
+                        anyhow::Ok(())
+                    })
+                })
+                .collect();
+            for client in clients {
+                client.await??;
+            }
+            endpoint.set_fault(Fault::Hang);
+            let before = limited(&proxy).await?;
+            let exchanges = RefCell::new(start(&proxy, 60).await?);
+            eventually("the others are refused", async || Ok(limited(&proxy).await? >= before + 20.0))
+                .await?;
+            // Some may have been refused for what another worker had idle, but that comes back.
+            eventually("as many as may are in flight", async || {
+                let more = start(&proxy, 1).await?;
+                exchanges.borrow_mut().extend(more);
+                Ok(endpoint.counters().in_flight == 40)
+            })
+            .await?;
+            assert_eq!(endpoint.counters().max_in_flight, 40, "round {round}");
+            exchanges.into_inner().into_iter().for_each(Exchange::abort);
+            eventually("the endpoint has seen them leave", async || {
+                limited(&proxy).await?;
+                Ok(endpoint.counters().in_flight == 0)
+            })
+            .await?;
+            endpoint.recover();
+            until_one_passes(&proxy).await?;
+        }
+    }
+
     async fn answers_resets_and_aborted_bodies_give_their_permits_back(host: Host) {
         let fleet = Fleet::start(&EndpointOptions::named("e"), 1).await?;
         let endpoint = &fleet.endpoints()[0];
@@ -98,7 +150,7 @@ on_both_hosts! {
         let refused = Client::new().send(request(&proxy)).await?;
         assert_eq!(refused.status, 429);
         let policy = refused.header("ratelimit-policy");
-        assert_eq!(policy, Some(r#""three";q=3;qu="concurrent-requests""#));
-        assert_eq!(refused.header("ratelimit"), Some(r#""three";r=0"#));
+        assert_eq!(policy, Some(r#""in-flight";q=3;qu="concurrent-requests""#));
+        assert_eq!(refused.header("ratelimit"), Some(r#""in-flight";r=0"#));
     }
 }

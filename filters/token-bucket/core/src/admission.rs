@@ -56,15 +56,27 @@ impl Admission {
         self.held.iter().filter_map(header).collect()
     }
 
-    /// True if such an end changes anything in shared data. Where it does not, the clock need not
-    /// be read for it.
-    pub fn is_changed_by(&self, settlement: &Settlement<'_>) -> bool {
+    /// True if such an end changes anything in shared data, which a permit may tell of itself. Where
+    /// it does not, the clock need not be read for it.
+    pub(crate) fn is_changed_by(
+        &self,
+        settlement: &Settlement<'_>,
+        is_told: impl Fn(&Permit) -> bool,
+    ) -> bool {
         self.held.iter().any(|(target, held)| match (held, settlement) {
             (Held::Tokens(_), Settlement::Undone) => true,
             (Held::Tokens(_), Settlement::Served(_)) => {
                 settlement.cost(target.policy).is_some_and(|cost| cost != target.cost)
             }
-            (Held::Permit(_), _) => true,
+            (Held::Permit(permit), _) => is_told(permit),
+        })
+    }
+
+    /// The permits that it holds.
+    pub(crate) fn permits(&self) -> impl Iterator<Item = &Permit> {
+        self.held.iter().filter_map(|(_, held)| match held {
+            Held::Permit(permit) => Some(permit),
+            Held::Tokens(_) => None,
         })
     }
 }

@@ -10,6 +10,7 @@
 //! with one place the one that was there stays while it is asked for; the other spends without
 //! leases, as exact as ever.
 
+use crate::demand::Demand;
 use crate::table::{Lease, Receipt, Wish};
 use crate::{Gcra, Level};
 use core::time::Duration;
@@ -27,12 +28,8 @@ const KEEP: u32 = 4;
 struct Hot {
     policy: usize,
     fingerprint: u64,
-    /// When the period began.
-    since: UnixNanos,
-    /// Tokens admitted in this period.
-    spent: u32,
-    /// Tokens admitted in the period before.
-    before: u32,
+    /// Tokens admitted.
+    demand: Demand,
     lease: Option<Lease>,
 }
 
@@ -101,18 +98,7 @@ impl Leases {
     /// more than once in the time of a lease.
     pub(crate) fn wish(&self, key: Leased<'_>, now: UnixNanos) -> Option<Wish> {
         let hot = self.find(key)?;
-        let passed = now.since(hot.since);
-        let (tokens, time) = if hot.since > now || passed >= key.time.saturating_mul(2) {
-            return None;
-        } else if passed >= key.time {
-            (hot.spent, key.time)
-        } else if hot.before > hot.spent {
-            (hot.before, key.time)
-        } else {
-            // So many more will take as long as those before, if they come as fast. Twice that is
-            // enough, and ties up less of a burst that comes all at once.
-            (hot.spent, key.time.min(passed.saturating_mul(2)))
-        };
+        let (tokens, time) = hot.demand.expected(key.time, now);
         (tokens > 0).then_some(Wish { tokens, time, keep: KEEP })
     }
 
@@ -145,9 +131,8 @@ impl Leases {
             self.places.resize(PLACES, None);
         }
         let Some(place) = self.places.get_mut(place_of(key)) else { return };
-        let taken = place.as_ref().is_some_and(|hot| {
-            !hot.is(key) && now.since(hot.since) < key.time.saturating_mul(2) && hot.since <= now
-        });
+        let taken =
+            place.as_ref().is_some_and(|hot| !hot.is(key) && !hot.demand.is_over(key.time, now));
         if taken {
             return;
         }
@@ -160,14 +145,9 @@ impl Leases {
     }
 
     fn count(&mut self, key: Leased<'_>, cost: u32, now: UnixNanos) {
-        let Some(hot) = self.find_mut(key) else { return };
-        let passed = now.since(hot.since);
-        if hot.since > now || passed >= key.time {
-            hot.before = if passed < key.time.saturating_mul(2) { hot.spent } else { 0 };
-            hot.spent = 0;
-            hot.since = now;
+        if let Some(hot) = self.find_mut(key) {
+            hot.demand.count(cost, key.time, now);
         }
-        hot.spent = hot.spent.saturating_add(cost);
     }
 
     fn find(&self, key: Leased<'_>) -> Option<&Hot> {
@@ -182,7 +162,7 @@ impl Leases {
 impl Hot {
     fn new(key: Leased<'_>, now: UnixNanos) -> Self {
         let Leased { policy, fingerprint, .. } = key;
-        Self { policy, fingerprint, since: now, spent: 0, before: 0, lease: None }
+        Self { policy, fingerprint, demand: Demand::new(now), lease: None }
     }
 
     fn is(&self, key: Leased<'_>) -> bool {

@@ -29,6 +29,7 @@ mod capacity;
 mod concurrency;
 mod config;
 mod cost;
+mod demand;
 mod denial;
 mod fair_share;
 pub mod fields;

@@ -158,6 +158,46 @@ impl Limiter {
         tally
     }
 
+    /// Ends an admitted request, if that takes neither shared data nor the time; gives it back for
+    /// [`Limiter::end`] if it does.
+    pub fn end_at_hand(
+        &mut self,
+        admission: Admission,
+        settlement: &Settlement<'_>,
+    ) -> Result<(), Admission> {
+        let permits = &mut self.permits;
+        if admission.is_changed_by(settlement, |permit| !permits.has_room_for(permit)) {
+            return Err(admission);
+        }
+        admission.permits().for_each(|permit| permits.put_back(permit));
+        Ok(())
+    }
+
+    /// Draws no permits ahead: for a host that takes no ticks, so that nobody would give them back.
+    pub fn without_ticks(&mut self) {
+        self.permits.draw_nothing_ahead();
+    }
+
+    /// How far ticks may be apart, if not a second: there may be permits that are idle.
+    pub fn tick_within(&self) -> Option<Duration> {
+        self.permits.has_drawn().then_some(self.config.lease_time)
+    }
+
+    /// What is to be done with every tick: gives back permits that are idle.
+    pub fn give_back_idle(&mut self, store: &impl SharedStore, now: UnixNanos) {
+        if self.permits.has_drawn() {
+            let config = &self.config;
+            self.permits.tick(store, |at| in_flight::scope(config, at), now);
+        }
+    }
+
+    /// Gives back what this worker has drawn ahead, and draws no more: another configuration has
+    /// taken over.
+    pub fn retire(&mut self, store: &impl SharedStore, now: UnixNanos) {
+        let config = &self.config;
+        self.permits.retire(store, |at| in_flight::scope(config, at), now);
+    }
+
     /// What is to be done from time to time: about once a second.
     pub fn tick(&mut self, store: &impl SharedStore, now: UnixNanos) -> Tally {
         let config = &self.config;

@@ -1,9 +1,10 @@
 //! Requests that wait for their tokens, and the tick that lets them go.
 //!
 //! A held request is a paused stream; the root's tick lets it go on when it is due. Ticks are asked
-//! for in the milliseconds until the next one is due, and once a second while none is: there is no
-//! polling, and a request goes on less than two milliseconds after its token has come. Before a
-//! new request is looked at, what is due goes on first, so none is overtaken on its last millisecond.
+//! for in the milliseconds until the next one is due, as far apart as idle permits may be kept while
+//! there are any, and else once a second: there is no polling, and a request goes on less than two
+//! milliseconds after its token has come. Before a new request is looked at, what is due goes on
+//! first, so none is overtaken on its last millisecond.
 
 use crate::metrics::PERIOD;
 use core::cell::{Cell, RefCell};
@@ -83,14 +84,8 @@ impl Holds {
         }
     }
 
-    /// Asks for the next tick, and tells whether the work of a second is to be done.
-    pub(crate) fn ticked(&self, now: UnixNanos) -> bool {
-        if let Ok(queue) = self.queue.try_borrow() {
-            let period = period(&queue, now);
-            if period != self.period.replace(period) {
-                plugin_kit::set_tick_period(period);
-            }
-        }
+    /// Whether the work of a second is to be done.
+    pub(crate) fn is_second_over(&self, now: UnixNanos) -> bool {
         let last = self.worked_at.get();
         let is_over = last > now || now.since(last) >= PERIOD * 9 / 10;
         if is_over {
@@ -98,11 +93,33 @@ impl Holds {
         }
         is_over
     }
+
+    /// Asks for the next tick, which comes within so long, if there is something to do by then.
+    pub(crate) fn tick_next(&self, now: UnixNanos, within: Option<Duration>) {
+        if let Ok(queue) = self.queue.try_borrow() {
+            let period = period(&queue, now).min(within.map_or(PERIOD, whole_millis));
+            if period != self.period.replace(period) {
+                plugin_kit::set_tick_period(period);
+            }
+        }
+    }
+
+    /// Asks for a tick within so long, if none comes by then.
+    pub(crate) fn tick_within(&self, within: Option<Duration>) {
+        let Some(within) = within.map(whole_millis) else { return };
+        if within < self.period.get() {
+            self.period.set(within);
+            plugin_kit::set_tick_period(within);
+        }
+    }
 }
 
 /// Time until the next tick: whole milliseconds, as the host counts them, and never too early.
 fn period(queue: &Queue, now: UnixNanos) -> Duration {
-    let nanos = queue.next_in(now).map_or(u128::MAX, |wait| wait.as_nanos());
-    let millis = u64::try_from(nanos.div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    queue.next_in(now).map_or(PERIOD, whole_millis)
+}
+
+fn whole_millis(wait: Duration) -> Duration {
+    let millis = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
     Duration::from_millis(millis.max(1)).min(PERIOD)
 }

@@ -31,15 +31,30 @@ impl Root {
     pub(crate) fn new(context_id: u32) -> Self {
         Self { context_id, worker: None }
     }
+
+    /// Another configuration takes over. Requests in flight keep what they hold.
+    fn retire(&self) {
+        if let Some(worker) = &self.worker
+            && let Ok(mut limiter) = worker.limiter.try_borrow_mut()
+        {
+            limiter.retire(&HostStore, plugin_kit::now());
+        }
+    }
 }
 
-impl Context for Root {}
+impl Context for Root {
+    fn on_done(&mut self) -> bool {
+        self.retire();
+        true
+    }
+}
 
 impl RootContext for Root {
     fn on_configure(&mut self, _size: usize) -> bool {
         let config = plugin_kit::configure(Config::from_json, |config| config.name.as_str());
         let Some(config) = config else { return false };
         config.notes.iter().for_each(|note| plugin_kit::warn(note));
+        self.retire();
         self.worker = (config.mode != Mode::Off).then(|| {
             let metrics = Metrics::new(&config);
             let limiter = Limiter::new(config, draw_seed());
@@ -50,8 +65,11 @@ impl RootContext for Root {
                 limiter: RefCell::new(limiter),
             })
         });
-        if self.worker.is_some() {
-            plugin_kit::set_tick_period(PERIOD);
+        if let Some(worker) = &self.worker
+            && !plugin_kit::set_tick_period(PERIOD)
+            && let Ok(mut limiter) = worker.limiter.try_borrow_mut()
+        {
+            limiter.without_ticks();
         }
         true
     }
@@ -60,13 +78,14 @@ impl RootContext for Root {
         let Some(worker) = &self.worker else { return };
         let now = plugin_kit::now();
         worker.holds.let_go(now);
-        if !worker.holds.ticked(now) {
-            return;
-        }
-        if let Ok(mut limiter) = worker.limiter.try_borrow_mut() {
+        let Ok(mut limiter) = worker.limiter.try_borrow_mut() else { return };
+        if worker.holds.is_second_over(now) {
             worker.metrics.count(&limiter.tick(&HostStore, now));
+            worker.metrics.flush();
+        } else {
+            limiter.give_back_idle(&HostStore, now);
         }
-        worker.metrics.flush();
+        worker.holds.tick_next(now, limiter.tick_within());
     }
 
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {

@@ -142,10 +142,8 @@ impl Stream {
                 admission = its;
             }
         }
-        if !admission.is_changed_by(&settlement) {
-            return;
-        }
         let Ok(mut limiter) = worker.limiter.try_borrow_mut() else { return };
+        let Err(admission) = limiter.end_at_hand(admission, &settlement) else { return };
         let tally = limiter.end(&HostStore, admission, settlement, plugin_kit::now());
         worker.metrics.count(&tally);
     }
@@ -186,6 +184,7 @@ impl HttpContext for Stream {
         worker.holds.let_go(now);
         limiter.may_hold(worker.holds.has_room());
         let verdict = limiter.decide(&HostStore, &request, now);
+        worker.holds.tick_within(limiter.tick_within());
         drop(limiter);
         self.due = verdict.hold.map(|wait| now.plus(wait));
         let Some(verdict) = self.ask(&worker, verdict) else { return Action::Pause };

@@ -3,15 +3,20 @@ use proptest::prelude::*;
 use shared_state::{Expected, MemoryStore, read};
 
 const LEASE: Duration = Duration::from_secs(60);
+const AHEAD: Duration = Duration::from_millis(50);
 
 fn at(secs: u64) -> UnixNanos {
     UnixNanos::from_secs(1_000_000 + secs)
 }
 
+fn at_millis(millis: u64) -> UnixNanos {
+    at(0).plus(Duration::from_millis(millis))
+}
+
 fn scope(max: u32) -> Scope<'static> {
     let limit = Concurrency { max, lease: LEASE };
     let (plugin, policy, on_full) = ("p", "in-flight", OnFull::Share);
-    Scope { plugin, policy, at: 0, shards: 4, limit, room: 64, on_full }
+    Scope { plugin, policy, at: 0, shards: 4, limit, room: 64, on_full, ahead: AHEAD }
 }
 
 fn take(
@@ -190,6 +195,100 @@ fn policies_of_one_worker_do_not_mix() {
     assert_eq!((told(&store, &one, 7), told(&store, &other, 7)), (1, 0));
 }
 
+/// Takes so many, one each millisecond from then on.
+fn take_many(
+    worker: &mut Permits,
+    store: &MemoryStore,
+    scope: &Scope<'_>,
+    count: u64,
+    from: UnixNanos,
+) -> Vec<Permit> {
+    let step = |turn| from.plus(Duration::from_millis(turn));
+    (0..count).filter_map(|turn| take(worker, store, scope, 7, step(turn))).collect()
+}
+
+#[test]
+fn a_busy_key_far_from_its_edge_takes_one_write_for_sixteen_requests_or_more() {
+    let (store, scope) = (MemoryStore::default(), scope(1_000));
+    let mut worker = Permits::new(1);
+    let mut open = std::collections::VecDeque::new();
+    // 2 000 a second, of which each takes 20 ms.
+    for turn in 0..10_000_u64 {
+        let now = at(0).plus(Duration::from_micros(turn * 500));
+        open.push_back(take(&mut worker, &store, &scope, 7, now).unwrap());
+        if open.len() > 40 {
+            let permit = open.pop_front().unwrap();
+            worker.release(&store, &scope, &permit, now);
+        }
+    }
+    let writes = store.sets_tried();
+    assert!(writes <= 10_000 / 16, "{writes} writes");
+    println!("{writes} writes for 10000 requests");
+}
+
+#[test]
+fn near_the_edge_permits_are_taken_and_given_back_one_by_one() {
+    let (store, scope) = (MemoryStore::default(), scope(100));
+    let (mut one, mut other) = (Permits::new(1), Permits::new(2));
+    let _busy = take_many(&mut one, &store, &scope, 80, at(0));
+    one.tick(&store, |_| Some(scope), at(1));
+    let last = take_many(&mut other, &store, &scope, 40, at(1));
+    assert_eq!((last.len(), told(&store, &scope, 7)), (20, 100));
+    other.release(&store, &scope, &last[0], at(2));
+    assert_eq!(told(&store, &scope, 7), 99);
+}
+
+#[test]
+fn what_a_worker_has_ahead_is_at_most_a_quarter_of_what_is_free() {
+    let (store, scope) = (MemoryStore::default(), scope(400));
+    let mut worker = Permits::new(1);
+    for permit in take_many(&mut worker, &store, &scope, 200, at(0)) {
+        let free = 400 - worker.in_flight();
+        let idle = told(&store, &scope, 7) - worker.in_flight();
+        assert!(idle <= free / 4, "{idle} of {free}");
+        worker.release(&store, &scope, &permit, at_millis(200));
+    }
+}
+
+#[test]
+fn what_is_idle_goes_back_with_the_tick_after_its_time() {
+    let (store, scope) = (MemoryStore::default(), scope(100));
+    let mut worker = Permits::new(1);
+    let open = take_many(&mut worker, &store, &scope, 5, at(0));
+    assert!(worker.has_drawn() && told(&store, &scope, 7) > 5);
+    for permit in &open[1..] {
+        worker.release(&store, &scope, permit, at_millis(5));
+    }
+    worker.tick(&store, |_| Some(scope), at_millis(6));
+    assert!(worker.has_drawn());
+    worker.tick(&store, |_| Some(scope), at_millis(100));
+    assert_eq!((told(&store, &scope, 7), worker.has_drawn()), (1, false));
+}
+
+#[test]
+fn a_worker_that_retires_keeps_what_is_in_flight_and_nothing_else() {
+    let (store, scope) = (MemoryStore::default(), scope(100));
+    let mut worker = Permits::new(1);
+    let open = take_many(&mut worker, &store, &scope, 5, at(0));
+    worker.retire(&store, |_| Some(scope), at(0));
+    assert_eq!(told(&store, &scope, 7), 5);
+    for (left, permit) in open.iter().enumerate().rev() {
+        worker.release(&store, &scope, permit, at(0));
+        assert_eq!(told(&store, &scope, 7), left as u32);
+    }
+}
+
+#[test]
+fn idle_permits_are_not_handed_out_after_their_time_nor_when_the_clock_has_stepped_back() {
+    let (store, scope) = (MemoryStore::default(), scope(100));
+    let mut worker = Permits::new(1);
+    let _open = take_many(&mut worker, &store, &scope, 5, at(9));
+    let then = at(9).plus(Duration::from_millis(4));
+    assert!(worker.is_at_hand(&scope, 7, then));
+    assert!(!worker.is_at_hand(&scope, 7, at(10)) && !worker.is_at_hand(&scope, 7, at(8)));
+    assert!(!worker.is_at_hand(&scope, 8, then), "of another key");
+}
+
 /// What happens to a proxy of three workers.
 #[derive(Clone, Debug)]
 enum Step {
@@ -199,10 +298,12 @@ enum Step {
     End(usize, usize),
     /// The clock moves, by less than half a lease less a tick.
     Wait(u64),
+    /// The clock moves by so many milliseconds, and whose ticks are due come or do not.
+    Blink(u64, bool),
     /// A VM dies with all of its streams, and another takes its place.
     Die(usize),
-    /// The next writes of all are lost to somebody else.
-    Contend,
+    /// So many of the next writes are lost to somebody else.
+    Contend(u32),
     /// Between the next reading and its write, the next worker asks for this key.
     Race(u64),
 }
@@ -210,14 +311,15 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let worker = || 0usize..3;
     let step = prop_oneof![
-        8 => (worker(), 0u64..3).prop_map(|(worker, key)| Step::Request(worker, key)),
+        12 => (worker(), 0u64..3).prop_map(|(worker, key)| Step::Request(worker, key)),
         6 => (worker(), 0usize..8).prop_map(|(worker, stream)| Step::End(worker, stream)),
-        3 => (1u64..25).prop_map(Step::Wait),
+        1 => (1u64..25).prop_map(Step::Wait),
+        2 => (1u64..40, any::<bool>()).prop_map(|(millis, tick)| Step::Blink(millis, tick)),
         1 => worker().prop_map(Step::Die),
-        1 => Just(Step::Contend),
+        1 => (0u32..40).prop_map(Step::Contend),
         1 => (0u64..3).prop_map(Step::Race),
     ];
-    proptest::collection::vec(step, 1..150)
+    proptest::collection::vec(step, 1..250)
 }
 
 proptest! {
@@ -225,11 +327,16 @@ proptest! {
     /// included until their lease is over; and when all has ended, all permits are back.
     #[test]
     fn no_key_ever_has_more_in_flight_than_allowed_and_nothing_leaks(
-        steps in steps(), max in 1u32..4, room in 1usize..4,
+        steps in steps(), max in prop_oneof![1u32..4, 4u32..12], room in 1usize..4,
+        greedy in any::<bool>(),
     ) {
+        let permits = |owner| {
+            let wish = if greedy { Wish::GREEDY } else { Wish::MODEST };
+            Permits { wish, ..Permits::new(owner) }
+        };
         let store = MemoryStore::default();
         let scope = Scope { shards: 1, room, ..scope(max) };
-        let mut workers: Vec<Permits> = (0..3).map(Permits::new).collect();
+        let mut workers: Vec<Permits> = (0..3).map(permits).collect();
         let mut streams: Vec<Vec<(u64, Permit)>> = vec![Vec::new(), Vec::new(), Vec::new()];
         // Requests of VMs that died: key, and until when they count.
         let mut ghosts: Vec<(u64, u64)> = Vec::new();
@@ -237,38 +344,44 @@ proptest! {
         for step in steps {
             match step {
                 Step::Request(worker, key) => {
-                    let permit = take(&mut workers[worker], &store, &scope, key, at(now));
+                    let permit = take(&mut workers[worker], &store, &scope, key, at_millis(now));
                     streams[worker].extend(permit.map(|permit| (key, permit)));
                 }
                 Step::End(worker, stream) if stream < streams[worker].len() => {
                     let (_, permit) = streams[worker].swap_remove(stream);
-                    workers[worker].release(&store, &scope, &permit, at(now));
+                    workers[worker].release(&store, &scope, &permit, at_millis(now));
                 }
                 Step::End(..) => {}
                 Step::Wait(secs) => {
-                    now += secs;
+                    now += secs * 1_000;
                     store.refuse_sets(0);
                     for worker in &mut workers {
-                        worker.tick(&store, |_| Some(scope), at(now));
+                        worker.tick(&store, |_| Some(scope), at_millis(now));
+                    }
+                }
+                Step::Blink(passed, ticks) => {
+                    now += passed;
+                    for worker in workers.iter_mut().filter(|_| ticks) {
+                        worker.tick(&store, |_| Some(scope), at_millis(now));
                     }
                 }
                 Step::Die(worker) => {
                     let lost = streams[worker].drain(..).map(|(key, _)| (key, now));
                     ghosts.extend(lost);
-                    workers[worker] = Permits::new(born);
+                    workers[worker] = permits(born);
                     born += 1;
                 }
-                Step::Contend => store.refuse_sets(40),
+                Step::Contend(writes) => store.refuse_sets(writes),
                 Step::Race(key) => store.before_next_set(move |store| {
                     // A stream of another proxy thread that ends at once.
                     let mut other = Permits::new(1_000);
                     let scope = Scope { shards: 1, room, ..super::tests::scope(max) };
-                    if let Some(permit) = take(&mut other, store, &scope, key, at(now)) {
-                        other.release(store, &scope, &permit, at(now));
+                    if let Some(permit) = take(&mut other, store, &scope, key, at_millis(now)) {
+                        other.release(store, &scope, &permit, at_millis(now));
                     }
                 }),
             }
-            ghosts.retain(|(_, died)| now < died + 5);
+            ghosts.retain(|(_, died)| now < died + 5_000);
             for key in 0..3 {
                 let live = streams.iter().flatten().filter(|(of, _)| *of == key).count();
                 let dead = ghosts.iter().filter(|(of, _)| *of == key).count();
@@ -276,18 +389,19 @@ proptest! {
             }
         }
         store.refuse_sets(0);
+        now += 1_000;
         for (worker, streams) in workers.iter_mut().zip(&mut streams) {
             for (_, permit) in streams.drain(..) {
-                worker.release(&store, &scope, &permit, at(now));
+                worker.release(&store, &scope, &permit, at_millis(now));
             }
-            worker.tick(&store, |_| Some(scope), at(now));
+            worker.tick(&store, |_| Some(scope), at_millis(now));
             prop_assert_eq!(worker.in_flight(), 0);
         }
         let mut last = Permits::new(born);
-        now += LEASE.as_secs();
+        now += LEASE.as_millis() as u64;
         for _ in 0..max {
-            prop_assert!(take(&mut last, &store, &scope, 0, at(now)).is_some());
+            prop_assert!(take(&mut last, &store, &scope, 0, at_millis(now)).is_some());
         }
-        prop_assert!(take(&mut last, &store, &scope, 0, at(now)).is_none());
+        prop_assert!(take(&mut last, &store, &scope, 0, at_millis(now)).is_none());
     }
 }

@@ -29,10 +29,22 @@ fn scope_of<'a>(
         limit: *limit,
         room: config.slots_per_shard,
         on_full: config.on_full,
+        ahead: config.lease_time,
     }
 }
 
 impl<S: SharedStore> Round<'_, S> {
+    /// True if this worker has drawn a permit ahead.
+    pub(super) fn permit_is_at_hand(
+        &self,
+        target: &Target,
+        policy: &Policy,
+        limit: &Concurrency,
+    ) -> bool {
+        let scope = scope_of(self.config, target.policy, policy, limit);
+        self.permits.is_at_hand(&scope, target.fingerprint, self.now)
+    }
+
     /// Whether a permit is there, as far as one can tell without taking it.
     pub(super) fn look_at_permits(
         &mut self,
@@ -147,8 +159,9 @@ mod tests {
         let refused = ask(&mut other, &store, 0);
         assert_eq!(reason(&refused), Some(Reason::Concurrency));
         assert_eq!(refused.levels[0].1.remaining, 0);
-        assert!(first.admission.is_changed_by(&Settlement::Served(&[])));
-        let _ = one.end(&store, first.admission, Settlement::Served(&[]), at(1));
+        // So few are taken and given back one by one.
+        let first = one.end_at_hand(first.admission, &Settlement::Served(&[])).unwrap_err();
+        let _ = one.end(&store, first, Settlement::Served(&[]), at(1));
         assert_eq!(reason(&ask(&mut other, &store, 1)), None);
     }
 

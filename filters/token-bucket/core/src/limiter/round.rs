@@ -267,7 +267,7 @@ impl<'a, S: SharedStore> Round<'a, S> {
     fn is_in_lease(&self, target: &Target) -> bool {
         self.policy(target).is_some_and(|(_, policy)| match &policy.limit {
             Limit::Bucket(bucket) => self.lease_holds(target, &self.bucket(target, bucket)),
-            Limit::Concurrency(_) => false,
+            Limit::Concurrency(limit) => self.permit_is_at_hand(target, policy, limit),
             Limit::FairShare(_) => self.share(target).is_none(),
         })
     }

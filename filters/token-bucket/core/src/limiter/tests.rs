@@ -94,12 +94,12 @@ fn a_request_that_is_undone_gives_all_back_and_one_that_was_served_nothing() {
     let store = MemoryStore::default();
     let mut worker = limiter(&two(""));
     let verdict = worker.decide(&store, &Request::default(), at(0));
-    assert!(verdict.admission.is_changed_by(&Settlement::Undone));
+    assert!(verdict.admission.is_changed_by(&Settlement::Undone, |_| false));
     let tally = worker.end(&store, verdict.admission, Settlement::Undone, at(5));
     assert_eq!(tally, Tally::default());
     let verdict = worker.decide(&store, &Request::default(), at(5));
     assert_eq!(left(&verdict), [2, 1]);
-    assert!(!verdict.admission.is_changed_by(&Settlement::Served(&[])));
+    assert!(!verdict.admission.is_changed_by(&Settlement::Served(&[]), |_| true));
     let _ = worker.end(&store, verdict.admission, Settlement::Served(&[]), at(10));
     assert_eq!(left(&worker.decide(&store, &Request::default(), at(10))), [1, 0]);
 }
