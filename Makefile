@@ -91,7 +91,7 @@ explore: wasm host-sim ## 10 000 orders of four workers on each module: nothing 
 
 soak: ## 100 000 000 random steps of the real limiter, and every order of a small one (STEPS=...)
 	@WEIR_MODEL=large WEIR_SOAK_STEPS=$(or $(STEPS),100000000) \
-	  $(CARGO) test --release -p token-bucket-core --lib makes_a_token -- --nocapture
+	  $(CARGO) test --release -p token-bucket-core --lib makes_a_ -- --nocapture
 
 bench: wasm ## what a request costs: in the whole chain, in an empty filter, beside Envoy's own limiter
 	@$(CARGO) build --release -p host-sim-cli -p host-sim-engine -p host-sim-rig --bin host-sim \
