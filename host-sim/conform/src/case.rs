@@ -43,6 +43,18 @@ impl Case {
         }
     }
 
+    /// Programs of roots, which run as the host stops; the name ends in the listener's.
+    #[must_use]
+    pub fn end(listener: &str, programs: Vec<(char, Vec<Op>)>) -> Self {
+        Self {
+            name: format!("{END}{listener}"),
+            programs,
+            exchanges: Vec::new(),
+            until: Vec::new(),
+            patience: Duration::from_millis(500),
+        }
+    }
+
     /// Over after this callback, too.
     #[must_use]
     pub fn until(mut self, phase: Phase) -> Self {
@@ -76,12 +88,21 @@ impl Case {
         trap.is_some_and(|trap| trap.contains("open_") || trap.contains("reload_"))
     }
 
-    /// Whether it runs when the host starts.
+    /// Whether roots run it, and no exchange.
     #[must_use]
     pub fn is_root(&self) -> bool {
         self.exchanges.is_empty()
     }
+
+    /// Whether roots run it when the host stops.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        self.name.starts_with(END)
+    }
 }
+
+/// What the names of such cases begin with.
+const END: &str = "end/";
 
 /// What a client does.
 #[derive(Clone, Debug)]

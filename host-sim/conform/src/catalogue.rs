@@ -5,6 +5,7 @@
 mod bodies;
 mod calls;
 mod chain;
+mod ends;
 mod foreign;
 mod grpc;
 mod hostcalls;
@@ -37,6 +38,7 @@ pub fn catalogue() -> Vec<Case> {
         wasi::cases(),
         tcp::cases(),
         traps::cases(),
+        ends::cases(),
     ];
     families.into_iter().flatten().collect()
 }

@@ -132,9 +132,12 @@ fn look(
             (progress.borrow_mut())(Progress { host: name, case, done, all });
             done += 1;
         };
-        let cells = run::run(&host, plan, &upstreams, &mut told).await?;
+        let mut cells = run::run(&host, plan, &upstreams, &mut told).await?;
+        let (lines, names) = (host.lines.clone(), run::names(&host, &upstreams));
+        let start = lines.len();
         // Stopping waits for threads of the host.
         tokio::task::spawn_blocking(move || drop(host)).await?;
+        run::ended(plan, &lines, start, &names, &mut cells);
         anyhow::Ok(cells)
     };
     let both = async { tokio::join!(side("envoy"), side("host-sim")) };

@@ -45,6 +45,8 @@ pub(crate) fn listener(name: &str) -> Listener {
         "main" => vec![with(json!({"root_id": "main_root"}))],
         "stop" => vec![with(json!({"allow_on_headers_stop_iteration": true}))],
         "chain" => vec![a(), plugin('b', "other"), plugin('c', "chain")],
+        // Two roots in one VM.
+        "pending" => vec![a(), plugin('b', "pending")],
         "old" => vec![Plugin { version: AbiVersion::V0_1_0, ..a() }],
         "middle" => vec![Plugin { version: AbiVersion::V0_2_0, ..a() }],
         "restricted" => vec![with(restriction())],

@@ -27,7 +27,7 @@ pub(crate) fn cells(
 ) -> Cells {
     let mut out = Vec::new();
     for (at, (letter, ops)) in case.programs.iter().enumerate() {
-        let name = if case.programs.len() > 1 && !case.is_root() {
+        let name = if case.programs.len() > 1 && (case.is_end() || !case.is_root()) {
             format!("{}.{letter}", case.name)
         } else {
             case.name.clone()

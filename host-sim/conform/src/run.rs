@@ -3,7 +3,7 @@
 use crate::case::Case;
 use crate::client;
 use crate::file;
-use crate::host::Host;
+use crate::host::{Host, Lines};
 use crate::observe::{self, Cells, Names};
 use crate::probe;
 use crate::trace::{Event, Line};
@@ -55,12 +55,15 @@ impl<'a> Plan<'a> {
 
     /// The program that a plugin's root runs. The case's name ends in the listener's.
     pub(crate) fn root(&self, listener: &str, letter: char) -> usize {
-        let found = self.cases.iter().find(|(_, case)| {
-            case.is_root()
-                && case.name.rsplit('/').next() == Some(listener)
-                && case.programs.iter().any(|(l, _)| *l == letter)
+        let mut roots = self
+            .cases
+            .iter()
+            .filter(|(_, case)| case.is_root() && case.name.rsplit('/').next() == Some(listener));
+        let found = roots.find_map(|(first, case)| {
+            let at = case.programs.iter().position(|(own, _)| *own == letter)?;
+            Some(first + at)
         });
-        found.map_or(0, |(first, _)| *first)
+        found.unwrap_or(0)
     }
 }
 
@@ -75,7 +78,9 @@ pub(crate) async fn run(
     let mut out = Vec::new();
     for (first, case) in &plan.cases {
         progress(&case.name);
-        out.push(if case.is_root() {
+        out.push(if case.is_end() {
+            Cells::new()
+        } else if case.is_root() {
             root(host, *first, case, &names)
         } else {
             one(host, *first, &patient(case, plan.patience), upstreams, &names).await?
@@ -93,7 +98,27 @@ fn patient(case: &Case, factor: u32) -> Case {
     case
 }
 
+/// The cells of what roots did as the host stopped, put in their places. `start` is the number of
+/// lines before that.
+pub(crate) fn ended(
+    plan: &Plan<'_>,
+    lines: &Lines,
+    start: usize,
+    names: &Names,
+    cells: &mut [Cells],
+) {
+    for ((first, case), own) in plan.cases.iter().zip(cells) {
+        if case.is_end() {
+            *own = of_roots(lines, start, *first, case, names);
+        }
+    }
+}
+
 fn root(host: &Host, first: usize, case: &Case, names: &Names) -> Cells {
+    of_roots(&host.lines, 0, first, case, names)
+}
+
+fn of_roots(lines: &Lines, start: usize, first: usize, case: &Case, names: &Names) -> Cells {
     // Every operation has run on the main thread and on the worker.
     let last = case.programs.first().map_or(0, |(_, ops)| ops.len().saturating_sub(1));
     let done = |lines: &[String]| {
@@ -102,8 +127,8 @@ fn root(host: &Host, first: usize, case: &Case, names: &Names) -> Cells {
         });
         of_last.count() >= 2
     };
-    host.lines.wait(0, case.patience, done);
-    let lines: Vec<_> = parsed(&host.lines.since(0)).collect();
+    lines.wait(start, case.patience, done);
+    let lines: Vec<_> = parsed(&lines.since(start)).collect();
     observe::cells(case, first, &lines, &[], &[], names)
 }
 
@@ -183,7 +208,7 @@ fn parsed(lines: &[String]) -> impl Iterator<Item = Line> {
 }
 
 /// Ports differ between the hosts, or between runs.
-fn names(host: &Host, upstreams: &Upstreams) -> Names {
+pub(crate) fn names(host: &Host, upstreams: &Upstreams) -> Names {
     let listeners = host.listeners.iter().map(|(name, at)| (at.port(), format!("<{name}>")));
     // Two clusters may have one server.
     let clusters = upstreams

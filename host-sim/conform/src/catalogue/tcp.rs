@@ -44,8 +44,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// Hostcalls in every callback.
 fn matrix() -> Vec<Case> {
-    super::matrix::STEADY
-        .iter()
+    super::matrix::steady_groups()
         .map(|(name, group)| {
             let ops = PHASES.iter().flat_map(|phase| group(*phase)).collect();
             on("tcp", &format!("matrix_{name}"), ops, &["hello"], Ending::Fin)
