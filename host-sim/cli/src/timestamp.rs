@@ -1,6 +1,7 @@
 //! Times as Envoy's application log writes them.
 
 use host_sim_engine::UnixNanos;
+use host_sim_engine::calendar::civil;
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
 const MILLIS_PER_DAY: u64 = 24 * 3600 * 1000;
@@ -8,25 +9,11 @@ const MILLIS_PER_DAY: u64 = 24 * 3600 * 1000;
 /// `2026-01-31 23:59:59.999`, UTC.
 pub(crate) fn utc(time: UnixNanos) -> String {
     let millis = time.0 / NANOS_PER_MILLI;
-    let (year, month, day) = civil(millis / MILLIS_PER_DAY);
+    let (year, month, day) = civil((millis / MILLIS_PER_DAY).cast_signed());
     let of_day = millis % MILLIS_PER_DAY;
     let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
     let (second, milli) = (of_day / 1000 % 60, of_day % 1000);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{milli:03}")
-}
-
-/// Date of a number of days since 1970-01-01: H. Hinnant's `civil_from_days`, which counts years
-/// from March so that the leap day comes last.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let era = days / 146_097;
-    let of_era = days % 146_097;
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //!
 //! Not a cryptographic generator, on purpose: a simulation must replay. What plugins get from
 //! `random_get` is this stream too.
+//!
+//! Step and finalizer are public: whoever draws beside the engine does it alike.
 
 use crate::Observer;
 use std::sync::Arc;
@@ -38,9 +40,11 @@ impl Rng {
 }
 
 /// The golden ratio's fraction: the step of SplitMix64.
-const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+pub const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
-fn mix(mut z: u64) -> u64 {
+/// The finalizer of SplitMix64: numbers that differ in a bit come out unlike each other.
+#[must_use]
+pub const fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

@@ -6,6 +6,7 @@
 #[expect(unreachable_pub, reason = "a library of its own, for cargo-fuzz")]
 mod fuzz;
 
+use host_sim_engine::rng::{GAMMA, mix};
 use std::panic::catch_unwind;
 use std::path::Path;
 
@@ -24,10 +25,8 @@ struct Chance(u64);
 
 impl Chance {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0 = self.0.wrapping_add(GAMMA);
+        mix(self.0)
     }
 
     fn below(&mut self, limit: usize) -> usize {

@@ -1,6 +1,7 @@
 //! `%START_TIME(FORMAT)%`: the part of strftime that log formats use, and Envoy's fractions.
 
 use crate::UnixNanos;
+use crate::calendar::civil;
 
 /// A compiled time format, always UTC.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +71,7 @@ impl TimeFormat {
     pub(super) fn write(&self, moment: UnixNanos) -> String {
         const NANOS: u64 = 1_000_000_000;
         let (seconds, nanos) = (moment.0 / NANOS, moment.0 % NANOS);
-        let (year, month, day) = civil(seconds / 86_400);
+        let (year, month, day) = civil((seconds / 86_400).cast_signed());
         let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
         let fraction = |count: usize| {
             let digits = format!("{nanos:09}");
@@ -99,18 +100,4 @@ fn digits(specifier: &str, letter: char, prefix: &str) -> Result<usize, String> 
     count.filter(|count| (1..=9).contains(count)).ok_or_else(|| {
         format!("time specifier '%{prefix}{specifier}' is not simulated by host-sim")
     })
-}
-
-/// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar.
-///
-/// Counts years from March, so that the leap day is a year's last: 400 years are 146 097 days.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (400 * era + year_of_era + u64::from(month <= 2), month, day)
 }

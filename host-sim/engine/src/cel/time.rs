@@ -1,8 +1,9 @@
-//! Times in words and in parts: nanoseconds in 64 bits, as Envoy keeps them, and a calendar of a
-//! few lines.
+//! Times in words and in parts: nanoseconds in 64 bits, as Envoy keeps them.
 //!
 //! Zones are offsets only. Names would need a database that ages, and a run must come out the same
 //! on every machine.
+
+use crate::calendar::{civil, days};
 
 const SECOND: i64 = 1_000_000_000;
 const DAY: i64 = 86_400;
@@ -22,31 +23,15 @@ pub(super) struct Parts {
     pub(super) millisecond: i64,
 }
 
-/// Days since 1970 of a date of the proleptic Gregorian calendar.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
 /// Taken apart in a zone that is some seconds ahead.
 pub(super) fn parts(nanos: i64, ahead: i64) -> Parts {
     let seconds = nanos.div_euclid(SECOND) + ahead;
     let (day, of_day) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
-    let shifted = day + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * of_year + 2) / 153;
-    let month = (march_month + 2) % 12;
-    let year = era * 400 + year_of_era + i64::from(month < 2);
+    let (year, month, day_of_month) = civil(day);
     Parts {
         year,
-        month,
-        day: of_year - (153 * march_month + 2) / 5,
+        month: month - 1,
+        day: day_of_month - 1,
         day_of_week: (day + 4).rem_euclid(7),
         day_of_year: day - days(year, 1, 1),
         hour: of_day / 3600,

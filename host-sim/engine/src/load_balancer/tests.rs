@@ -1,4 +1,5 @@
 use super::*;
+use crate::rng::{GAMMA, mix};
 
 fn hosts(count: u16) -> Vec<Host> {
     let host = |n| Host {
@@ -13,11 +14,8 @@ fn hosts(count: u16) -> Vec<Host> {
 /// A splitmix64: uniform enough, and the same on every run.
 fn draws(mut state: u64) -> impl FnMut() -> u64 {
     move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        state = state.wrapping_add(GAMMA);
+        mix(state)
     }
 }
 

@@ -4,6 +4,7 @@
 //! was running and how many steps it had made. That name still means something when another
 //! decision is left out, which is what shrinking does; a number of steps since the start would not.
 
+use host_sim_engine::rng::{GAMMA, mix};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -180,16 +181,9 @@ impl Search {
     }
 
     fn draw(&mut self) -> u64 {
-        self.draws = self.draws.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.draws = self.draws.wrapping_add(GAMMA);
         mix(self.draws)
     }
-}
-
-/// The finalizer of SplitMix64.
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

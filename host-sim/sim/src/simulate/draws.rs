@@ -7,10 +7,8 @@
 //! The generator is written out rather than taken from a crate because a seed is part of what is
 //! published with a result: an upgrade of a dependency must not change what it means.
 
+use host_sim_engine::rng::{GAMMA, mix};
 use std::f64::consts::TAU;
-
-/// The golden ratio's fraction: the step of SplitMix64.
-const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A stream of draws.
 #[derive(Clone, Debug)]
@@ -56,12 +54,6 @@ impl Draws {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         radius * (TAU * self.unit()).cos()
     }
-}
-
-fn mix(z: u64) -> u64 {
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]
