@@ -114,6 +114,7 @@ mod runner;
 mod scenario;
 mod schema;
 pub mod simulate;
+mod strict;
 mod suite;
 pub mod sweep;
 mod tcp;

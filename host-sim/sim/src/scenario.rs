@@ -32,8 +32,7 @@ pub(crate) mod tls;
 pub(crate) mod value;
 
 use crate::problem::Problem;
-use crate::schema;
-use crate::yaml::Node;
+use crate::strict;
 use endpoint::EndpointSpec;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -115,17 +114,7 @@ impl Scenario {
     }
 
     fn read(text: &str, base: Option<&Path>) -> Result<Self, ScenarioError> {
-        let node = Node::parse(text).map_err(ScenarioError)?;
-        let problems = schema::check(&node, &json_schema());
-        if !problems.is_empty() {
-            return Err(ScenarioError(problems));
-        }
-        let scenario: Self = serde_json::from_value(node.to_json()).map_err(|error| {
-            // The schema allows nothing that cannot be read; if it does, the place is the file.
-            ScenarioError(vec![Problem { place: node.place, text: error.to_string() }])
-        })?;
-        let problems = checks::check(&scenario, &node, base);
-        if problems.is_empty() { Ok(scenario) } else { Err(ScenarioError(problems)) }
+        strict::read(text, &json_schema(), base, checks::check)
     }
 }
 

@@ -2,15 +2,13 @@
 
 use super::value::{Body, Content};
 use super::{Scenario, step::Step};
-use crate::problem::{Problem, did_you_mean};
-use crate::yaml::Node;
+use crate::problem::did_you_mean;
+use crate::strict::Checks;
 use crate::{capability, metric, suite};
 use std::path::Path;
 
-/// Problems of a scenario that fits the schema, each at its place. With `base`, modules and files
-/// must exist.
-pub(super) fn check(scenario: &Scenario, node: &Node, base: Option<&Path>) -> Vec<Problem> {
-    let mut checks = Checks { root: node, base, problems: Vec::new() };
+/// Problems of a scenario that fits the schema, each at its place.
+pub(super) fn check(scenario: &Scenario, checks: &mut Checks<'_>) {
     checks.whole(scenario);
     checks.suite(scenario);
     checks.faults(&["faults"], &scenario.faults);
@@ -22,23 +20,9 @@ pub(super) fn check(scenario: &Scenario, node: &Node, base: Option<&Path>) -> Ve
         checks.step(at, step, &names);
         names.extend(step.sends().filter_map(|send| send.name.as_deref()));
     }
-    checks.problems.sort();
-    checks.problems
-}
-
-struct Checks<'a> {
-    root: &'a Node,
-    base: Option<&'a Path>,
-    problems: Vec<Problem>,
 }
 
 impl Checks<'_> {
-    /// Reports something about what is at `path`: keys, and positions in lists as numbers.
-    fn tell(&mut self, path: &[&str], text: impl Into<String>) {
-        let place = self.root.at(path).place;
-        self.problems.push(Problem { place, text: text.into() });
-    }
-
     fn whole(&mut self, scenario: &Scenario) {
         if scenario.bootstrap.is_some() == scenario.suite.is_some() {
             self.tell(&[], "a scenario needs either `bootstrap` or `suite`");

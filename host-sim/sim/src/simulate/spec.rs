@@ -22,10 +22,8 @@ pub(crate) mod failure;
 pub(crate) mod load;
 
 use crate::ScenarioError;
-use crate::problem::Problem;
 use crate::scenario::value::Span;
-use crate::schema;
-use crate::yaml::Node;
+use crate::strict;
 pub(crate) use arm::Arm;
 pub(crate) use endpoint::{EndpointGroup, Network, Proxies};
 pub(crate) use failure::{Antagonists, Failure};
@@ -110,17 +108,7 @@ impl Experiment {
     }
 
     fn read(text: &str, base: Option<&Path>) -> Result<Self, ScenarioError> {
-        let node = Node::parse(text).map_err(ScenarioError)?;
-        let problems = schema::check(&node, &experiment_schema());
-        if !problems.is_empty() {
-            return Err(ScenarioError(problems));
-        }
-        let experiment: Self = serde_json::from_value(node.to_json()).map_err(|error| {
-            // The schema allows nothing that cannot be read; if it does, the place is the file.
-            ScenarioError(vec![Problem { place: node.place, text: error.to_string() }])
-        })?;
-        let problems = check::check(&experiment, &node, base);
-        if problems.is_empty() { Ok(experiment) } else { Err(ScenarioError(problems)) }
+        strict::read(text, &experiment_schema(), base, check::check)
     }
 
     /// Every endpoint with its group and its number within it, in the order of the file.

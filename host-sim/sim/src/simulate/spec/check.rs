@@ -2,12 +2,12 @@
 
 use super::arm::Plugins;
 use super::{Arm, Experiment};
-use crate::problem::{Problem, did_you_mean};
+use crate::problem::did_you_mean;
 use crate::scenario::suite::SuiteSpec;
+use crate::strict::Checks;
 use crate::suite;
-use crate::yaml::Node;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Most endpoints of an experiment: each has an address of its own.
@@ -16,33 +16,17 @@ const MOST_ENDPOINTS: usize = 10_000;
 /// Most intervals in which shares are counted.
 const MOST_INTERVALS: u128 = 100_000;
 
-/// Problems of an experiment that fits the schema, each at its place. With `base`, modules and files
-/// must exist.
-pub(super) fn check(experiment: &Experiment, node: &Node, base: Option<&Path>) -> Vec<Problem> {
-    let mut checks = Checks { root: node, base, problems: Vec::new() };
+/// Problems of an experiment that fits the schema, each at its place.
+pub(super) fn check(experiment: &Experiment, checks: &mut Checks<'_>) {
     checks.times(experiment);
     checks.endpoints(experiment);
     checks.network(experiment);
     checks.trouble(experiment);
     checks.load(experiment);
     checks.arms(experiment);
-    checks.problems.sort();
-    checks.problems
-}
-
-struct Checks<'a> {
-    root: &'a Node,
-    base: Option<&'a Path>,
-    problems: Vec<Problem>,
 }
 
 impl Checks<'_> {
-    /// Reports something about what is at `path`: keys, and positions in lists as numbers.
-    fn tell(&mut self, path: &[&str], text: impl Into<String>) {
-        let place = self.root.at(path).place;
-        self.problems.push(Problem { place, text: text.into() });
-    }
-
     fn positive(&mut self, path: &[&str], span: Duration) {
         if span.is_zero() {
             self.tell(path, "must be more than nothing");
