@@ -327,15 +327,31 @@ fn full_health_signal() -> Value {
                 "name": "backend", "endpoints": ["10.0.0.1:80"], "steering_header": "x-to",
                 "passive": {"enabled": false, "fall": 1, "rise": 100, "failure_statuses": "503"},
                 "orca": {"enabled": true, "strict": true, "strip_response_header": false},
-                "active": {
+                "agent_header": "x-agent", "max_probe_rps": 10, "ramp": "10s",
+                "limits": {"rif": {"degraded_above": 1, "unready_above": 2.5}, "custom.a": {"unready_above": 1}},
+                "smoothing": {"utilization": "0s", "queue_depth": "600s", "latency": "1s"},
+                "flap": {"penalty": 0, "half_life": "1s", "suppress": 2, "reuse": 1, "max": "1s"},
+                "active": [{
                     "kind": "http", "path": "/ready", "host": "api.internal", "interval": "0.25s",
-                    "timeout": "0.01s", "jitter_percent": 50, "rise": 1, "fall": 10,
+                    "no_traffic_interval": "1s", "timeout": "0.02s", "min_timeout": "0.01s", "skip_if_fresh": true,
+                    "jitter_percent": 50, "rise": 1, "fall": 10,
                     "expect_statuses": ["200", "503"], "status_map": {"OK": "healthy", "bye": "unready"},
+                    "expect_json": {"/a": "b", "/c": 1, "/d": false},
                     "extract": {
                         "status": "/s", "ready": "/r", "queue_depth": "/q", "connections": "/c", "timestamp": "/t",
+                        "rif": "/f", "custom.x": "/x",
                     },
                     "frozen_after": "5s",
-                },
+                }, {
+                    "kind": "prometheus", "samples": [
+                        {"name": "a", "labels": {"b": "c"}, "labels_not": {"d": "e"}, "type": "counter", "scale": 0.1, "as": "eps"},
+                        {"name": "h", "quantile": 0.5, "as": "custom.p50"},
+                    ],
+                }, {
+                    "kind": "prometheus_query", "query": "up", "cluster": "prometheus", "label": "pod_ip", "as": "rps", "scale": 2,
+                }, {
+                    "kind": "agent", "interval": "1s", "timeout": "0.5s",
+                }],
                 "staleness": {"orca": "1s", "active": "5x", "passive": "1s"},
             },
         ],

@@ -363,6 +363,24 @@ impl<'a> Fields<'a> {
         items.iter().enumerate().map(read).collect()
     }
 
+    /// As [`Fields::each`], for a list of objects that may be written as its only element. That one
+    /// has no index.
+    pub fn each_or_one<T>(
+        &mut self,
+        name: &'a str,
+        mut read: impl FnMut(Fields<'_>) -> T,
+    ) -> Vec<T> {
+        if self.is_object(name) {
+            return vec![read(self.object(name))];
+        }
+        self.each(name, |_, fields| read(fields))
+    }
+
+    /// The value of the field, whatever it is.
+    pub fn value(&mut self, name: &'a str) -> Option<&'a Value> {
+        self.take(name, false)
+    }
+
     #[inline(never)]
     fn items(&mut self, name: &'a str) -> &'a [Value] {
         match self.take(name, false) {

@@ -137,6 +137,9 @@ pub struct WorkerEntry {
     pub last_failure: UnixNanos,
     /// The newest load report that came with a response.
     pub report: Option<LoadReport>,
+    /// What the endpoint's agent said in the newest response in which it spoke, and when: packed by
+    /// the module that reports it.
+    pub agent: Option<(UnixNanos, u64)>,
 }
 
 impl WorkerEntry {
@@ -152,6 +155,7 @@ impl WorkerEntry {
             last_success: UnixNanos::ZERO,
             last_failure: UnixNanos::ZERO,
             report: None,
+            agent: None,
         }
     }
 }
@@ -190,6 +194,10 @@ impl Record for WorkerReport {
             out.u64(entry.last_success.as_nanos());
             out.u64(entry.last_failure.as_nanos());
             LoadReport::write_optional(entry.report.as_ref(), out);
+            let (said_at, words) = entry.agent.unwrap_or_default();
+            out.u8(u8::from(entry.agent.is_some()));
+            out.u64(said_at.as_nanos());
+            out.u64(words);
         });
     }
 
@@ -207,6 +215,15 @@ impl Record for WorkerReport {
                 last_success: UnixNanos::from_nanos(input.u64()?),
                 last_failure: UnixNanos::from_nanos(input.u64()?),
                 report: LoadReport::read_optional(input)?,
+                agent: {
+                    let is_there = input.u8()?;
+                    let said = (UnixNanos::from_nanos(input.u64()?), input.u64()?);
+                    match is_there {
+                        0 => None,
+                        1 => Some(said),
+                        _ => return Err(DecodeError::Field),
+                    }
+                },
             })
         })?;
         Ok(Self { owner, written_at, entries })

@@ -10,8 +10,8 @@
 //! but nothing it says is known to be true.
 
 use crate::RiseFall;
+use crate::Signal;
 use crate::config::{Active, ReportedState};
-use crate::healthz::Healthz;
 use shared_state::{EndpointHealth, HealthState, UnixNanos};
 
 /// Why a poll failed.
@@ -29,6 +29,8 @@ pub enum PollFailure {
     Body,
     /// The answer says so itself.
     Unhealthy,
+    /// The answer does not hold what must be there.
+    Unexpected,
 }
 
 impl PollFailure {
@@ -41,17 +43,27 @@ impl PollFailure {
             Self::Status => "bad_status",
             Self::Body => "bad_body",
             Self::Unhealthy => "unhealthy",
+            Self::Unexpected => "unexpected",
         }
     }
 }
 
-/// Polls of one endpoint, summed up.
+/// What a good answer says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Said {
+    /// The endpoint's own word on its state; never `Down`. `None`: it has none on that.
+    pub state: Option<ReportedState>,
+    /// Numbers.
+    pub signals: Vec<(Signal, f64)>,
+    /// Changes while the endpoint is alive.
+    pub timestamp: Option<String>,
+}
+
+/// Polls of one kind of one endpoint, summed up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ActiveTrack {
     counter: RiseFall,
     said: Option<ReportedState>,
-    queue_depth: Option<u32>,
-    connections: Option<u32>,
     polled_at: Option<UnixNanos>,
     /// The last timestamp, and since when it has been the same.
     timestamp: Option<(String, UnixNanos)>,
@@ -75,8 +87,6 @@ impl ActiveTrack {
         Self {
             counter: RiseFall::starting(up),
             said,
-            queue_depth: record.queue_depth,
-            connections: record.connections,
             polled_at: Some(record.written_at),
             timestamp: None,
             frozen: false,
@@ -84,14 +94,23 @@ impl ActiveTrack {
     }
 
     /// Takes the result of one poll.
-    pub fn add(&mut self, result: Result<Healthz, PollFailure>, config: &Active, now: UnixNanos) {
-        self.counter = self.counter.with(result.is_ok(), config.rise, config.fall);
+    pub fn add(&mut self, result: &Result<Said, PollFailure>, config: &Active, now: UnixNanos) {
+        let Ok(said) = result else {
+            if config.kind.judges() {
+                self.counter = self.counter.with(false, config.rise, config.fall);
+                self.polled_at = Some(now);
+            }
+            return;
+        };
+        self.counter = self.counter.with(true, config.rise, config.fall);
         self.polled_at = Some(now);
-        let Ok(healthz) = result else { return };
-        self.said = Some(healthz.state);
-        self.queue_depth = healthz.queue_depth;
-        self.connections = healthz.connections;
-        self.watch(healthz.timestamp, config, now);
+        self.said = said.state;
+        self.watch(said.timestamp.clone(), config, now);
+    }
+
+    /// What was polled last is known to hold still.
+    pub fn refresh(&mut self, now: UnixNanos) {
+        self.polled_at = self.polled_at.map(|at| at.max(now));
     }
 
     fn watch(&mut self, timestamp: Option<String>, config: &Active, now: UnixNanos) {
@@ -127,16 +146,6 @@ impl ActiveTrack {
     pub fn is_frozen(&self) -> bool {
         self.frozen
     }
-
-    /// Requests that wait inside the endpoint.
-    pub fn queue_depth(&self) -> Option<u32> {
-        self.queue_depth
-    }
-
-    /// Connections that the endpoint has open.
-    pub fn connections(&self) -> Option<u32> {
-        self.connections
-    }
 }
 
 #[cfg(test)]
@@ -146,16 +155,16 @@ mod tests {
 
     fn config() -> Active {
         let json = br#"{"clusters":[{"name":"backend","active":{}}]}"#;
-        Config::from_json(json).unwrap().value.clusters[0].active.clone().unwrap()
+        Config::from_json(json).unwrap().value.clusters[0].active[0].clone()
     }
 
-    fn says(state: ReportedState) -> Result<Healthz, PollFailure> {
-        Ok(Healthz { state, queue_depth: Some(4), connections: None, timestamp: None })
+    fn says(state: ReportedState) -> Result<Said, PollFailure> {
+        Ok(Said { state: Some(state), ..Said::default() })
     }
 
-    fn stamped(timestamp: &str) -> Result<Healthz, PollFailure> {
+    fn stamped(timestamp: &str) -> Result<Said, PollFailure> {
         let timestamp = Some(timestamp.to_owned());
-        says(ReportedState::Healthy).map(|healthz| Healthz { timestamp, ..healthz })
+        says(ReportedState::Healthy).map(|said| Said { timestamp, ..said })
     }
 
     fn at(secs: u64) -> UnixNanos {
@@ -166,14 +175,14 @@ mod tests {
     fn cold_it_knows_nothing_and_one_answer_is_enough() {
         let mut track = ActiveTrack::default();
         assert_eq!(track.state(), HealthState::Unknown);
-        track.add(says(ReportedState::Healthy), &config(), at(1));
-        assert_eq!((track.state(), track.queue_depth()), (HealthState::Healthy, Some(4)));
+        track.add(&says(ReportedState::Healthy), &config(), at(1));
+        assert_eq!(track.state(), HealthState::Healthy);
     }
 
     #[test]
     fn it_is_down_on_the_third_failure_and_back_on_the_second_success() {
         let mut track = ActiveTrack::default();
-        track.add(says(ReportedState::Healthy), &config(), at(1));
+        track.add(&says(ReportedState::Healthy), &config(), at(1));
         let mut states = Vec::new();
         for result in [
             Err(PollFailure::Timeout),
@@ -182,7 +191,7 @@ mod tests {
             says(ReportedState::Healthy),
             says(ReportedState::Degraded),
         ] {
-            track.add(result, &config(), at(2));
+            track.add(&result, &config(), at(2));
             states.push(track.state().name());
         }
         assert_eq!(states, ["healthy", "healthy", "down", "down", "degraded"]);
@@ -191,10 +200,10 @@ mod tests {
     #[test]
     fn a_drain_and_its_end_hold_at_once() {
         let mut track = ActiveTrack::default();
-        track.add(says(ReportedState::Healthy), &config(), at(1));
-        track.add(says(ReportedState::Unready), &config(), at(2));
+        track.add(&says(ReportedState::Healthy), &config(), at(1));
+        track.add(&says(ReportedState::Unready), &config(), at(2));
         assert_eq!(track.state(), HealthState::Unready);
-        track.add(says(ReportedState::Healthy), &config(), at(3));
+        track.add(&says(ReportedState::Healthy), &config(), at(3));
         assert_eq!(track.state(), HealthState::Healthy);
     }
 
@@ -203,7 +212,7 @@ mod tests {
         let mut track = ActiveTrack::default();
         let mut seen = Vec::new();
         for (secs, stamp) in [(0, "a"), (29, "a"), (30, "a"), (35, "b"), (64, "b")] {
-            track.add(stamped(stamp), &config(), at(100 + secs));
+            track.add(&stamped(stamp), &config(), at(100 + secs));
             seen.push(track.is_frozen());
         }
         assert_eq!(seen, [false, false, true, false, false]);
@@ -212,11 +221,11 @@ mod tests {
     #[test]
     fn a_clock_that_stepped_back_starts_the_watch_again() {
         let mut track = ActiveTrack::default();
-        track.add(stamped("a"), &config(), at(1000));
-        track.add(stamped("a"), &config(), at(500));
-        track.add(stamped("a"), &config(), at(529));
+        track.add(&stamped("a"), &config(), at(1000));
+        track.add(&stamped("a"), &config(), at(500));
+        track.add(&stamped("a"), &config(), at(529));
         assert!(!track.is_frozen());
-        track.add(stamped("a"), &config(), at(530));
+        track.add(&stamped("a"), &config(), at(530));
         assert!(track.is_frozen());
     }
 

@@ -28,7 +28,9 @@ pub struct Answer<'a> {
     pub served: Option<&'a str>,
     /// It has [`PROXIED_HEADER`], or a `server` header.
     pub proxied: bool,
-    /// At most [`MAX_BODY_BYTES`] and one byte more.
+    /// The header in which the endpoint's agent may speak.
+    pub agent: Option<&'a str>,
+    /// The body, or a byte more of it than is read.
     pub body: &'a [u8],
 }
 
@@ -84,7 +86,8 @@ mod tests {
     }
 
     fn origin(status: u16, served: Option<&str>, proxied: bool, named: bool) -> Origin {
-        Answer { status: Some(status), served, proxied, body: b"" }.origin(target(), named)
+        Answer { status: Some(status), served, proxied, ..Answer::default() }
+            .origin(target(), named)
     }
 
     #[test]

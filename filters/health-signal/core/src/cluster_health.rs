@@ -3,56 +3,67 @@
 //! The leader feeds it members, the workers' evidence and the answers to polls, and asks it for
 //! two things: which endpoints to poll now, and which records to write. It holds no clock and no
 //! store, so a whole cluster's life can be played in a test.
+//!
+//! Polls are of endpoints, but for a query of a Prometheus server, of which one answer tells of all.
 
-use crate::config::{Active, Cluster};
+use crate::config::{Active, Cluster, PollKind};
 use crate::passive::is_fresh;
+use crate::row::{PollRow, Row};
 use crate::{
-    ActiveTrack, Answer, DecidedBy, EndpointMap, ErrorRatio, Evidence, Opinions, Origin,
-    PassiveTrack, PollFailure, Schedule, fuse, healthz,
+    Agent, Answer, Budget, DecidedBy, EndpointMap, Evidence, Origin, PollFailure, Schedule, Signal,
+    query,
 };
 use core::time::Duration;
 use shared_state::{Endpoint, EndpointHealth, HealthState, UnixNanos};
 use std::rc::Rc;
 
-/// How often a record is written although nothing in it has changed, so that readers can tell a
-/// healthy endpoint from a leader that ended.
-const HEARTBEAT: Duration = Duration::from_secs(1);
-
 /// How long after its timeout a poll is given up. The host answers every call in the end; this is
 /// for the call that it forgot.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Most polls that are sent in one tick: a table of 256 endpoints is spread over several.
-const MAX_POLLS_PER_TICK: usize = 32;
+/// After how long without a request a cluster has no traffic.
+const IDLE_AFTER: Duration = Duration::from_secs(60);
 
 /// The table.
 #[derive(Debug)]
 pub struct ClusterHealth {
     config: Rc<Cluster>,
     rows: EndpointMap<Row>,
+    /// Queries, each with its place among the polls.
+    queries: Vec<(usize, PollRow)>,
+    budget: Budget,
+    /// There have been no requests for a while.
+    idle: bool,
     /// Answers of this cluster name their endpoint: an upstream instance is there.
     named: bool,
     /// When an answer last came from the endpoint that was asked.
     steered_at: UnixNanos,
+    /// Whose turn it is to be looked at.
+    cursor: usize,
 }
 
-#[derive(Debug, Default)]
-struct Row {
-    active: ActiveTrack,
-    passive: PassiveTrack,
-    evidence: Evidence,
-    errors: ErrorRatio,
-    schedule: Option<Schedule>,
-    poll: Option<Poll>,
-    state: HealthState,
-    state_since: UnixNanos,
-    published: Option<EndpointHealth>,
+/// A poll to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Its place among the cluster's polls.
+    pub poll: usize,
+    /// Who is asked; `None` for a query.
+    pub endpoint: Option<Endpoint>,
+    /// How long to wait for the answer.
+    pub timeout: Duration,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Poll {
-    token: u32,
-    sent_at: UnixNanos,
+/// What all endpoints of a cluster add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Requests that wait for an answer.
+    pub in_flight: u64,
+    /// Requests that wait inside the endpoints.
+    pub queue_depth: u64,
+    /// Shares of their capacity that are in use: 1 for each endpoint that is fully used.
+    pub utilization: f64,
+    /// Endpoints in each state, by [`HealthState::number`].
+    pub states: [u64; HealthState::ALL.len()],
 }
 
 /// What came of one poll.
@@ -101,25 +112,38 @@ pub struct Publication {
 }
 
 impl ClusterHealth {
-    /// Without endpoints.
-    pub fn new(config: Rc<Cluster>) -> Self {
-        Self { config, rows: EndpointMap::default(), named: false, steered_at: UnixNanos::ZERO }
+    /// Without endpoints. `draw` gives the place of the first queries.
+    pub fn new(config: Rc<Cluster>, now: UnixNanos, draw: &mut dyn FnMut() -> u64) -> Self {
+        let queries = config.active.iter().enumerate();
+        let queries = queries.filter(|(_, active)| active.kind == PollKind::PrometheusQuery);
+        let mut first =
+            |active: &Active| PollRow::new(Schedule::first(now, active.interval, draw()));
+        Self {
+            queries: queries.map(|(at, active)| (at, first(active))).collect(),
+            config,
+            rows: EndpointMap::default(),
+            budget: Budget::default(),
+            idle: true,
+            named: false,
+            steered_at: UnixNanos::ZERO,
+            cursor: 0,
+        }
     }
 
     /// Takes the list of members. `prior` gives the record that a former leader left of a new
-    /// one, `draw` the place of its first poll. Answers the endpoints that are no members any more.
+    /// one, `draw` the place of its first polls. Answers the endpoints that are no members any more.
     pub fn set_members(
         &mut self,
         members: impl Iterator<Item = Endpoint>,
         now: UnixNanos,
         prior: impl Fn(Endpoint) -> Option<EndpointHealth>,
-        mut draw: impl FnMut() -> u64,
+        draw: &mut dyn FnMut() -> u64,
     ) -> Vec<Endpoint> {
         let mut former = core::mem::take(&mut self.rows);
         for endpoint in members {
             let row = former
                 .remove(endpoint)
-                .unwrap_or_else(|| Row::new(&self.config, prior(endpoint), now, draw()));
+                .unwrap_or_else(|| Row::new(&self.config, prior(endpoint), now, draw));
             self.rows.get_or_insert_with(endpoint, || row);
         }
         former.iter().map(|(endpoint, _)| endpoint).collect()
@@ -128,58 +152,152 @@ impl ClusterHealth {
     /// Takes what the workers have seen by now.
     pub fn absorb(&mut self, mut evidence: EndpointMap<Evidence>, now: UnixNanos) {
         for (endpoint, row) in self.rows.iter_mut() {
-            row.evidence = evidence.remove(endpoint).unwrap_or_default();
-            row.errors.add(row.evidence.succeeded, row.evidence.failed, now);
-            if self.config.passive.enabled {
-                let staleness = self.config.staleness.passive;
-                row.passive.add(&row.evidence, &self.config.passive, staleness, now);
+            let evidence = evidence.remove(endpoint).unwrap_or_default();
+            row.absorb(evidence, &self.config, now);
+        }
+    }
+
+    /// The next `most` endpoints, in turns.
+    pub fn some_endpoints(&mut self, most: usize) -> Vec<Endpoint> {
+        let count = self.rows.len();
+        let from = if self.cursor >= count { 0 } else { self.cursor };
+        let all = self.rows.iter().map(|(endpoint, _)| endpoint);
+        let some: Vec<_> = all.skip(from).take(most).collect();
+        self.cursor = from.saturating_add(most);
+        some
+    }
+
+    /// Takes whether the endpoint's circuit breaker is open.
+    pub fn set_breaker(&mut self, endpoint: Endpoint, is_open: bool) {
+        if let Some(row) = self.rows.get_mut(endpoint) {
+            row.breaker_open = is_open;
+        }
+    }
+
+    /// The polls to send now, the longest due first, as many as may be sent. A poll that requests
+    /// make needless is put off; of those, how many is told too.
+    pub fn due(&mut self, now: UnixNanos, draw: &mut dyn FnMut() -> u64) -> (Vec<Due>, usize) {
+        let config = Rc::clone(&self.config);
+        self.note_traffic(now, draw);
+        let (mut due, mut spared) = (Vec::new(), 0);
+        for (endpoint, row) in self.rows.iter_mut() {
+            for (at, active) in config.active.iter().enumerate() {
+                if active.kind == PollKind::PrometheusQuery {
+                    continue;
+                }
+                let interval = interval(active, self.idle);
+                let spare = row.is_spared(at, active, interval, now);
+                let Some(poll) = row.polls.get_mut(at) else { continue };
+                if !is_due(poll, active, interval, now) {
+                    continue;
+                }
+                if spare {
+                    poll.schedule =
+                        poll.schedule.following(now, interval, active.jitter_percent, draw());
+                    poll.active.refresh(now);
+                    spared += 1;
+                    continue;
+                }
+                let timeout = poll.patience.timeout(active.min_timeout, active.timeout);
+                let endpoint = Some(endpoint);
+                due.push((poll.schedule, Due { poll: at, endpoint, timeout }));
+            }
+        }
+        for (at, poll) in &self.queries {
+            let Some(active) = config.active.get(*at) else { continue };
+            if is_due(poll, active, interval(active, self.idle), now) {
+                let due_now = Due { poll: *at, endpoint: None, timeout: active.timeout };
+                due.push((poll.schedule, due_now));
+            }
+        }
+        due.sort_by_key(|(schedule, _)| *schedule);
+        self.budget.refill(config.max_probe_rps, now);
+        let sent = due.into_iter().map(|(_, due)| due).take_while(|_| self.budget.take());
+        (sent.collect(), spared)
+    }
+
+    /// True if there are more polls to send than may be sent.
+    pub fn is_over_budget(&self) -> bool {
+        let endpoints = self.rows.len() as f64;
+        let rate = |active: &Active| {
+            let asked = if active.kind == PollKind::PrometheusQuery { 1.0 } else { endpoints };
+            asked / interval(active, self.idle).as_secs_f64()
+        };
+        self.config.active.iter().map(rate).sum::<f64>() > f64::from(self.config.max_probe_rps)
+    }
+
+    /// When requests come again after a while without, polls are drawn anew: their turns may be far.
+    fn note_traffic(&mut self, now: UnixNanos, draw: &mut dyn FnMut() -> u64) {
+        let seen = |row: &Row| row.evidence.last_success.max(row.evidence.last_failure);
+        let is_idle = !self.rows.iter().any(|(_, row)| is_fresh(seen(row), now, IDLE_AFTER));
+        let resumed = self.idle && !is_idle;
+        self.idle = is_idle;
+        if !resumed {
+            return;
+        }
+        let config = Rc::clone(&self.config);
+        let slowed = |active: &Active| active.no_traffic_interval > active.interval;
+        for (_, row) in self.rows.iter_mut() {
+            for (poll, active) in row.polls.iter_mut().zip(&config.active) {
+                if slowed(active) {
+                    poll.schedule = Schedule::first(now, active.interval, draw());
+                }
+            }
+        }
+        for (at, poll) in &mut self.queries {
+            if let Some(active) = config.active.get(*at).filter(|active| slowed(active)) {
+                poll.schedule = Schedule::first(now, active.interval, draw());
             }
         }
     }
 
-    /// The endpoints to poll now.
-    pub fn due(&self, now: UnixNanos) -> Vec<Endpoint> {
-        let Some(active) = &self.config.active else { return Vec::new() };
-        let is_due = |row: &Row| {
-            row.poll.is_none()
-                && row.schedule.is_some_and(|schedule| {
-                    schedule.is_due(now, active.interval, active.jitter_percent)
-                })
-        };
-        let due = self.rows.iter().filter(|(_, row)| is_due(row));
-        due.map(|(endpoint, _)| endpoint).take(MAX_POLLS_PER_TICK).collect()
+    /// The poll `due` was sent under the host's number `token`, or refused by the host.
+    pub fn sent(&mut self, due: Due, token: Option<u32>, now: UnixNanos, draw: u64) {
+        let config = Rc::clone(&self.config);
+        let Some(active) = config.active.get(due.poll) else { return };
+        let interval = interval(active, self.idle);
+        let Some(poll) = self.poll_mut(due) else { return };
+        poll.sent(token, due.timeout, now);
+        poll.schedule = poll.schedule.following(now, interval, active.jitter_percent, draw);
     }
 
-    /// A poll of `endpoint` was sent under the host's number `token`, or refused by the host.
-    pub fn sent(&mut self, endpoint: Endpoint, token: Option<u32>, now: UnixNanos, draw: u64) {
-        let Some(active) = &self.config.active else { return };
-        let Some(row) = self.rows.get_mut(endpoint) else { return };
-        row.poll = token.map(|token| Poll { token, sent_at: now });
-        let schedule = row.schedule.unwrap_or_else(|| Schedule::first(now, active.interval, 0));
-        let (interval, jitter) = (active.interval, active.jitter_percent);
-        row.schedule = Some(schedule.following(now, interval, jitter, draw));
+    fn poll_mut(&mut self, due: Due) -> Option<&mut PollRow> {
+        match due.endpoint {
+            Some(endpoint) => self.rows.get_mut(endpoint)?.polls.get_mut(due.poll),
+            None => {
+                let is_it = |(at, _): &&mut (usize, PollRow)| *at == due.poll;
+                self.queries.iter_mut().find(is_it).map(|(_, poll)| poll)
+            }
+        }
     }
 
-    /// Takes the answer to the poll `token` of `endpoint`.
+    /// Takes the answer to the poll `due` that was sent as `token`.
     pub fn answered(
         &mut self,
-        endpoint: Endpoint,
+        due: Due,
         token: u32,
         answer: &Answer<'_>,
         now: UnixNanos,
     ) -> PollOutcome {
-        self.named |= answer.served.is_some();
         let config = Rc::clone(&self.config);
-        let Some(active) = &config.active else { return PollOutcome::Late };
+        let Some(active) = config.active.get(due.poll) else { return PollOutcome::Late };
+        let Some(endpoint) = due.endpoint else {
+            return self.query_answered(due, active, token, answer, now);
+        };
+        self.named |= answer.served.is_some();
+        let limit = self.limit(active);
+        let named = self.named;
         let Some(row) = self.rows.get_mut(endpoint) else { return PollOutcome::Late };
-        if row.poll.is_none_or(|poll| poll.token != token) {
-            return PollOutcome::Late;
-        }
-        row.poll = None;
-        let failure = match answer.origin(endpoint, self.named) {
+        let Some(poll) = row.polls.get_mut(due.poll) else { return PollOutcome::Late };
+        let Some(waiting) = poll.take_waiting(token) else { return PollOutcome::Late };
+        let failure = match answer.origin(endpoint, named) {
             Origin::Target(status) => {
                 self.steered_at = now;
-                return row.take_poll(healthz::read(active, status, answer.body), active, now);
+                poll.took(waiting, None, now);
+                if let Some(agent) = answer.agent.and_then(|text| Agent::read(text.as_bytes())) {
+                    row.hear(&agent);
+                }
+                return row.answered(due.poll, (status, answer.body), limit, &config, now);
             }
             Origin::Other => return PollOutcome::Misattributed,
             Origin::Unknown => return PollOutcome::Unattributed,
@@ -188,24 +306,65 @@ impl ClusterHealth {
             Origin::Timeout => PollFailure::Timeout,
             Origin::Reset => PollFailure::Reset,
         };
-        row.take_poll(Err(failure), active, now)
+        poll.took(waiting, Some(failure), now);
+        row.polled(due.poll, Err(failure), limit, &config, now)
     }
 
-    /// Gives up the polls that nobody will answer any more, and answers of which endpoints.
-    pub fn give_up(&mut self, now: UnixNanos) -> Vec<Endpoint> {
+    fn query_answered(
+        &mut self,
+        due: Due,
+        active: &Active,
+        token: u32,
+        answer: &Answer<'_>,
+        now: UnixNanos,
+    ) -> PollOutcome {
+        let waiting = self.poll_mut(due).and_then(|poll| poll.take_waiting(token));
+        let (Some(_), Some(query)) = (waiting, &active.query) else { return PollOutcome::Late };
+        let failure = match (answer.status, answer.proxied) {
+            (None, _) => Some(PollFailure::Reset),
+            (Some(503), false) => Some(PollFailure::Connect),
+            (Some(504), false) => Some(PollFailure::Timeout),
+            _ => None,
+        };
+        let read = || query::read(answer.status.unwrap_or(0), answer.body, &query.label);
+        let values = match failure.map_or_else(read, Err) {
+            Ok(values) => values,
+            Err(failure) => return PollOutcome::Failed(failure),
+        };
+        let limit = self.limit(active);
         let config = Rc::clone(&self.config);
-        let Some(active) = &config.active else { return Vec::new() };
-        let patience = active.timeout.saturating_add(GRACE);
+        let endpoints: Vec<Endpoint> = self.rows.iter().map(|(endpoint, _)| endpoint).collect();
+        for (endpoint, value) in values.of(&endpoints) {
+            if let Some(row) = self.rows.get_mut(endpoint) {
+                row.add_signal(query.signal, value * query.scale, limit, &config, now);
+            }
+        }
+        PollOutcome::Good
+    }
+
+    /// How long the result of a poll counts.
+    fn limit(&self, active: &Active) -> Duration {
+        self.config.staleness.active.limit(interval(active, self.idle))
+    }
+
+    /// Gives up the polls that nobody will answer any more.
+    pub fn give_up(&mut self, now: UnixNanos) -> Vec<Due> {
+        let config = Rc::clone(&self.config);
         let mut lost = Vec::new();
+        let limits: Vec<Duration> = config.active.iter().map(|active| self.limit(active)).collect();
         for (endpoint, row) in self.rows.iter_mut() {
-            let Some(poll) = row.poll else { continue };
-            if poll.sent_at > now {
-                // The clock stepped back: how long it has been is unknown.
-                row.poll = None;
-            } else if now.since(poll.sent_at) > patience {
-                row.poll = None;
-                row.take_poll(Err(PollFailure::Timeout), active, now);
-                lost.push(endpoint);
+            for (at, limit) in limits.iter().enumerate() {
+                let Some(poll) = row.polls.get_mut(at) else { continue };
+                let Some(waiting) = give_up(poll, now) else { continue };
+                poll.took(waiting, Some(PollFailure::Timeout), now);
+                row.polled(at, Err(PollFailure::Timeout), *limit, &config, now);
+                let (poll, endpoint, timeout) = (at, Some(endpoint), waiting.timeout);
+                lost.push(Due { poll, endpoint, timeout });
+            }
+        }
+        for (at, poll) in &mut self.queries {
+            if let Some(waiting) = give_up(poll, now) {
+                lost.push(Due { poll: *at, endpoint: None, timeout: waiting.timeout });
             }
         }
         lost
@@ -214,7 +373,8 @@ impl ClusterHealth {
     /// True if answers have lately come from the endpoints that were asked. Only then does an
     /// answer from another one mean that the one asked has left the cluster.
     pub fn is_steering(&self, now: UnixNanos) -> bool {
-        let recent = self.config.active.as_ref().map(|active| active.interval.saturating_mul(2));
+        let intervals = self.config.active.iter().map(|active| interval(active, self.idle));
+        let recent = intervals.max().map(|interval| interval.saturating_mul(2));
         recent.is_some_and(|recent| self.named && is_fresh(self.steered_at, now, recent))
     }
 
@@ -222,8 +382,24 @@ impl ClusterHealth {
     /// a heartbeat ago.
     pub fn publications(&mut self, now: UnixNanos) -> Vec<Publication> {
         let config = Rc::clone(&self.config);
+        let limits: Vec<Duration> = config.active.iter().map(|active| self.limit(active)).collect();
         let rows = self.rows.iter_mut();
-        rows.filter_map(|(endpoint, row)| row.publication(endpoint, &config, now)).collect()
+        rows.filter_map(|(endpoint, row)| row.publication(endpoint, &config, &limits, now))
+            .collect()
+    }
+
+    /// What the records add up to, as they were last written.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for record in self.rows.iter().filter_map(|(_, row)| row.published.as_ref()) {
+            totals.in_flight += u64::from(record.in_flight);
+            totals.queue_depth += u64::from(record.queue_depth.unwrap_or(0));
+            totals.utilization += utilization(record).unwrap_or(0.0);
+            if let Some(count) = totals.states.get_mut(usize::from(record.state.number())) {
+                *count += 1;
+            }
+        }
+        totals
     }
 
     /// The record of `endpoint` could not be written: it is due again.
@@ -234,81 +410,33 @@ impl ClusterHealth {
     }
 }
 
-impl Row {
-    fn new(config: &Cluster, prior: Option<EndpointHealth>, now: UnixNanos, draw: u64) -> Self {
-        let schedule = config.active.as_ref().map(|a| Schedule::first(now, a.interval, draw));
-        let Some(prior) = prior else { return Self { schedule, ..Self::default() } };
-        let polled = config.active.is_some();
-        Self {
-            active: if polled { ActiveTrack::inherited(&prior) } else { ActiveTrack::default() },
-            errors: ErrorRatio::starting(prior.error_ratio),
-            schedule,
-            state: prior.state,
-            state_since: prior.state_since,
-            ..Self::default()
-        }
-    }
+/// The share of an endpoint's capacity that is in use, as it reports it: that of the application if
+/// it knows one, else that of the CPU.
+pub fn utilization(record: &EndpointHealth) -> Option<f64> {
+    let report = record.report.as_ref()?;
+    let known = Signal::ApplicationUtilization.reported(report);
+    known.or_else(|| Signal::CpuUtilization.reported(report))
+}
 
-    fn take_poll(
-        &mut self,
-        result: Result<healthz::Healthz, PollFailure>,
-        active: &Active,
-        now: UnixNanos,
-    ) -> PollOutcome {
-        let failure = result.as_ref().err().copied();
-        self.active.add(result, active, now);
-        self.passive.add_poll(failure.is_none(), active.rise);
-        failure.map_or(PollOutcome::Good, PollOutcome::Failed)
-    }
+/// The gap between two polls now.
+fn interval(active: &Active, idle: bool) -> Duration {
+    if idle { active.no_traffic_interval } else { active.interval }
+}
 
-    fn publication(
-        &mut self,
-        endpoint: Endpoint,
-        config: &Cluster,
-        now: UnixNanos,
-    ) -> Option<Publication> {
-        let polled = self.active.polled_at();
-        let polled = polled.is_some_and(|at| is_fresh(at, now, config.staleness.active));
-        let seen = &self.evidence;
-        let report = seen.report.clone();
-        let report = report.filter(|r| is_fresh(r.received_at, now, config.staleness.orca));
-        let answered = is_fresh(seen.last_success, now, config.staleness.passive);
-        let verdict = fuse(Opinions {
-            active: polled.then(|| self.active.state()),
-            passive_down: self.passive.is_down(),
-            answers: config.passive.enabled && answered,
-            reports: report.is_some(),
-        });
-        let change = (verdict.state != self.state).then_some((self.state, verdict.by));
-        if change.is_some() || self.state_since == UnixNanos::ZERO {
-            self.state = verdict.state;
-            self.state_since = now;
-        }
-        let record = EndpointHealth {
-            state: verdict.state,
-            written_at: now,
-            state_since: self.state_since,
-            in_flight: seen.in_flight,
-            latency_us: if answered { seen.latency_us } else { 0 },
-            error_ratio: self.errors.share(),
-            queue_depth: self.active.queue_depth().filter(|_| polled),
-            connections: self.active.connections().filter(|_| polled),
-            report,
-            ..EndpointHealth::default()
-        };
-        if !self.is_due(&record, now) {
-            return None;
-        }
-        self.published = Some(record.clone());
-        Some(Publication { endpoint, record, change })
-    }
+fn is_due(poll: &PollRow, active: &Active, interval: Duration, now: UnixNanos) -> bool {
+    poll.waiting.is_none() && poll.schedule.is_due(now, interval, active.jitter_percent)
+}
 
-    fn is_due(&self, record: &EndpointHealth, now: UnixNanos) -> bool {
-        let Some(last) = &self.published else { return true };
-        let written_at = last.written_at;
-        let same = EndpointHealth { written_at, ..record.clone() } == *last;
-        !same || written_at > now || now.since(written_at) >= HEARTBEAT
+/// Takes the poll that has waited for too long.
+fn give_up(poll: &mut PollRow, now: UnixNanos) -> Option<crate::row::Waiting> {
+    let waiting = poll.waiting?;
+    let stepped_back = waiting.sent_at > now;
+    if !stepped_back && now.since(waiting.sent_at) <= waiting.timeout.saturating_add(GRACE) {
+        return None;
     }
+    poll.waiting = None;
+    // After a step back, how long it has been is unknown.
+    (!stepped_back).then_some(waiting)
 }
 
 #[cfg(test)]

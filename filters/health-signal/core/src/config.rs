@@ -4,9 +4,12 @@
 //! `"position": "upstream"`, and takes from it which clusters to watch, what counts as a failure,
 //! and which path is a poll and not traffic.
 
+mod active;
 mod read;
 
-use crate::StatusRanges;
+pub use active::{Active, Extract, PollKind, Query};
+
+use crate::{Signal, StatusRanges};
 use core::time::Duration;
 use plugin_config::{Parsed, Problems};
 use shared_state::Endpoint;
@@ -34,15 +37,6 @@ pub enum Position {
     Upstream,
 }
 
-/// What a poll asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PollKind {
-    /// A status and a JSON document.
-    HttpJson,
-    /// A status; the body is not read.
-    Http,
-}
-
 /// What a word in the health answer means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportedState {
@@ -68,21 +62,6 @@ pub struct Orca {
     pub strip_response_header: bool,
 }
 
-/// RFC 6901 pointers to what the health answer holds. A field that is absent there says nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Extract {
-    /// A word, looked up in `status_map`.
-    pub status: String,
-    /// A boolean: false means that the endpoint drains.
-    pub ready: String,
-    /// Requests that wait inside the endpoint.
-    pub queue_depth: String,
-    /// Connections that the endpoint has open.
-    pub connections: String,
-    /// A value that changes while the endpoint is alive.
-    pub timestamp: String,
-}
-
 /// How outcomes of ordinary requests count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passive {
@@ -96,33 +75,24 @@ pub struct Passive {
     pub failure_statuses: StatusRanges,
 }
 
-/// How endpoints are polled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Active {
-    /// What is asked for.
-    pub kind: PollKind,
-    /// The request's `:path`.
-    pub path: String,
-    /// The request's `:authority`; the cluster's name if `None`.
-    pub host: Option<String>,
-    /// Mean time between two polls of one endpoint.
-    pub interval: Duration,
-    /// How long an answer is waited for.
-    pub timeout: Duration,
-    /// How far a single gap may lie from `interval`, in percent of it.
-    pub jitter_percent: u32,
-    /// Good polls in a row that bring an endpoint back.
-    pub rise: u32,
-    /// Failed polls in a row that make it `Down`.
-    pub fall: u32,
-    /// Statuses whose answer is good, or is read on.
-    pub expect_statuses: StatusRanges,
-    /// What the words of the answer mean, in lower case.
-    pub status_map: Vec<(String, ReportedState)>,
-    /// Where the answer holds what.
-    pub extract: Extract,
-    /// How long the answer's timestamp may stand still.
-    pub frozen_after: Duration,
+/// How old the result of a poll may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PollAge {
+    /// So many intervals of that poll.
+    Intervals(u32),
+    /// So long.
+    Span(Duration),
+}
+
+impl PollAge {
+    /// The limit for a poll with this interval: never so short that one late poll exceeds it.
+    pub fn limit(self, interval: Duration) -> Duration {
+        let limit = match self {
+            Self::Intervals(count) => interval.saturating_mul(count),
+            Self::Span(span) => span,
+        };
+        limit.max(interval.saturating_mul(2))
+    }
 }
 
 /// How long each kind of evidence counts.
@@ -131,13 +101,61 @@ pub struct Staleness {
     /// A load report.
     pub orca: Duration,
     /// The result of a poll.
-    pub active: Duration,
+    pub active: PollAge,
     /// A success or failure of an ordinary request.
     pub passive: Duration,
 }
 
+/// From which value on a signal makes an endpoint bad.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limit {
+    /// Which signal.
+    pub signal: Signal,
+    /// Above this it is degraded.
+    pub degraded_above: Option<f64>,
+    /// Above this it is unready.
+    pub unready_above: Option<f64>,
+}
+
+/// Time constants by which signals are smoothed while they improve. A worsening is believed twice
+/// as fast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Smoothing {
+    /// Of utilizations, rates and custom signals.
+    pub utilization: Duration,
+    /// Of counts: what waits, is worked on, is connected.
+    pub queue_depth: Duration,
+    /// Of the measured time to an answer.
+    pub latency: Duration,
+}
+
+impl Smoothing {
+    /// The time constant of a signal.
+    pub const fn tau(&self, signal: Signal) -> Duration {
+        match signal {
+            Signal::Rif | Signal::QueueDepth | Signal::Connections => self.queue_depth,
+            _ => self.utilization,
+        }
+    }
+}
+
+/// How coming and going is damped, after RFC 2439.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FlapRules {
+    /// What each change adds; 0 for no damping.
+    pub penalty: f64,
+    /// How fast the penalty decays.
+    pub half_life: Duration,
+    /// Above this an endpoint is suppressed.
+    pub suppress: f64,
+    /// Below this it no longer is.
+    pub reuse: f64,
+    /// Longest time that a steady endpoint stays suppressed.
+    pub max: Duration,
+}
+
 /// What holds for one cluster, or for all that have no entry of their own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
     /// Its name, or [`ANY_CLUSTER`].
     pub name: String,
@@ -147,8 +165,20 @@ pub struct Cluster {
     pub passive: Passive,
     /// Evidence from load reports.
     pub orca: Orca,
-    /// Evidence from polls; none if `None`.
-    pub active: Option<Active>,
+    /// Evidence from polls.
+    pub active: Vec<Active>,
+    /// Most polls a second, of all endpoints together.
+    pub max_probe_rps: u32,
+    /// What signals say of an endpoint's state.
+    pub limits: Vec<Limit>,
+    /// How signals are smoothed.
+    pub smoothing: Smoothing,
+    /// How coming and going is damped.
+    pub flap: FlapRules,
+    /// How long an endpoint that works again is said to ramp up; zero for not at all.
+    pub ramp: Duration,
+    /// The response header in which an agent may speak.
+    pub agent_header: Option<String>,
     /// When evidence gets too old.
     pub staleness: Staleness,
     /// The header by which the cluster's `override_host` policy is steered.
@@ -156,7 +186,7 @@ pub struct Cluster {
 }
 
 /// The whole configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Label `plugin` of this instance's metrics.
     pub name: String,
@@ -203,7 +233,7 @@ mod tests {
         let config = config("");
         assert_eq!((config.name.as_str(), config.mode), ("health_signal", Mode::Enforce));
         let any = config.cluster("whatever").unwrap();
-        assert!(any.passive.enabled && any.orca.enabled && any.active.is_none());
+        assert!(any.passive.enabled && any.orca.enabled && any.active.is_empty());
     }
 
     #[test]
@@ -229,8 +259,11 @@ mod tests {
             );
             Config::from_json(json.as_bytes()).map(|parsed| parsed.value.clusters[0].staleness)
         };
-        assert_eq!(limit("3x").unwrap().active, Duration::from_secs(30));
-        assert_eq!(limit("45s").unwrap().active, Duration::from_secs(45));
+        let seconds = |text: &str, interval| {
+            limit(text).unwrap().active.limit(Duration::from_secs(interval)).as_secs()
+        };
+        assert_eq!((seconds("3x", 10), seconds("3x", 60)), (30, 180));
+        assert_eq!((seconds("45s", 10), seconds("45s", 60)), (45, 120));
         for bad in ["x", "3", "1x", "15s", "99999999x"] {
             assert!(limit(bad).is_err(), "{bad}");
         }
@@ -277,14 +310,15 @@ mod tests {
     #[test]
     fn the_readme_names_every_field() {
         let readme = include_str!("../../README.md");
-        let source = include_str!("config/read.rs");
+        let source = concat!(include_str!("config/read.rs"), include_str!("config/read/active.rs"));
         let calls = source.split("fields.").skip(1).filter_map(|call| call.split_once('('));
         let fields: Vec<_> = calls
             .filter_map(|(_, arguments)| arguments.trim_start().strip_prefix('"')?.split_once('"'))
             .map(|(field, _)| field)
             .collect();
-        assert!(fields.len() > 30, "{fields:?}");
-        for field in fields.into_iter().chain(["queue_depth"]) {
+        assert!(fields.len() > 55, "{fields:?}");
+        let signals = crate::Signal::NAMED.iter().map(|(name, _)| *name);
+        for field in fields.into_iter().chain(signals) {
             assert!(readme.contains(field), "{field}");
         }
     }

@@ -1,6 +1,6 @@
 //! What all workers together have seen of an endpoint.
 
-use crate::EndpointMap;
+use crate::{Agent, EndpointMap};
 use shared_state::{LoadReport, UnixNanos, WorkerEntry, WorkerReport};
 
 /// The sum of the workers' entries for one endpoint.
@@ -22,6 +22,8 @@ pub struct Evidence {
     pub last_failure: UnixNanos,
     /// The newest load report.
     pub report: Option<LoadReport>,
+    /// What the endpoint's agent last said in a response, to each worker, the newest last.
+    pub agent: Vec<(UnixNanos, Agent)>,
 }
 
 /// Adds the reports up.
@@ -67,6 +69,10 @@ impl Sum {
         let received = |report: &Option<LoadReport>| report.as_ref().map(|r| r.received_at);
         if received(&entry.report) > received(&sum.report) {
             sum.report.clone_from(&entry.report);
+        }
+        if let Some((said_at, words)) = entry.agent {
+            let at = sum.agent.partition_point(|(at, _)| *at <= said_at);
+            sum.agent.insert(at, (said_at, Agent::unpack(words)));
         }
         if entry.latency_us > 0 {
             self.latency_us = self.latency_us.saturating_add(u64::from(entry.latency_us));

@@ -15,6 +15,7 @@
 //! `status` is looked up; a word that is not in the map leaves what the HTTP status said. A field
 //! that is absent or of another type says nothing.
 
+use crate::active::Said;
 use crate::config::{Active, Extract, PollKind, ReportedState};
 use crate::{MAX_BODY_BYTES, PollFailure};
 use plugin_config::Value;
@@ -25,43 +26,46 @@ const SERVICE_UNAVAILABLE: u16 = 503;
 /// Longest timestamp that is compared, in bytes.
 const MAX_TIMESTAMP_BYTES: usize = 64;
 
-/// A good answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Healthz {
-    /// What the endpoint says of itself; never `Down`.
-    pub state: ReportedState,
-    /// Requests that wait inside it.
-    pub queue_depth: Option<u32>,
-    /// Connections that it has open.
-    pub connections: Option<u32>,
-    /// Changes while it is alive.
-    pub timestamp: Option<String>,
-}
-
 /// Reads an answer of the endpoint that was asked.
-pub fn read(config: &Active, status: u16, body: &[u8]) -> Result<Healthz, PollFailure> {
+pub fn read(config: &Active, status: u16, body: &[u8]) -> Result<Said, PollFailure> {
     let expected = config.expect_statuses.contains(status);
     if !expected && (status != SERVICE_UNAVAILABLE || config.kind == PollKind::Http) {
         return Err(PollFailure::Status);
     }
     let document = match config.kind {
         PollKind::Http => Value::Null,
-        PollKind::HttpJson => {
-            parse(body).map_err(|failure| if expected { failure } else { PollFailure::Status })?
-        }
+        _ => parse(body).map_err(|failure| if expected { failure } else { PollFailure::Status })?,
     };
     let state = state(config, &document);
     match state {
         ReportedState::Down => return Err(PollFailure::Unhealthy),
         ReportedState::Healthy if !expected => return Err(PollFailure::Status),
+        // Who drains says so at once, and need not look well besides.
+        ReportedState::Unready => {}
+        _ if !is_as_expected(config, &document) => return Err(PollFailure::Unexpected),
         _ => {}
     }
-    let Extract { queue_depth, connections, timestamp, .. } = &config.extract;
-    Ok(Healthz {
-        state,
-        queue_depth: gauge(&document, queue_depth),
-        connections: gauge(&document, connections),
+    let Extract { signals, timestamp, .. } = &config.extract;
+    let number = |(signal, pointer): &(_, String)| {
+        let number = document.pointer(pointer).and_then(Value::as_f64)?;
+        // Below zero nothing waits and nothing is in use.
+        Some((*signal, number.max(0.0)))
+    };
+    Ok(Said {
+        state: Some(state),
+        signals: signals.iter().filter_map(number).collect(),
         timestamp: stamp(&document, timestamp),
+    })
+}
+
+/// Whether all that must be there is there. A number is equal to a number, whole or not.
+fn is_as_expected(config: &Active, document: &Value) -> bool {
+    config.expect_json.iter().all(|(pointer, wanted)| {
+        let found = document.pointer(pointer);
+        match (found.and_then(Value::as_f64), wanted.as_f64()) {
+            (Some(found), Some(wanted)) => found == wanted,
+            _ => found == Some(wanted),
+        }
     })
 }
 
@@ -89,11 +93,6 @@ fn state(config: &Active, document: &Value) -> ReportedState {
     }
 }
 
-/// A count, which some servers write as a float. Below zero it is 0, above the range the maximum.
-fn gauge(document: &Value, pointer: &str) -> Option<u32> {
-    document.pointer(pointer).and_then(Value::as_f64).map(|value| value as u32)
-}
-
 fn stamp(document: &Value, pointer: &str) -> Option<String> {
     let text = match document.pointer(pointer)? {
         Value::String(text) => text.clone(),
@@ -108,21 +107,21 @@ fn stamp(document: &Value, pointer: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Config;
+    use crate::{Config, Signal};
     use proptest::prelude::*;
 
     fn active(json: &str) -> Active {
         let config = format!(r#"{{"clusters":[{{"name":"backend","active":{json}}}]}}"#);
         let config = Config::from_json(config.as_bytes()).unwrap().value;
-        config.clusters[0].active.clone().unwrap()
+        config.clusters[0].active[0].clone()
     }
 
-    fn reads(json: &str) -> Result<Healthz, PollFailure> {
+    fn reads(json: &str) -> Result<Said, PollFailure> {
         read(&active("{}"), 200, json.as_bytes())
     }
 
     fn says(json: &str) -> Result<ReportedState, PollFailure> {
-        reads(json).map(|healthz| healthz.state)
+        reads(json).map(|said| said.state.unwrap())
     }
 
     #[test]
@@ -132,10 +131,9 @@ mod tests {
         let healthz = reads(json).unwrap();
         assert_eq!(
             healthz,
-            Healthz {
-                state: ReportedState::Degraded,
-                queue_depth: Some(3),
-                connections: Some(41),
+            Said {
+                state: Some(ReportedState::Degraded),
+                signals: vec![(Signal::QueueDepth, 3.0), (Signal::Connections, 41.0)],
                 timestamp: Some("2026-01-05T10:00:00Z".into()),
             }
         );
@@ -147,13 +145,13 @@ mod tests {
         assert_eq!(read(&active("{}"), 503, good), Err(PollFailure::Status));
         let lenient = active(r#"{"expect_statuses":["200-299","503"]}"#);
         let drains = br#"{"status":"healthy","ready":false}"#;
-        assert_eq!(read(&lenient, 503, drains).unwrap().state, ReportedState::Unready);
+        assert_eq!(read(&lenient, 503, drains).unwrap().state.unwrap(), ReportedState::Unready);
     }
 
     #[test]
     fn a_503_with_a_reason_is_read_for_what_it_says() {
         let says =
-            |body: &str| read(&active("{}"), 503, body.as_bytes()).map(|healthz| healthz.state);
+            |body: &str| read(&active("{}"), 503, body.as_bytes()).map(|said| said.state.unwrap());
         assert_eq!(says(r#"{"status":"healthy","ready":false}"#), Ok(ReportedState::Unready));
         assert_eq!(says(r#"{"status":"degraded","ready":true}"#), Ok(ReportedState::Degraded));
         assert_eq!(says(r#"{"status":"unhealthy"}"#), Err(PollFailure::Unhealthy));
@@ -179,8 +177,8 @@ mod tests {
     fn a_field_of_another_type_says_nothing() {
         let healthz = reads(r#"{"ready":"no","queue_depth":"7","connections":-1,"status":5}"#);
         let healthz = healthz.unwrap();
-        assert_eq!(healthz.state, ReportedState::Healthy);
-        assert_eq!((healthz.queue_depth, healthz.connections), (None, Some(0)));
+        assert_eq!(healthz.state, Some(ReportedState::Healthy));
+        assert_eq!(healthz.signals, [(Signal::Connections, 0.0)]);
     }
 
     #[test]
@@ -195,14 +193,33 @@ mod tests {
     #[test]
     fn a_poll_for_the_status_alone_reads_no_body() {
         let http = active(r#"{"kind":"http"}"#);
-        assert_eq!(read(&http, 204, b"OK").unwrap().state, ReportedState::Healthy);
+        assert_eq!(read(&http, 204, b"OK").unwrap().state.unwrap(), ReportedState::Healthy);
     }
 
     #[test]
     fn pointers_reach_nested_fields() {
-        let nested = active(r#"{"extract":{"queue_depth":"/queue/0/depth"}}"#);
-        let healthz = read(&nested, 200, br#"{"queue":[{"depth":9}]}"#).unwrap();
-        assert_eq!(healthz.queue_depth, Some(9));
+        let nested = active(
+            r#"{"extract":{"queue_depth":"/queue/0/depth","cpu_utilization":"/a~1b","custom.x":"/x"}}"#,
+        );
+        let healthz = read(&nested, 200, br#"{"queue":[{"depth":9}],"a/b":0.5,"x":2}"#).unwrap();
+        let custom = Signal::named("custom.x").unwrap();
+        let expected = [(Signal::QueueDepth, 9.0), (Signal::CpuUtilization, 0.5), (custom, 2.0)];
+        assert_eq!(healthz.signals, expected);
+    }
+
+    #[test]
+    fn what_must_be_there_is_looked_for_unless_the_endpoint_drains() {
+        let strict = active(r#"{"expect_json":{"/db":"up","/replicas":3,"/ok":true}}"#);
+        let says = |body: &str| read(&strict, 200, body.as_bytes()).map(|said| said.state.unwrap());
+        assert_eq!(says(r#"{"db":"up","replicas":3.0,"ok":true}"#), Ok(ReportedState::Healthy));
+        for body in [
+            "{}",
+            r#"{"db":"down","replicas":3,"ok":true}"#,
+            r#"{"db":"up","replicas":3,"ok":"true"}"#,
+        ] {
+            assert_eq!(says(body), Err(PollFailure::Unexpected), "{body}");
+        }
+        assert_eq!(says(r#"{"ready":false}"#), Ok(ReportedState::Unready));
     }
 
     proptest! {

@@ -2,18 +2,12 @@
 //!
 //! A mean over samples forgets at the speed of the traffic: a hundred requests in a second would
 //! erase what a minute has taught. Here the weight of a sample is `1 - exp(-dt/tau)`, with `dt` the
-//! time since the last one. `tau` is short while latency rises and long while it falls, so an
-//! endpoint that slows down is noticed soon and one good answer does not clear it.
+//! time since the last one. `tau` is half as long while latency rises, so an endpoint that slows
+//! down is noticed soon and one good answer does not clear it. It is no more uneven: an endpoint that
+//! was slow gets few requests, and each must move the mean far enough to let it back in.
 
 use core::time::Duration;
 use shared_state::UnixNanos;
-
-/// How fast a worsening is believed.
-const RISING: Duration = Duration::from_secs(2);
-
-/// How fast an improvement is believed. Twice as slow, and no slower: an endpoint that was slow gets
-/// few requests, and each must move the mean far enough to let it back in within seconds.
-const FALLING: Duration = Duration::from_secs(4);
 
 /// The smoothed latency of one endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -22,13 +16,14 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Takes one sample. After a step of the clock back its weight is zero, and time starts anew.
-    pub fn add(&mut self, sample: Duration, now: UnixNanos) {
+    /// Takes one sample; `tau` is the time in which an improvement is believed. After a step of the
+    /// clock back a sample's weight is zero, and time starts anew.
+    pub fn add(&mut self, sample: Duration, tau: Duration, now: UnixNanos) {
         let micros = sample.as_secs_f64() * 1e6;
         let smoothed = match self.last {
             None => micros,
             Some((mean, at)) => {
-                let tau = if micros > mean { RISING } else { FALLING };
+                let tau = if micros > mean { tau / 2 } else { tau };
                 mean + decay_weight(now.since(at), tau) * (micros - mean)
             }
         };
@@ -44,7 +39,7 @@ impl Latency {
 
 /// The weight of a new value that arrives `elapsed` after the last: 0 at once, towards 1 later.
 pub(crate) fn decay_weight(elapsed: Duration, tau: Duration) -> f64 {
-    1.0 - (-elapsed.as_secs_f64() / tau.as_secs_f64()).exp()
+    if tau.is_zero() { 1.0 } else { 1.0 - (-elapsed.as_secs_f64() / tau.as_secs_f64()).exp() }
 }
 
 #[cfg(test)]
@@ -52,13 +47,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const TAU: Duration = Duration::from_secs(4);
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
     #[test]
     fn the_first_sample_is_taken_whole() {
         let mut latency = Latency::default();
         assert_eq!(latency.micros(), 0);
-        latency.add(MS(10), UnixNanos::from_secs(1));
+        latency.add(MS(10), TAU, UnixNanos::from_secs(1));
         assert_eq!(latency.micros(), 10_000);
     }
 
@@ -66,8 +62,8 @@ mod tests {
     fn worse_is_believed_faster_than_better() {
         let steady = |first, second| {
             let mut latency = Latency::default();
-            latency.add(MS(first), UnixNanos::from_secs(1));
-            latency.add(MS(second), UnixNanos::from_secs(2));
+            latency.add(MS(first), TAU, UnixNanos::from_secs(1));
+            latency.add(MS(second), TAU, UnixNanos::from_secs(2));
             f64::from(latency.micros()) / 1000.0
         };
         // One second later: 1 - exp(-1/2) = 39 % of the way up, 1 - exp(-1/4) = 22 % down.
@@ -78,10 +74,10 @@ mod tests {
     #[test]
     fn a_clock_that_stepped_back_moves_nothing_and_freezes_nothing() {
         let mut latency = Latency::default();
-        latency.add(MS(10), UnixNanos::from_secs(100));
-        latency.add(MS(500), UnixNanos::from_secs(50));
+        latency.add(MS(10), TAU, UnixNanos::from_secs(100));
+        latency.add(MS(500), TAU, UnixNanos::from_secs(50));
         assert_eq!(latency.micros(), 10_000);
-        latency.add(MS(500), UnixNanos::from_secs(150));
+        latency.add(MS(500), TAU, UnixNanos::from_secs(150));
         assert_eq!(latency.micros(), 500_000);
     }
 
@@ -92,7 +88,7 @@ mod tests {
         ) {
             let mut latency = Latency::default();
             for (micros, at) in &samples {
-                latency.add(Duration::from_micros(*micros), UnixNanos::from_nanos(*at));
+                latency.add(Duration::from_micros(*micros), TAU, UnixNanos::from_nanos(*at));
             }
             let least = samples.iter().map(|(micros, _)| *micros).min().unwrap();
             let most = samples.iter().map(|(micros, _)| *micros).max().unwrap();

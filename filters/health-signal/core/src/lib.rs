@@ -20,12 +20,15 @@
 )]
 
 mod active;
+pub mod agent;
 mod answer;
+mod budget;
 mod cluster_health;
 pub mod config;
 mod endpoint_map;
 mod error_ratio;
 mod evidence;
+mod flap;
 mod fusion;
 pub mod healthz;
 mod latency;
@@ -34,25 +37,37 @@ mod observer;
 pub mod orca;
 mod outcome;
 mod passive;
+mod patience;
+pub mod prometheus;
+pub mod query;
 mod rise_fall;
+mod row;
 mod schedule;
+mod signal;
+mod signals;
 mod status;
 
-pub use active::{ActiveTrack, PollFailure};
+pub use active::{ActiveTrack, PollFailure, Said};
+pub use agent::Agent;
 pub use answer::{Answer, MAX_BODY_BYTES, Origin, PROXIED_HEADER, SERVED_HEADER};
-pub use cluster_health::{ClusterHealth, PollOutcome, Publication};
+pub use budget::Budget;
+pub use cluster_health::{ClusterHealth, Due, PollOutcome, Publication, Totals, utilization};
 pub use config::Config;
 pub use endpoint_map::EndpointMap;
 pub use error_ratio::ErrorRatio;
 pub use evidence::{Evidence, merge};
+pub use flap::Flap;
 pub use fusion::{DecidedBy, Opinions, Verdict, fuse};
 pub use latency::Latency;
 pub use leadership::{Leadership, Standing};
 pub use observer::Observer;
 pub use outcome::{Attempt, FailureKind, Outcome};
 pub use passive::PassiveTrack;
+pub use patience::Patience;
 pub use rise_fall::RiseFall;
 pub use schedule::Schedule;
+pub use signal::Signal;
+pub use signals::{Signals, Source};
 pub use status::StatusRanges;
 
 /// The module part of this module's shared-data keys.

@@ -3,7 +3,7 @@
 //! The request path touches memory of this VM only. The tick turns it into one record that no one
 //! else writes, and tells which addresses were seen, for the cluster's list of members.
 
-use crate::{EndpointMap, FailureKind, Latency, Outcome};
+use crate::{Agent, EndpointMap, FailureKind, Latency, Outcome};
 use core::time::Duration;
 use shared_state::{Endpoint, LoadReport, MAX_MEMBERS, UnixNanos, WorkerEntry, WorkerReport};
 
@@ -81,10 +81,16 @@ impl Observer {
         self.changed = true;
     }
 
-    /// How long `endpoint` took to begin its answer.
-    pub fn latency(&mut self, endpoint: Endpoint, latency: Duration, now: UnixNanos) {
+    /// How long `endpoint` took to begin its answer; `tau` as [`Latency::add`] has it.
+    pub fn latency(
+        &mut self,
+        endpoint: Endpoint,
+        latency: Duration,
+        tau: Duration,
+        now: UnixNanos,
+    ) {
         let Some(track) = self.track(endpoint, now) else { return };
-        track.latency.add(latency, now);
+        track.latency.add(latency, tau, now);
         track.entry.latency_us = track.latency.micros();
         self.changed = true;
     }
@@ -94,6 +100,20 @@ impl Observer {
         let Some(track) = self.track(endpoint, now) else { return };
         track.entry.report = Some(report);
         self.changed = true;
+    }
+
+    /// The agent of `endpoint` spoke in a response.
+    pub fn agent(&mut self, endpoint: Endpoint, agent: &Agent, now: UnixNanos) {
+        let Some(track) = self.track(endpoint, now) else { return };
+        let words = agent.pack();
+        // Most say the same all the time, and that is no news before it is a second old.
+        let known = track.entry.agent.is_some_and(|(at, before)| {
+            before == words && at <= now && now.since(at) < Duration::from_secs(1)
+        });
+        if !known {
+            track.entry.agent = Some((now, words));
+            self.changed = true;
+        }
     }
 
     /// True if a failure should not wait for the tick.

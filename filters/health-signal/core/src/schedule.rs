@@ -7,8 +7,8 @@
 use core::time::Duration;
 use shared_state::UnixNanos;
 
-/// The next poll of one endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The next poll of one endpoint. In order of when it is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Schedule {
     next: UnixNanos,
 }

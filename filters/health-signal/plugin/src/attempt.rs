@@ -40,9 +40,9 @@ impl AttemptContext {
         let endpoint = property::upstream_address()?;
         let cluster = self.shared.watch(&property::cluster_name()?)?;
         let now = plugin_kit::now();
-        let is_poll = cluster.config.active.as_ref().is_some_and(|active| {
-            headers::get(Map::Request, ":path").is_some_and(|path| path == active.path)
-        });
+        let is_poll = !cluster.config.active.is_empty()
+            && headers::get(Map::Request, ":path")
+                .is_some_and(|path| cluster.config.active.iter().any(|active| active.path == path));
         if !is_poll {
             cluster.observing(|observer| {
                 observer.sighted(endpoint, now);
@@ -96,7 +96,8 @@ impl Tried {
         cluster.observing(|observer| {
             observer.ended(*endpoint, now);
             if let (Outcome::Success, Some(at)) = (outcome, self.answered_at) {
-                observer.latency(*endpoint, at.since(*began_at), now);
+                let tau = cluster.config.smoothing.latency;
+                observer.latency(*endpoint, at.since(*began_at), tau, now);
             }
         });
         shared.observe(cluster, *endpoint, outcome, now);

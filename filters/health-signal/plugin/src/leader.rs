@@ -2,21 +2,24 @@
 
 use crate::shared::{Shared, Watched};
 use crate::worker::{SLOT_LEASE, change_members, note_write};
-use health_signal_core::config::Active;
+use health_signal_core::config::{Active, PollKind};
 use health_signal_core::{
-    Answer, ClusterHealth, Leadership, MAX_BODY_BYTES, MODULE, PROXIED_HEADER, PollOutcome,
-    Publication, SERVED_HEADER, Standing, merge,
+    Answer, ClusterHealth, Due, Leadership, MODULE, PROXIED_HEADER, PollOutcome, Publication,
+    SERVED_HEADER, Standing, merge,
 };
 use plugin_kit::headers::{self, Map};
 use plugin_kit::{Draws, HostStore, call};
 use shared_state::{
-    Endpoint, EndpointHealth, Expected, Members, SharedStore as _, UnixNanos, WorkerReport,
-    WorkerSlot, WorkerSlots, encode, read,
+    BreakerRecord, BreakerState, DEFAULT_ENDPOINT_SCOPE, Endpoint, EndpointHealth, Expected,
+    Members, SharedStore as _, UnixNanos, WorkerReport, WorkerSlot, WorkerSlots, encode, read,
 };
 use std::rc::Rc;
 
 /// Polls in a row that another endpoint answered before the one asked has left the cluster.
 const MISSES_ALLOWED: u8 = 2;
+
+/// Circuit breakers that are read in one tick. Pickers read them too, and oftener.
+const MAX_BREAKERS: usize = 64;
 
 /// One VM's part in leading one cluster.
 pub(crate) struct Leader {
@@ -29,12 +32,13 @@ pub(crate) struct Leader {
 pub(crate) struct Sent {
     pub(crate) token: u32,
     pub(crate) cluster: Rc<Watched>,
-    pub(crate) endpoint: Endpoint,
+    pub(crate) due: Due,
 }
 
 impl Sent {
     pub(crate) fn is_of_target(&self, other: &Self) -> bool {
-        self.endpoint == other.endpoint && self.cluster.name == other.cluster.name
+        let same = self.due.endpoint == other.due.endpoint && self.due.poll == other.due.poll;
+        same && self.cluster.name == other.cluster.name
     }
 }
 
@@ -56,16 +60,23 @@ impl Leader {
         draws: &mut Draws,
         now: UnixNanos,
     ) -> Vec<Sent> {
-        self.stand(shared, slot, now);
+        self.stand(shared, slot, draws, now);
         let Some(table) = &mut self.table else { return Vec::new() };
         let cluster = &self.cluster;
         shared.metrics.leads(&cluster.name, true);
         update_members(shared, cluster, table, draws, now);
         table.absorb(merge(&worker_reports(shared, cluster, now)), now);
-        for endpoint in table.give_up(now) {
+        for due in table.give_up(now) {
             shared.metrics.poll(&cluster.name, PollOutcome::Lost.name());
-            shared.degraded.note("poll_lost", format_args!("{endpoint}: no callback ever came"));
+            let name = &cluster.name;
+            match due.endpoint {
+                Some(endpoint) => {
+                    shared.degraded.note("poll_lost", format_args!("{endpoint}: no callback came"));
+                }
+                None => shared.degraded.note("poll_lost", format_args!("{name}: no callback came")),
+            }
         }
+        look_at_breakers(shared, cluster, table, now);
         let sent = poll(shared, cluster, table, draws, now);
         publish(shared, cluster, table, now);
         sent
@@ -83,41 +94,44 @@ impl Leader {
         let header =
             |name| if num_headers > 0 { headers::get(Map::CallResponse, name) } else { None };
         let served = header(SERVED_HEADER);
-        let body = call::body(MAX_BODY_BYTES + 1);
+        let agent = self.cluster.config.agent_header.as_deref().and_then(header);
+        let kind = self.cluster.config.active.get(sent.due.poll).map(|active| active.kind);
+        let body = call::body(kind.map_or(0, PollKind::max_body) + 1);
         let answer = Answer {
             status: header(":status").and_then(|status| status.parse().ok()),
             served: served.as_deref(),
+            agent: agent.as_deref(),
             proxied: header(PROXIED_HEADER).is_some() || header("server").is_some(),
             body: &body,
         };
-        let outcome = table.answered(sent.endpoint, sent.token, &answer, now);
+        let outcome = table.answered(sent.due, sent.token, &answer, now);
         shared.metrics.poll(&self.cluster.name, outcome.name());
         let name = &self.cluster.name;
+        let Some(endpoint) = sent.due.endpoint else { return };
         match outcome {
-            PollOutcome::Good if served.is_some() => confirm(shared, &self.cluster, sent, now),
+            PollOutcome::Good if served.is_some() => confirm(shared, &self.cluster, endpoint, now),
             PollOutcome::Misattributed => {
                 let misses = table.is_steering(now);
                 shared.degraded.note(
                     "poll_misattributed",
                     format_args!(
-                        "{name}: asked {}, served by {}",
-                        sent.endpoint,
+                        "{name}: asked {endpoint}, served by {}",
                         served.as_deref().unwrap_or_default()
                     ),
                 );
                 if misses {
-                    miss(shared, &self.cluster, sent.endpoint);
+                    miss(shared, &self.cluster, endpoint);
                 }
             }
             PollOutcome::Unattributed => shared.degraded.note(
                 "poll_unattributed",
-                format_args!("{name}: the answer for {} names no endpoint", sent.endpoint),
+                format_args!("{name}: the answer for {endpoint} names no endpoint"),
             ),
             _ => {}
         }
     }
 
-    fn stand(&mut self, shared: &Shared, slot: WorkerSlot, now: UnixNanos) {
+    fn stand(&mut self, shared: &Shared, slot: WorkerSlot, draws: &mut Draws, now: UnixNanos) {
         let name = &self.cluster.name;
         let lease = shared.config.lease;
         let (standing, asked) = self.leadership.stand(&HostStore, name, slot.owner, now, lease);
@@ -127,7 +141,8 @@ impl Leader {
         match standing {
             Standing::Elected => {
                 log::info!("leading cluster {name}");
-                self.table = Some(ClusterHealth::new(Rc::clone(&self.cluster.config)));
+                let config = Rc::clone(&self.cluster.config);
+                self.table = Some(ClusterHealth::new(config, now, &mut || draws.next_u64()));
             }
             Standing::Resigned => {
                 log::info!("no longer leading cluster {name}");
@@ -161,7 +176,7 @@ fn update_members(
             None
         })
     };
-    for endpoint in table.set_members(members.into_iter(), now, prior, || draws.next_u64()) {
+    for endpoint in table.set_members(members.into_iter(), now, prior, &mut || draws.next_u64()) {
         log::info!("endpoint {endpoint} left cluster {}", cluster.name);
         shared.metrics.endpoint_left(&cluster.name, endpoint);
     }
@@ -188,6 +203,21 @@ fn worker_reports(shared: &Shared, cluster: &Watched, now: UnixNanos) -> Vec<Wor
     slots.live(now, SLOT_LEASE).filter_map(report).collect()
 }
 
+/// Takes which breakers are open, of some endpoints at a time.
+fn look_at_breakers(shared: &Shared, cluster: &Watched, table: &mut ClusterHealth, now: UnixNanos) {
+    for endpoint in table.some_endpoints(MAX_BREAKERS) {
+        let parts = [cluster.name.as_str(), &endpoint.to_string()];
+        let key = BreakerRecord::key(DEFAULT_ENDPOINT_SCOPE, &parts);
+        match read(&HostStore, &key) {
+            Ok(record) => {
+                let open = record.is_some_and(|record| record.state_at(now) == BreakerState::Open);
+                table.set_breaker(endpoint, open);
+            }
+            Err(error) => shared.note_read(error, "breaker"),
+        }
+    }
+}
+
 fn poll(
     shared: &Shared,
     cluster: &Rc<Watched>,
@@ -195,35 +225,53 @@ fn poll(
     draws: &mut Draws,
     now: UnixNanos,
 ) -> Vec<Sent> {
-    let Some(active) = &cluster.config.active else { return Vec::new() };
+    if cluster.config.active.is_empty() {
+        return Vec::new();
+    }
+    let name = &cluster.name;
     let mut calls = Vec::new();
-    for endpoint in table.due(now) {
-        let sent = send(cluster, active, endpoint);
+    let (all, spared) = table.due(now, &mut || draws.next_u64());
+    for _ in 0..spared {
+        shared.metrics.poll(name, "spared");
+    }
+    shared.metrics.over_budget(name, table.is_over_budget());
+    for due in all {
+        let Some(active) = cluster.config.active.get(due.poll) else { continue };
+        let sent = send(cluster, active, due);
         if let Err(error) = sent {
-            shared.metrics.poll(&cluster.name, PollOutcome::Refused.name());
-            let name = &cluster.name;
+            shared.metrics.poll(name, PollOutcome::Refused.name());
             shared.degraded.note("poll_refused", format_args!("cluster {name}: {error:?}"));
         }
-        table.sent(endpoint, sent.ok(), now, draws.next_u64());
+        table.sent(due, sent.ok(), now, draws.next_u64());
         if let Ok(token) = sent {
-            calls.push(Sent { token, cluster: Rc::clone(cluster), endpoint });
+            calls.push(Sent { token, cluster: Rc::clone(cluster), due });
         }
     }
     calls
 }
 
-fn send(cluster: &Watched, active: &Active, endpoint: Endpoint) -> Result<u32, call::CallError> {
-    let target = endpoint.to_string();
-    let headers = [
+fn send(cluster: &Watched, active: &Active, due: Due) -> Result<u32, call::CallError> {
+    let target = due.endpoint.map(|endpoint| endpoint.to_string());
+    let called = active.query.as_ref().map_or(cluster.name.as_str(), |query| &query.cluster);
+    let accept = match active.kind {
+        PollKind::Prometheus => {
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+        }
+        PollKind::Agent => "text/plain",
+        _ => "application/json",
+    };
+    let mut headers = vec![
         (":method", "GET"),
         (":path", active.path.as_str()),
-        (":authority", active.host.as_deref().unwrap_or(&cluster.name)),
+        (":authority", active.host.as_deref().unwrap_or(called)),
         (":scheme", "http"),
-        ("accept", "application/json"),
+        ("accept", accept),
         ("user-agent", "weir-health-signal"),
-        (cluster.config.steering_header.as_str(), target.as_str()),
     ];
-    call::dispatch(&cluster.name, &headers, b"", active.timeout)
+    if let Some(target) = &target {
+        headers.push((cluster.config.steering_header.as_str(), target));
+    }
+    call::dispatch(called, &headers, b"", due.timeout)
 }
 
 fn publish(shared: &Shared, cluster: &Watched, table: &mut ClusterHealth, now: UnixNanos) {
@@ -244,11 +292,12 @@ fn publish(shared: &Shared, cluster: &Watched, table: &mut ClusterHealth, now: U
             note_write(shared, error, "endpoint health");
         }
     }
+    shared.metrics.totals(&cluster.name, &table.totals());
 }
 
 /// The endpoint that was asked is the one that answered: it is a member.
-fn confirm(shared: &Shared, cluster: &Watched, sent: &Sent, now: UnixNanos) {
-    change_members(shared, cluster, &|prior| Members::seen(prior, sent.endpoint, now));
+fn confirm(shared: &Shared, cluster: &Watched, endpoint: Endpoint, now: UnixNanos) {
+    change_members(shared, cluster, &|prior| Members::seen(prior, endpoint, now));
 }
 
 /// Steering works, and another endpoint answered for this one: it may have left.

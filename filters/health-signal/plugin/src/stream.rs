@@ -2,7 +2,7 @@
 
 use crate::shared::{Shared, Watched};
 use health_signal_core::orca::{self, BINARY_HEADER, HEADER};
-use health_signal_core::{Attempt, Outcome, SERVED_HEADER};
+use health_signal_core::{Agent, Attempt, Outcome, SERVED_HEADER};
 use plugin_kit::headers::{self, Map};
 use plugin_kit::property;
 use proxy_wasm::traits::{Context, HttpContext};
@@ -57,6 +57,7 @@ impl Stream {
         let mut served =
             Served { cluster, endpoint, answered_at: now, attempt, counted, rejected: None };
         served.take_report(&self.shared, Map::Response, now);
+        served.take_agent(&self.shared, now);
         Some(served)
     }
 }
@@ -90,6 +91,21 @@ impl Served {
         }
     }
 
+    /// Takes what the endpoint's agent says in the response, if it may.
+    fn take_agent(&self, shared: &Shared, now: UnixNanos) {
+        let Some(name) = &self.cluster.config.agent_header else { return };
+        let Some(line) = headers::get(Map::Response, name) else { return };
+        match Agent::read(line.as_bytes()) {
+            Some(agent) => {
+                self.cluster.observing(|observer| observer.agent(self.endpoint, &agent, now));
+            }
+            None => shared.degraded.note("bad_agent_header", format_args!("{}", self.endpoint)),
+        }
+        if shared.enforces() {
+            headers::remove(Map::Response, name);
+        }
+    }
+
     /// What the attempt says, once, when it is over.
     fn conclude(&self, shared: &Shared, began_at: UnixNanos) {
         let Self { cluster, endpoint, answered_at, .. } = self;
@@ -100,7 +116,9 @@ impl Served {
         if !self.counted {
             if outcome == Outcome::Success && property::attempt_count() <= 1 {
                 let latency = answered_at.since(began_at);
-                cluster.observing(|observer| observer.latency(*endpoint, latency, *answered_at));
+                let tau = cluster.config.smoothing.latency;
+                cluster
+                    .observing(|observer| observer.latency(*endpoint, latency, tau, *answered_at));
             }
             failed = shared.observe(cluster, *endpoint, outcome, plugin_kit::now());
         }

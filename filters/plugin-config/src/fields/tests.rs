@@ -95,3 +95,16 @@ fn names_that_repeat_are_told_with_the_first() {
         ]
     );
 }
+
+#[test]
+fn one_object_may_stand_for_a_list_of_one() {
+    let config = |mut fields: Fields<'_>| {
+        fields.each_or_one("list", |mut fields| fields.integer("a", 1..=9_u8, Or(7)))
+    };
+    let value = |json: &str| read(json.as_bytes(), config).unwrap().value;
+    assert_eq!(value("{}"), [0_u8; 0]);
+    assert_eq!(value(r#"{"list":{"a":3}}"#), [3]);
+    assert_eq!(value(r#"{"list":[{"a":3},{}]}"#), [3, 7]);
+    assert_eq!(problems(r#"{"list":{"a":30}}"#, config), ["/list/a: 30 is out of range: 1 to 9"]);
+    assert_eq!(problems(r#"{"list":7}"#, config), ["/list: expected a list, found 7"]);
+}

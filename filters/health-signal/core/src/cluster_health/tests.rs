@@ -17,9 +17,22 @@ fn at(secs: u64) -> UnixNanos {
 fn table(active: &str, ports: &[u16]) -> ClusterHealth {
     let json = format!(r#"{{"clusters":[{{"name":"backend"{active}}}]}}"#);
     let config = Config::from_json(json.as_bytes()).unwrap().value;
-    let mut table = ClusterHealth::new(Rc::new(config.clusters[0].clone()));
-    table.set_members(ports.iter().map(|port| endpoint(*port)), at(100), |_| None, || 0);
+    let mut table = ClusterHealth::new(Rc::new(config.clusters[0].clone()), at(100), &mut || 0);
+    table.set_members(ports.iter().map(|port| endpoint(*port)), at(100), |_| None, &mut || 0);
     table
+}
+
+/// The first poll, of the endpoint on this port.
+fn first(port: u16) -> Due {
+    Due { poll: 0, endpoint: Some(endpoint(port)), timeout: Duration::from_secs(1) }
+}
+
+fn due(table: &mut ClusterHealth, now: UnixNanos) -> Vec<Due> {
+    table.due(now, &mut || 0).0
+}
+
+fn due_endpoints(table: &mut ClusterHealth, now: UnixNanos) -> Vec<Endpoint> {
+    due(table, now).into_iter().filter_map(|due| due.endpoint).collect()
 }
 
 fn polled(ports: &[u16]) -> ClusterHealth {
@@ -31,13 +44,13 @@ fn passive() -> ClusterHealth {
 }
 
 fn answer(body: &[u8]) -> Answer<'_> {
-    Answer { status: Some(200), served: None, proxied: true, body }
+    Answer { status: Some(200), proxied: true, body, ..Answer::default() }
 }
 
 /// Polls the endpoint on port 1 at this second.
 fn poll(table: &mut ClusterHealth, secs: u64, answer: &Answer<'_>) -> PollOutcome {
-    table.sent(endpoint(1), Some(9), at(secs), 0);
-    table.answered(endpoint(1), 9, answer, at(secs))
+    table.sent(first(1), Some(9), at(secs), 0);
+    table.answered(first(1), 9, answer, at(secs))
 }
 
 fn state(table: &mut ClusterHealth, secs: u64) -> &'static str {
@@ -210,33 +223,37 @@ fn a_stand_in_is_no_evidence_and_shows_that_the_endpoint_left() {
 #[test]
 fn an_endpoint_has_one_poll_at_a_time_and_a_new_draw_for_the_next() {
     let mut table = polled(&[1, 2]);
-    assert_eq!(table.due(at(100)), [endpoint(1), endpoint(2)]);
-    table.sent(endpoint(1), Some(1), at(100), 0);
-    table.sent(endpoint(2), None, at(100), 0);
-    assert_eq!(table.due(at(104)), [endpoint(2)], "refused: tried again, at its next turn");
-    table.answered(endpoint(1), 1, &answer(GOOD), at(104));
-    assert_eq!(table.due(at(104)), [endpoint(1), endpoint(2)]);
+    assert_eq!(due_endpoints(&mut table, at(100)), [endpoint(1), endpoint(2)]);
+    table.sent(first(1), Some(1), at(100), 0);
+    table.sent(first(2), None, at(100), 0);
+    assert_eq!(
+        due_endpoints(&mut table, at(104)),
+        [endpoint(2)],
+        "refused: tried again, at its next turn"
+    );
+    table.answered(first(1), 1, &answer(GOOD), at(104));
+    assert_eq!(due_endpoints(&mut table, at(104)), [endpoint(1), endpoint(2)]);
 }
 
 #[test]
 fn a_poll_that_nobody_answers_is_given_up_and_its_answer_then_comes_too_late() {
     let mut table = polled(&[1]);
-    table.sent(endpoint(1), Some(1), at(100), 0);
+    table.sent(first(1), Some(1), at(100), 0);
     assert!(table.give_up(at(102)).is_empty());
-    assert_eq!(table.give_up(at(103)), [endpoint(1)]);
-    assert_eq!(table.answered(endpoint(1), 1, &answer(GOOD), at(103)), PollOutcome::Late);
-    table.sent(endpoint(1), Some(2), at(105), 0);
-    assert_eq!(table.answered(endpoint(1), 1, &answer(GOOD), at(105)), PollOutcome::Late);
-    assert_eq!(table.answered(endpoint(1), 2, &answer(GOOD), at(105)), PollOutcome::Good);
+    assert_eq!(table.give_up(at(103)), [first(1)]);
+    assert_eq!(table.answered(first(1), 1, &answer(GOOD), at(103)), PollOutcome::Late);
+    table.sent(first(1), Some(2), at(105), 0);
+    assert_eq!(table.answered(first(1), 1, &answer(GOOD), at(105)), PollOutcome::Late);
+    assert_eq!(table.answered(first(1), 2, &answer(GOOD), at(105)), PollOutcome::Good);
 }
 
 #[test]
 fn a_clock_that_steps_back_neither_stops_the_polls_nor_makes_failures() {
     let mut table = polled(&[1]);
     poll(&mut table, 1000, &answer(GOOD));
-    table.sent(endpoint(1), Some(1), at(1005), 0);
+    table.sent(first(1), Some(1), at(1005), 0);
     assert!(table.give_up(at(500)).is_empty());
-    assert_eq!(table.due(at(500)), [endpoint(1)]);
+    assert_eq!(due_endpoints(&mut table, at(500)), [endpoint(1)]);
     poll(&mut table, 500, &answer(GOOD));
     assert_eq!(state(&mut table, 500), "healthy");
 }
@@ -250,19 +267,36 @@ fn a_clock_far_ahead_makes_everything_stale_and_nothing_worse() {
 }
 
 #[test]
-fn polls_are_spread_when_there_are_many() {
+fn polls_are_spread_when_there_are_many_and_those_that_wait_for_longest_go_first() {
     let ports: Vec<u16> = (1..=MAX_MEMBERS).collect();
-    assert_eq!(polled(&ports).due(at(100)).len(), MAX_POLLS_PER_TICK);
+    let mut table = table(r#","active":{},"max_probe_rps":40"#, &ports);
+    assert!(table.is_over_budget());
+    let mut seen = Vec::new();
+    for tick in 0..ports.len() as u64 / 10 {
+        let now = at(100).plus(Duration::from_millis(250 * tick));
+        let sent = due(&mut table, now);
+        assert_eq!(sent.len(), 10, "a quarter of a second's worth");
+        for due in sent {
+            table.sent(due, Some(1), now, 0);
+            table.answered(due, 1, &answer(GOOD), now);
+            seen.extend(due.endpoint);
+        }
+    }
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), ports.len() / 10 * 10, "nobody is polled twice before all were");
+    assert!(!polled(&[1, 2, 3]).is_over_budget());
 }
 
 #[test]
 fn members_come_and_go() {
     let mut table = polled(&[1, 2]);
-    let left = table.set_members([endpoint(2), endpoint(3)].into_iter(), at(101), |_| None, || 0);
+    let left =
+        table.set_members([endpoint(2), endpoint(3)].into_iter(), at(101), |_| None, &mut || 0);
     assert_eq!(left, [endpoint(1)]);
     let told: Vec<_> = table.publications(at(101)).into_iter().map(|p| p.endpoint).collect();
     assert_eq!(told, [endpoint(2), endpoint(3)]);
-    assert_eq!(table.answered(endpoint(1), 9, &answer(GOOD), at(101)), PollOutcome::Late);
+    assert_eq!(table.answered(first(1), 9, &answer(GOOD), at(101)), PollOutcome::Late);
 }
 
 #[test]
@@ -274,8 +308,276 @@ fn a_new_leader_goes_on_from_the_records() {
     let record = old.publications(at(110)).remove(0).record;
     let record: EndpointHealth = decode(&encode(&record)).unwrap();
     let mut heir = polled(&[]);
-    heir.set_members([endpoint(1)].into_iter(), at(114), |_| Some(record.clone()), || 0);
+    heir.set_members([endpoint(1)].into_iter(), at(114), |_| Some(record.clone()), &mut || 0);
     let first = heir.publications(at(114)).remove(0);
     assert_eq!((first.record.state, first.change), (HealthState::Down, None));
     assert_eq!(first.record.state_since, at(110));
+}
+
+const TWO: &str = r#","active":[{"path":"/a"},{"path":"/b","interval":"10s","rise":1,"fall":1}]"#;
+
+/// Polls the endpoint on port 1 by the poll at this place.
+fn poll_by(
+    table: &mut ClusterHealth,
+    at_place: usize,
+    secs: u64,
+    answer: &Answer<'_>,
+) -> PollOutcome {
+    let due = Due { poll: at_place, ..first(1) };
+    table.sent(due, Some(9), at(secs), 0);
+    table.answered(due, 9, answer, at(secs))
+}
+
+#[test]
+fn of_several_polls_the_worst_fresh_one_decides() {
+    let mut table = table(TWO, &[1]);
+    assert_eq!(due(&mut table, at(100)).len(), 2);
+    poll_by(&mut table, 0, 100, &answer(GOOD));
+    poll_by(&mut table, 1, 100, &answer(br#"{"status":"degraded"}"#));
+    assert_eq!(state(&mut table, 100), "degraded");
+    let missing = Answer { status: Some(404), ..answer(b"") };
+    assert_eq!(poll_by(&mut table, 1, 105, &missing), PollOutcome::Failed(PollFailure::Status));
+    assert_eq!(state(&mut table, 105), "down");
+    poll_by(&mut table, 0, 130, &answer(GOOD));
+    assert_eq!(state(&mut table, 135), "down", "three of its own intervals are not over");
+    assert_eq!(state(&mut table, 136), "healthy");
+}
+
+#[test]
+fn a_page_of_metrics_feeds_limits_and_the_report_and_its_failures_are_none() {
+    let config = r#","active":{"kind":"prometheus","samples":[
+            {"name":"queue","as":"queue_depth"},{"name":"busy","as":"cpu_utilization","scale":0.01},
+            {"name":"reqs_total","as":"rps"}]},
+        "limits":{"queue_depth":{"degraded_above":10,"unready_above":50}}"#;
+    let mut table = table(config, &[1]);
+    let page = |secs, text: &str, table: &mut ClusterHealth| {
+        assert_eq!(poll(table, secs, &answer(text.as_bytes())), PollOutcome::Good);
+    };
+    page(100, "queue 5\nbusy 70\nreqs_total 100\n", &mut table);
+    assert_eq!(state(&mut table, 100), "unknown", "numbers alone are no sign of health");
+    page(105, "queue 30\nbusy 70\nreqs_total 600\n", &mut table);
+    let record = table.publications(at(105)).remove(0).record;
+    let report = record.report.unwrap();
+    assert_eq!((record.state, record.queue_depth), (HealthState::Degraded, Some(30)));
+    assert_eq!((report.cpu_utilization, report.rps, report.received_at), (0.7, 100.0, at(105)));
+    page(110, "queue 900\n", &mut table);
+    assert_eq!(state(&mut table, 110), "unready");
+    for secs in [115, 120, 125] {
+        let failed = poll(&mut table, secs, &Answer { status: Some(504), ..Answer::default() });
+        assert_eq!(failed, PollOutcome::Failed(PollFailure::Timeout));
+    }
+    assert_eq!(state(&mut table, 126), "unknown", "stale and not down");
+}
+
+#[test]
+fn one_query_tells_of_all_endpoints() {
+    let config = r#","active":[{"kind":"prometheus_query","cluster":"prom","query":"x","as":"rif"},
+        {"kind":"http"}],"limits":{"rif":{"degraded_above":10}}"#;
+    let mut table = table(config, &[1, 2, 3]);
+    let all = due(&mut table, at(100));
+    let queries: Vec<_> = all.iter().filter(|due| due.endpoint.is_none()).copied().collect();
+    assert_eq!((all.len(), queries.len()), (4, 1));
+    table.sent(queries[0], Some(7), at(100), 0);
+    let value = |port, rif| {
+        format!(r#"{{"metric":{{"instance":"127.0.0.1:{port}"}},"value":[1,"{rif}"]}}"#)
+    };
+    let result = [value(1, 4), value(2, 40)].join(",");
+    let body =
+        format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{result}]}}}}"#);
+    assert_eq!(table.answered(queries[0], 7, &answer(body.as_bytes()), at(100)), PollOutcome::Good);
+    assert_eq!(table.answered(queries[0], 7, &answer(body.as_bytes()), at(100)), PollOutcome::Late);
+    let told: Vec<_> = table.publications(at(100)).into_iter().map(|p| p.record).collect();
+    let rif =
+        |record: &EndpointHealth| record.report.as_ref().and_then(|r| r.named("named_metrics.rif"));
+    assert_eq!(told.iter().map(rif).collect::<Vec<_>>(), [Some(4.0), Some(40.0), None]);
+    assert_eq!(told[1].state, HealthState::Degraded);
+    table.sent(queries[0], Some(8), at(105), 0);
+    let refused = Answer { status: Some(503), ..Answer::default() };
+    let outcome = table.answered(queries[0], 8, &refused, at(105));
+    assert_eq!(outcome, PollOutcome::Failed(PollFailure::Connect));
+}
+
+#[test]
+fn what_an_agent_has_said_holds_until_it_says_otherwise() {
+    let mut table = table(r#","active":[{"kind":"agent"},{"kind":"http"}]"#, &[1]);
+    let says = |table: &mut ClusterHealth, secs, words: &str| {
+        poll_by(table, 1, secs, &answer(b""));
+        let outcome = poll_by(table, 0, secs, &answer(words.as_bytes()));
+        let record = table.publications(at(secs)).remove(0).record;
+        (outcome, record.state.name(), record.weight)
+    };
+    assert_eq!(says(&mut table, 100, "50%"), (PollOutcome::Good, "healthy", 0.5));
+    assert_eq!(says(&mut table, 105, "drain"), (PollOutcome::Good, "unready", 0.5));
+    let bad = PollOutcome::Failed(PollFailure::Body);
+    assert_eq!(says(&mut table, 110, "hello"), (bad, "unready", 0.5));
+    assert_eq!(says(&mut table, 200, "100%"), (PollOutcome::Good, "unready", 1.0));
+    assert_eq!(says(&mut table, 205, "ready"), (PollOutcome::Good, "healthy", 1.0));
+    assert_eq!(says(&mut table, 210, "down#disk"), (PollOutcome::Good, "down", 1.0));
+}
+
+#[test]
+fn an_agent_may_speak_in_any_answer_and_in_responses() {
+    let mut table = polled(&[1]);
+    poll(&mut table, 100, &Answer { agent: Some("maxconn:2 75%"), ..answer(GOOD) });
+    let record = table.publications(at(100)).remove(0).record;
+    assert_eq!((record.weight, record.max_connections), (0.75, Some(2)));
+    let heard = |secs, words: &str| (at(secs), Agent::read(words.as_bytes()).unwrap());
+    let evidence = |agent| only(Evidence { agent, ..Evidence::default() });
+    table.absorb(evidence(vec![heard(101, "drain")]), at(102));
+    assert_eq!(state(&mut table, 102), "unready");
+    table.absorb(evidence(vec![heard(101, "drain"), heard(103, "ready")]), at(104));
+    assert_eq!(state(&mut table, 104), "healthy");
+    table.absorb(evidence(vec![heard(101, "drain"), heard(103, "ready")]), at(105));
+    assert_eq!(state(&mut table, 105), "healthy", "what was heard is not heard again");
+    let full = Evidence { in_flight: 2, ..Evidence::default() };
+    table.absorb(only(full), at(106));
+    assert_eq!(state(&mut table, 106), "degraded", "as many as it wants");
+}
+
+#[test]
+fn an_open_breaker_is_told() {
+    let mut table = polled(&[1]);
+    poll(&mut table, 100, &answer(GOOD));
+    table.set_breaker(endpoint(1), true);
+    assert_eq!(state(&mut table, 100), "breaker_open");
+    table.set_breaker(endpoint(1), false);
+    assert_eq!(state(&mut table, 101), "healthy");
+}
+
+#[test]
+fn endpoints_are_looked_at_in_turns() {
+    let mut table = polled(&[1, 2, 3, 4, 5]);
+    let mut turns = |most| table.some_endpoints(most).len();
+    assert_eq!([turns(2), turns(2), turns(2), turns(2), turns(9), turns(9)], [2, 2, 1, 2, 3, 5]);
+}
+
+#[test]
+fn an_endpoint_that_comes_and_goes_is_suppressed_and_the_next_leader_knows() {
+    let mut table = polled(&[1]);
+    let mut states = Vec::new();
+    for (secs, body) in [
+        (100, GOOD),
+        (101, br#"{"ready":false}"#),
+        (102, GOOD),
+        (103, br#"{"ready":false}"#),
+        (104, GOOD),
+    ] {
+        poll(&mut table, secs, &answer(body));
+        states.push(state(&mut table, secs));
+    }
+    assert_eq!(states, ["healthy", "unready", "healthy", "unready", "suppressed"]);
+    let record = table.publications(at(106)).remove(0).record;
+    let mut heir = polled(&[]);
+    heir.set_members([endpoint(1)].into_iter(), at(107), |_| Some(record.clone()), &mut || 0);
+    assert_eq!(state(&mut heir, 107), "suppressed");
+    poll(&mut heir, 140, &answer(GOOD));
+    assert_eq!(state(&mut heir, 140), "healthy");
+}
+
+#[test]
+fn with_a_ramp_recovery_is_told_and_its_end_is_no_new_beginning() {
+    let mut table = table(r#","active":{"rise":1},"ramp":"20s""#, &[1]);
+    poll(&mut table, 100, &answer(GOOD));
+    assert_eq!(state(&mut table, 100), "healthy", "a stranger does not ramp");
+    poll(&mut table, 105, &answer(br#"{"ready":false}"#));
+    assert_eq!(state(&mut table, 105), "unready");
+    for secs in [110, 120, 130] {
+        poll(&mut table, secs, &answer(GOOD));
+        assert_eq!(state(&mut table, secs), "ramping");
+    }
+    poll(&mut table, 131, &answer(GOOD));
+    let record = table.publications(at(131)).remove(0).record;
+    assert_eq!((record.state, record.state_since), (HealthState::Healthy, at(110)));
+}
+
+#[test]
+fn requests_that_work_spare_polls_for_five_intervals() {
+    let mut table = table(r#","active":{"skip_if_fresh":true,"jitter_percent":0}"#, &[1]);
+    let mut sent_at = Vec::new();
+    for secs in 100..160 {
+        table.absorb(answering(secs), at(secs));
+        for due in due(&mut table, at(secs)) {
+            table.sent(due, Some(1), at(secs), 0);
+            table.answered(due, 1, &answer(GOOD), at(secs));
+            sent_at.push(secs);
+        }
+        assert_eq!(state(&mut table, secs), "healthy");
+    }
+    // Postponed until five intervals are over, then at its next turn.
+    assert_eq!(sent_at, [100, 130]);
+    // Without requests it is polled as usual.
+    let quiet: Vec<_> = (160..180).filter(|secs| !due(&mut table, at(*secs)).is_empty()).collect();
+    assert_eq!(quiet.first(), Some(&160));
+}
+
+#[test]
+fn a_failing_endpoint_is_polled_however_many_requests_work() {
+    let mut table = table(r#","active":{"skip_if_fresh":true,"jitter_percent":0,"fall":1}"#, &[1]);
+    let mut sent = 0;
+    for secs in 100..130 {
+        table.absorb(answering(secs), at(secs));
+        for due in due(&mut table, at(secs)) {
+            table.sent(due, Some(1), at(secs), 0);
+            table.answered(due, 1, &Answer { status: Some(404), ..answer(b"") }, at(secs));
+            sent += 1;
+        }
+    }
+    assert_eq!(sent, 6);
+}
+
+#[test]
+fn a_cluster_without_traffic_is_polled_less_and_with_its_return_at_once_as_usual() {
+    let config = r#","active":{"no_traffic_interval":"60s","jitter_percent":0}"#;
+    let mut table = table(config, &[1]);
+    let mut sent_at = Vec::new();
+    for secs in 100..320 {
+        if secs >= 290 {
+            table.absorb(answering(secs), at(secs));
+        }
+        for due in due(&mut table, at(secs)) {
+            table.sent(due, Some(1), at(secs), 0);
+            table.answered(due, 1, &answer(GOOD), at(secs));
+            sent_at.push(secs);
+        }
+        assert_eq!(state(&mut table, secs), "healthy", "not stale between two such polls");
+    }
+    assert_eq!(sent_at, [100, 160, 220, 280, 290, 295, 300, 305, 310, 315]);
+}
+
+#[test]
+fn the_timeout_of_a_poll_follows_the_endpoints_answers() {
+    let mut table = table(r#","active":{"min_timeout":"0.1s","timeout":"2s"}"#, &[1]);
+    for secs in (100..150).step_by(5) {
+        let due = due(&mut table, at(secs))[0];
+        table.sent(due, Some(1), at(secs), 0);
+        let soon = at(secs).plus(Duration::from_millis(4));
+        table.answered(due, 1, &answer(GOOD), soon);
+    }
+    let quick = due(&mut table, at(150))[0];
+    assert_eq!(quick.timeout, Duration::from_millis(100));
+    table.sent(quick, Some(1), at(150), 0);
+    table.answered(quick, 1, &Answer { status: Some(504), ..Answer::default() }, at(151));
+    assert_eq!(due(&mut table, at(155))[0].timeout, Duration::from_secs(2));
+}
+
+#[test]
+fn totals_add_up_what_was_written() {
+    let mut table = polled(&[1, 2]);
+    let mut evidence = answering(100);
+    evidence.get_or_insert_with(endpoint(2), || Evidence {
+        in_flight: 5,
+        report: Some(LoadReport {
+            received_at: at(100),
+            cpu_utilization: 0.25,
+            ..LoadReport::default()
+        }),
+        ..Evidence::default()
+    });
+    table.absorb(evidence, at(100));
+    poll(&mut table, 100, &answer(br#"{"queue_depth":3}"#));
+    assert_eq!(table.totals(), Totals::default(), "nothing is written yet");
+    table.publications(at(100));
+    let totals = table.totals();
+    assert_eq!((totals.in_flight, totals.queue_depth, totals.utilization), (7, 3, 0.25));
+    assert_eq!(totals.states[usize::from(HealthState::Healthy.number())], 2);
 }

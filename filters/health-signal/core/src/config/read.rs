@@ -1,16 +1,22 @@
 //! The document: every field with its range and its default, and the rules between fields.
 
+mod active;
+
 use super::{
-    ANY_CLUSTER, Active, Cluster, Config, Extract, Mode, Orca, Passive, PollKind, Position,
-    ReportedState, Staleness,
+    ANY_CLUSTER, Cluster, Config, FlapRules, Limit, Mode, Orca, Passive, PollAge, Position,
+    ReportedState, Smoothing, Staleness,
 };
-use crate::StatusRanges;
+use crate::{Signal, StatusRanges};
+use active::{DEFAULT_INTERVAL, active};
 use core::time::Duration;
 use plugin_config::{Choice, Fields, Or, Span};
 use shared_state::{Endpoint, MAX_MEMBERS};
 
 /// Most clusters of one document: each costs the leader a round of reads every tick.
 const MAX_CLUSTERS: usize = 64;
+
+/// Most kinds of polls of one cluster.
+const MAX_POLLS: usize = 16;
 
 /// Longest time that means anything here. Longer ones are slips.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -25,11 +31,6 @@ impl Choice for Mode {
 impl Choice for Position {
     const CHOICES: &'static [(&'static str, Self)] =
         &[("downstream", Self::Downstream), ("upstream", Self::Upstream)];
-}
-
-impl Choice for PollKind {
-    const CHOICES: &'static [(&'static str, Self)] =
-        &[("http_json", Self::HttpJson), ("http", Self::Http)];
 }
 
 impl Choice for ReportedState {
@@ -80,12 +81,12 @@ fn clusters(fields: &mut Fields<'_>) -> Vec<Cluster> {
 }
 
 fn cluster(mut fields: Fields<'_>, default_name: &str) -> Cluster {
-    let active = fields.has("active").then(|| active(fields.object("active")));
-    let interval = fields.is_clean().then_some(active.as_ref());
-    let staleness = staleness(
-        fields.object("staleness"),
-        interval.map(|active| active.map_or(DEFAULT_INTERVAL, |active| active.interval)),
-    );
+    let few = fields.count("active").is_none_or(|count| count <= MAX_POLLS);
+    fields.require("active", few, "more than 16 kinds of polls");
+    let active = fields.each_or_one("active", active);
+    let longest = active.iter().map(|active| active.interval).max().unwrap_or(DEFAULT_INTERVAL);
+    let longest = fields.is_clean().then_some(longest);
+    let staleness = staleness(fields.object("staleness"), longest);
     let name = fields.text("name", Or(default_name));
     fields.require("name", !name.is_empty(), "missing: name a cluster, or \"*\" for all");
     let plain = name == ANY_CLUSTER || !name.contains('*');
@@ -96,6 +97,14 @@ fn cluster(mut fields: Fields<'_>, default_name: &str) -> Cluster {
         passive: passive(fields.object("passive")),
         orca: orca(fields.object("orca")),
         active,
+        max_probe_rps: fields.integer("max_probe_rps", 1..=10_000, Or(100)),
+        limits: limits(fields.object("limits")),
+        smoothing: smoothing(fields.object("smoothing")),
+        flap: flap(fields.object("flap")),
+        ramp: fields.duration("ramp", Duration::ZERO..=DAY, Or(Duration::ZERO)),
+        agent_header: fields
+            .has("agent_header")
+            .then(|| fields.header_name("agent_header", Or("x-agent"))),
         staleness,
         steering_header: fields
             .header_name("steering_header", Or("x-gateway-destination-endpoint")),
@@ -142,77 +151,6 @@ fn orca(mut fields: Fields<'_>) -> Orca {
     }
 }
 
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
-
-fn active(mut fields: Fields<'_>) -> Active {
-    let interval =
-        fields.duration("interval", Duration::from_millis(250)..=DAY, Or(DEFAULT_INTERVAL));
-    let timeouts = Duration::from_millis(10)..=Duration::from_secs(300);
-    let timeout = fields.duration("timeout", timeouts, Or(SECOND));
-    let frozen_after = fields.duration("frozen_after", SECOND..=DAY, Or(Duration::from_secs(30)));
-    if fields.is_clean() {
-        let message = "not below interval: polls would overlap; shorten it, or raise interval";
-        fields.require("timeout", timeout < interval, message);
-        let message = "shorter than interval: no two polls would lie that close; make it longer";
-        fields.require("frozen_after", frozen_after >= interval, message);
-    }
-    let path = fields.text("path", Or("/healthz"));
-    let is_path = path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic());
-    fields.require("path", is_path, "write a path such as \"/healthz\"");
-    let host = fields.has("host").then(|| fields.text("host", Or("")));
-    let plain = |host: &String| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic());
-    let is_host = host.as_ref().is_none_or(plain);
-    fields.require("host", is_host, "write a host such as \"api.internal\"");
-    Active {
-        kind: fields.choice("kind", PollKind::HttpJson),
-        path,
-        host,
-        interval,
-        timeout,
-        jitter_percent: fields.integer("jitter_percent", 0..=50, Or(20)),
-        rise: fields.integer("rise", 1..=10, Or(2)),
-        fall: fields.integer("fall", 1..=10, Or(3)),
-        expect_statuses: statuses(&mut fields, "expect_statuses", "200-299"),
-        status_map: status_map(&mut fields),
-        extract: extract(fields.object("extract")),
-        frozen_after,
-    }
-}
-
-fn status_map(fields: &mut Fields<'_>) -> Vec<(String, ReportedState)> {
-    use ReportedState::{Degraded, Down, Healthy};
-    if !fields.has("status_map") {
-        return [("degraded", Degraded), ("healthy", Healthy), ("unhealthy", Down)]
-            .map(|(word, state)| (word.to_owned(), state))
-            .into();
-    }
-    let mut fields = fields.object("status_map");
-    let mut map = Vec::new();
-    for word in fields.names() {
-        let is_said = fields.has(word);
-        fields.require(word, is_said, "say what it means: healthy, degraded, unready or down");
-        map.push((word.to_ascii_lowercase(), fields.choice(word, Healthy)));
-    }
-    map
-}
-
-fn extract(mut fields: Fields<'_>) -> Extract {
-    Extract {
-        status: pointer(&mut fields, "status", "/status"),
-        ready: pointer(&mut fields, "ready", "/ready"),
-        queue_depth: pointer(&mut fields, "queue_depth", "/queue_depth"),
-        connections: pointer(&mut fields, "connections", "/connections"),
-        timestamp: pointer(&mut fields, "timestamp", "/timestamp"),
-    }
-}
-
-fn pointer<'a>(fields: &mut Fields<'a>, name: &'a str, absent: &str) -> String {
-    let pointer = fields.text(name, Or(absent));
-    let message = "no JSON pointer (RFC 6901): write one such as \"/queue/depth\"";
-    fields.require(name, pointer.starts_with('/'), message);
-    pointer
-}
-
 fn statuses<'a>(fields: &mut Fields<'a>, name: &'a str, absent: &str) -> StatusRanges {
     let mut ranges = StatusRanges::default();
     fields.one_or_many(name, &[absent], &mut |text| {
@@ -224,15 +162,20 @@ fn statuses<'a>(fields: &mut Fields<'a>, name: &'a str, absent: &str) -> StatusR
     ranges
 }
 
-/// Reads the limits. That of polls may be a multiple of `interval`, which is `None` if it is wrong.
-fn staleness(mut fields: Fields<'_>, interval: Option<Duration>) -> Staleness {
+/// Reads the age limits. `longest` is the longest interval of all polls, `None` if one is wrong.
+fn staleness(mut fields: Fields<'_>, longest: Option<Duration>) -> Staleness {
     let orca = fields.duration("orca", SECOND..=DAY, Or(Duration::from_secs(180)));
     let passive = fields.duration("passive", SECOND..=DAY, Or(Duration::from_secs(60)));
     let text = fields.text("active", Or("3x"));
-    let known = interval.unwrap_or(DEFAULT_INTERVAL);
-    let limit = match text.strip_suffix('x') {
-        Some(factor) => factor.parse().ok().map(|factor: u32| known.saturating_mul(factor)),
-        None => text.parse().ok().map(|Span(limit)| limit),
+    let known = longest.unwrap_or(DEFAULT_INTERVAL);
+    let age = match text.strip_suffix('x') {
+        Some(factor) => factor.parse().ok().map(PollAge::Intervals),
+        None => text.parse().ok().map(|Span(limit)| PollAge::Span(limit)),
+    };
+    let limit = match age {
+        Some(PollAge::Intervals(count)) => Some(known.saturating_mul(count)),
+        Some(PollAge::Span(span)) => Some(span),
+        None => None,
     };
     match limit {
         None => {
@@ -246,8 +189,71 @@ fn staleness(mut fields: Fields<'_>, interval: Option<Duration>) -> Staleness {
             let sound = limit >= known.saturating_mul(2) && limit <= DAY;
             let message = "below two intervals, or above a day: one late poll would make it stale; \
                            write such as \"3x\"";
-            fields.require("active", sound || interval.is_none(), message);
+            fields.require("active", sound || longest.is_none(), message);
         }
     }
-    Staleness { orca, active: limit.unwrap_or(known), passive }
+    Staleness { orca, active: age.unwrap_or(PollAge::Intervals(3)), passive }
+}
+
+fn limits(mut fields: Fields<'_>) -> Vec<Limit> {
+    let mut limits = Vec::new();
+    for name in fields.names() {
+        let signal = signal(&mut fields, name, name);
+        let mut fields = fields.object(name);
+        let mut bound = |name| {
+            let is_there = fields.has(name);
+            let value = fields.number(name, 0.0..=1e15, Or(0.0));
+            is_there.then_some(value)
+        };
+        let (degraded_above, unready_above) = (bound("degraded_above"), bound("unready_above"));
+        if let (Some(degraded), Some(unready)) = (degraded_above, unready_above) {
+            let message = "not below unready_above: the endpoint would never be degraded";
+            fields.require("degraded_above", degraded < unready, message);
+        } else if degraded_above.is_none() && unready_above.is_none() && fields.is_clean() {
+            let message = "no limit: set degraded_above, unready_above or both";
+            fields.problem(message);
+        }
+        limits.extend(signal.map(|signal| Limit { signal, degraded_above, unready_above }));
+    }
+    limits
+}
+
+/// The signal called `word`, which stands at the field `name`.
+fn signal(fields: &mut Fields<'_>, name: &str, word: &str) -> Option<Signal> {
+    let found = Signal::named(word);
+    if found.is_none() {
+        let known: Vec<&str> = Signal::NAMED.iter().map(|(name, _)| *name).collect();
+        let known = known.join(", ");
+        fields
+            .problem_at(name, format!("'{word}' is no signal: expected one of {known}, custom.*"));
+    }
+    found
+}
+
+fn smoothing(mut fields: Fields<'_>) -> Smoothing {
+    let times = Duration::ZERO..=Duration::from_secs(600);
+    let mut time = |name, secs| fields.duration(name, times.clone(), Or(Duration::from_secs(secs)));
+    Smoothing {
+        utilization: time("utilization", 3),
+        queue_depth: time("queue_depth", 1),
+        latency: time("latency", 4),
+    }
+}
+
+fn flap(mut fields: Fields<'_>) -> FlapRules {
+    let times = SECOND..=Duration::from_secs(3600);
+    let rules = FlapRules {
+        penalty: f64::from(fields.integer("penalty", 0..=1_000_000_u32, Or(1000))),
+        half_life: fields.duration("half_life", times.clone(), Or(Duration::from_secs(15))),
+        suppress: f64::from(fields.integer("suppress", 1..=1_000_000_u32, Or(2000))),
+        reuse: f64::from(fields.integer("reuse", 1..=1_000_000_u32, Or(750))),
+        max: fields.duration("max", times, Or(Duration::from_secs(60))),
+    };
+    if fields.is_clean() {
+        let message = "not below suppress: an endpoint would be suppressed and released at once";
+        fields.require("reuse", rules.reuse < rules.suppress, message);
+        let message = "below half_life: the penalty would hardly decay; make it longer";
+        fields.require("max", rules.max >= rules.half_life, message);
+    }
+    rules
 }
