@@ -2,7 +2,7 @@
 //! most attributes exist in some phases only.
 
 use crate::ffi;
-use shared_state::Endpoint;
+use shared_state::{Endpoint, LoadReport, decode, encode};
 
 /// An attribute's bytes.
 pub fn bytes(path: &[&str]) -> Option<Vec<u8>> {
@@ -91,6 +91,20 @@ pub fn set_edited_list(list: &str) {
 /// What is left of the steering header, if a filter has changed it.
 pub fn edited_list() -> Option<String> {
     string(&[EDITED_LIST])
+}
+
+/// Filter state that holds the load report of the response.
+const LOAD_REPORT: &str = "weir.load_report";
+
+/// Leaves the response's load report to the filters that see the response later.
+pub fn set_load_report(report: &LoadReport) {
+    // Without a stream nobody comes later.
+    let _ = ffi::set_property(LOAD_REPORT.as_bytes(), &encode(report));
+}
+
+/// The response's load report, if a filter has left one.
+pub fn load_report() -> Option<LoadReport> {
+    decode(&bytes(&[LOAD_REPORT])?).ok()
 }
 
 /// Segments are joined by NUL.

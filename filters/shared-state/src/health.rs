@@ -140,6 +140,19 @@ impl LoadReport {
     }
 }
 
+/// On its own a report is handed from filter to filter with the response that it came with.
+impl Record for LoadReport {
+    const TAG: u8 = 20;
+
+    fn write(&self, out: &mut Writer) {
+        Self::write_optional(Some(self), out);
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Self::read_optional(input)?.ok_or(DecodeError::Field)
+    }
+}
+
 /// The one record of an endpoint's health.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndpointHealth {

@@ -78,6 +78,10 @@ impl Served {
                 shared.metrics.orca_accepted.add(1);
                 shared.metrics.orca_ignored.add(accepted.ignored.into());
                 let report = accepted.report;
+                // metric-router picks by it before the leader's record is written.
+                if map == Map::Response {
+                    property::set_load_report(&report);
+                }
                 self.cluster.observing(|observer| observer.load_report(self.endpoint, report, now));
             }
             Some(Err(refusal)) => {
