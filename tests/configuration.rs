@@ -263,6 +263,10 @@ fn full_metric_router() -> Value {
     json!({
         "name": "router", "mode": "off",
         "steering": {"header": "x-to", "max_endpoints": 8},
+        "debug_header": {
+            "enabled": true, "request_header": "x-why", "response_header": "x-because",
+            "secret": "sixteen bytes at least",
+        },
         "clusters": [
             {
                 "name": "backend", "policy": "least_cost",
@@ -279,6 +283,13 @@ fn full_metric_router() -> Value {
                                "full_scan_max": 8, "choice_count": 2},
             },
             {"name": "*", "policy": "weighted_round_robin"},
+            {
+                "name": "many", "policy": "auto", "auto": {"gateway_share": 0.9, "mesh_share": 0.1},
+                "hot_cold": {
+                    "pool_size": 8, "rif_quantile": 0.6, "max_report_age": "0.5s", "max_reuse": 1,
+                    "min_pool": 1, "rif_metric": "named_metrics.queue", "latency_metric": "named_metrics.ms",
+                },
+            },
             {
                 "name": "peaks", "policy": "peak_ewma",
                 "peak_ewma": {"decay_time": "5s", "default_rtt": "0.1s", "full_scan_max": 0, "choice_count": 3},

@@ -2,8 +2,7 @@
 
 mod read;
 
-use crate::KeyPart;
-use crate::Mechanism;
+use crate::{DebugHeader, KeyPart, Mechanism};
 use core::time::Duration;
 use plugin_config::{Parsed, Problems};
 use shared_state::Endpoint;
@@ -17,6 +16,8 @@ pub struct Config {
     pub mode: Mode,
     /// How a pick reaches the proxy.
     pub steering: Steering,
+    /// Who is told why a request went where it went.
+    pub debug_header: DebugHeader,
     /// One entry a cluster; the one named `*` is for all others.
     pub clusters: Vec<ClusterConfig>,
 }
@@ -68,14 +69,23 @@ pub struct ClusterConfig {
     pub peak_ewma: PeakEwmaRules,
     /// What ties a request to an endpoint.
     pub consistent_hash: ConsistentHash,
+    /// Which policy fits.
+    pub auto: AutoRules,
+    /// How reports of load are used.
+    pub hot_cold: HotCold,
 }
 
 /// How the first endpoint of a list is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// Where the request is expected to be done first.
+    /// Least cost where this proxy sees most of the endpoints' traffic, hot and cold where it sees a
+    /// slice.
     #[default]
+    Auto,
+    /// Where the request is expected to be done first.
     LeastCost,
+    /// The fastest of those that report no more load than most.
+    HotCold,
     /// In turn, in proportion to weights made of load reports.
     WeightedRoundRobin,
     /// Where the latest peak of latency, times what waits, is least.
@@ -90,7 +100,9 @@ impl Policy {
     /// The name in configurations and access logs.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::LeastCost => "least_cost",
+            Self::HotCold => "hot_cold",
             Self::WeightedRoundRobin => "weighted_round_robin",
             Self::PeakEwma => "peak_ewma",
             Self::ConsistentHash => "consistent_hash",
@@ -168,6 +180,34 @@ pub struct PeakEwmaRules {
     pub full_scan_max: usize,
     /// How many are looked at where there are more. Default 2.
     pub choice_count: usize,
+}
+
+/// Which policy fits: by this proxy's share of the traffic that its endpoints report.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AutoRules {
+    /// Share, 0 to 1, from which on it is a gateway. Default 0.5.
+    pub gateway_share: f64,
+    /// Share below which it is one of many; less than `gateway_share`. Default 0.2.
+    pub mesh_share: f64,
+}
+
+/// How reports of load are used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HotCold {
+    /// Latest reports that a pick chooses among, at most. Default 16.
+    pub pool_size: usize,
+    /// Share of the endpoints that are cold, above 0 to 1. Default 0.84.
+    pub rif_quantile: f64,
+    /// Age up to which a report is used. Default 1 s.
+    pub max_report_age: Duration,
+    /// How often a report is used. Default 2.
+    pub max_reuse: usize,
+    /// With fewer reports the pick is one of least cost. Default 2.
+    pub min_pool: usize,
+    /// Named metric of requests in flight. Default `named_metrics.rif`.
+    pub rif_metric: String,
+    /// Named metric of latency. Default `named_metrics.latency`.
+    pub latency_metric: String,
 }
 
 /// What ties a request to an endpoint.

@@ -28,6 +28,7 @@
 mod base64;
 mod cluster;
 mod config;
+mod debug;
 mod ewma;
 mod flight;
 mod key;
@@ -47,13 +48,15 @@ mod snapshot;
 mod steering;
 #[cfg(test)]
 mod testing;
+mod throughput;
 mod worker;
 
 pub use cluster::Cluster;
 pub use config::{
-    ClusterConfig, Config, ConsistentHash, Endpoints, LeastCost, LoadReports, Mode, PeakEwmaRules,
-    Policy, SlowStart, Steering,
+    AutoRules, ClusterConfig, Config, ConsistentHash, Endpoints, HotCold, LeastCost, LoadReports,
+    Mode, PeakEwmaRules, Policy, SlowStart, Steering,
 };
+pub use debug::{DebugHeader, Secret};
 pub use flight::{Flight, Outcome, Response};
 pub use key::{Attributes, KeyPart};
 pub use mechanism::Mechanism;
@@ -62,4 +65,4 @@ pub use orca::OrcaWeight;
 pub use pick::{Pick, Reason, Steered, Why};
 pub use router::{ClusterId, Journey, MAX_CLUSTERS, Router};
 pub use schedule::Schedule;
-pub use snapshot::{Candidate, Facts, Snapshot};
+pub use snapshot::{Candidate, Facts, Load, Snapshot};

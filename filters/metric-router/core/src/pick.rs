@@ -37,6 +37,12 @@ pub struct Steered {
 pub enum Why {
     /// It costs least.
     Cheapest,
+    /// It is the fastest of those that are not busier than most, as they report.
+    Cold,
+    /// All are busier than most, as they report, and this one least.
+    LeastHot,
+    /// Too few reports are fresh, and this one is the better of two that were drawn.
+    NoReports,
     /// It was its turn.
     Turn,
     /// It was drawn.
@@ -54,6 +60,9 @@ impl Why {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cheapest => "cheapest",
+            Self::Cold => "cold",
+            Self::LeastHot => "least_hot",
+            Self::NoReports => "no_reports",
             Self::Turn => "turn",
             Self::Drawn => "drawn",
             Self::Hashed => "hashed",

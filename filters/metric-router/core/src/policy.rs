@@ -6,14 +6,16 @@
 //! costs and how far an endpoint that came back is taken up are in the [`Candidate`]s, and the
 //! cheapest of many are found by [`rank`](crate::rank). So failing fast is fast for none of them.
 
+mod auto;
 mod consistent_hash;
+mod hot_cold;
 mod least_cost;
 mod peak_ewma;
 mod random;
 mod weighted_round_robin;
 
 use crate::row::Table;
-use crate::{Candidate, ClusterConfig, Policy, Why};
+use crate::{Candidate, ClusterConfig, Load, Policy, Why};
 use shared_state::{Endpoint, UnixNanos};
 
 /// What a policy sees at a pick.
@@ -79,6 +81,8 @@ pub(crate) struct Choice {
 /// What the policies keep between picks.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
+    regime: auto::Regime,
+    pool: hot_cold::Pool,
     turns: weighted_round_robin::Turns,
     table: consistent_hash::HashTable,
 }
@@ -86,17 +90,42 @@ pub(crate) struct Policies {
 impl Policies {
     /// Takes up a new snapshot. `known` are all endpoints of the cluster, fit or not.
     pub(crate) fn update(&mut self, scene: &Scene<'_>, known: &[Endpoint], draw: u64) {
-        match scene.config.policy {
+        if scene.config.policy == Policy::Auto {
+            self.regime.update(scene.candidates, &scene.config.auto);
+        }
+        match self.policy(scene) {
+            Policy::HotCold => self.pool.update(scene),
             Policy::WeightedRoundRobin => self.turns.update(scene, draw),
             Policy::ConsistentHash => self.table.update(known),
-            Policy::LeastCost | Policy::PeakEwma | Policy::Random => {}
+            Policy::Auto | Policy::LeastCost | Policy::PeakEwma | Policy::Random => {}
+        }
+    }
+
+    /// True if [`Policies::feed`] should be told what a response reports.
+    pub(crate) fn wants_reports(&self, policy: Policy) -> bool {
+        match policy {
+            Policy::Auto => self.regime.policy() == Policy::HotCold,
+            policy => policy == Policy::HotCold,
+        }
+    }
+
+    /// A report that came with a response.
+    pub(crate) fn feed(&mut self, scene: &Scene<'_>, endpoint: Endpoint, load: Load) {
+        self.pool.feed(scene, endpoint, load);
+    }
+
+    fn policy(&self, scene: &Scene<'_>) -> Policy {
+        match scene.config.policy {
+            Policy::Auto => self.regime.policy(),
+            policy => policy,
         }
     }
 
     /// The endpoints for one request.
     pub(crate) fn choose(&mut self, scene: &Scene<'_>) -> Choice {
-        match scene.config.policy {
-            Policy::LeastCost => least_cost::choose(scene),
+        match self.policy(scene) {
+            Policy::Auto | Policy::LeastCost => least_cost::choose(scene),
+            Policy::HotCold => self.pool.choose(scene),
             Policy::WeightedRoundRobin => self.turns.choose(scene),
             Policy::PeakEwma => peak_ewma::choose(scene),
             Policy::ConsistentHash => self.table.choose(scene),

@@ -3,11 +3,11 @@
 use crate::ewma::{believable, decay};
 use crate::note::Source;
 use crate::worker::{MODULE, Worker};
-use crate::{Cluster, Endpoints, Facts, Snapshot};
+use crate::{Cluster, Endpoints, Facts, HotCold, Load, Snapshot};
 use core::time::Duration;
 use shared_state::{
-    Endpoint, EndpointHealth, HealthState, Members, SharedStore, UnixNanos, WorkerEntry,
-    WorkerReport,
+    Endpoint, EndpointHealth, HealthState, LoadReport, Members, SharedStore, UnixNanos,
+    WorkerEntry, WorkerReport,
 };
 
 /// Age from which a health record says nothing: its writer is gone or has stopped.
@@ -24,6 +24,7 @@ const SIZE_AGE: Duration = Duration::from_secs(5);
 struct Elsewhere {
     endpoint: Endpoint,
     in_flight: u64,
+    answered: u64,
     last_answer: UnixNanos,
 }
 
@@ -60,6 +61,21 @@ impl Cluster {
             .collect();
         self.known = known;
         self.rebuild(&facts, now, draw);
+    }
+
+    /// True if [`Cluster::report`] should be told what a response reports.
+    pub fn wants_reports(&self) -> bool {
+        self.policies.wants_reports(self.config.policy)
+    }
+
+    /// A load report that came with a response of `endpoint`: at once, because what the shared
+    /// records tell of it is some ticks old.
+    pub fn report(&mut self, endpoint: Endpoint, report: &LoadReport, now: UnixNanos) {
+        if let Some(load) = load(report, &self.config.hot_cold, None, now) {
+            let mut policies = core::mem::take(&mut self.policies);
+            policies.feed(&self.scene(now, 0, None), endpoint, load);
+            self.policies = policies;
+        }
     }
 
     /// Rebuilds the snapshot without looking at shared data.
@@ -141,9 +157,14 @@ impl Cluster {
         }
         let health = self.notes.read(store, &row.health_key, Source::Health);
         let report = health.as_ref().and_then(|health| health.report.as_ref());
+        let answered = row.answered().saturating_add(elsewhere.map_or(0, |sum| sum.answered));
+        row.throughput.count(answered, now);
         if let Some(report) = report {
             row.orca.observe(report, now, &self.config.load_reports);
+            row.throughput.report(f64::from(report.rps), report.received_at, now);
         }
+        let own_share = row.throughput.share();
+        let load = report.and_then(|report| load(report, &self.config.hot_cold, own_share, now));
         let health = health.filter(|health| is_current(health, now));
         let breaker = self.notes.read(store, &row.breaker_key, Source::Breaker);
         let shared = health.as_ref().filter(|health| health.latency_us > 0);
@@ -173,6 +194,8 @@ impl Cluster {
             latency,
             latency_age,
             error_ratio: error_ratio.max(row.streak(now, rules)),
+            weight: health.as_ref().map_or(1.0, |health| weight(health.weight)),
+            load,
         })
     }
 
@@ -206,14 +229,19 @@ impl Cluster {
 fn add(sums: &mut Vec<Elsewhere>, entry: &WorkerEntry, now: UnixNanos) {
     let last_answer = believable(entry.last_success, now).max(believable(entry.last_failure, now));
     let in_flight = u64::from(entry.in_flight);
+    let answered = entry.succeeded.saturating_add(entry.failed);
     match sums.binary_search_by_key(&entry.endpoint, |sum| sum.endpoint) {
         Ok(at) => {
             if let Some(sum) = sums.get_mut(at) {
                 sum.in_flight = sum.in_flight.saturating_add(in_flight);
+                sum.answered = sum.answered.saturating_add(answered);
                 sum.last_answer = sum.last_answer.max(last_answer);
             }
         }
-        Err(at) => sums.insert(at, Elsewhere { endpoint: entry.endpoint, in_flight, last_answer }),
+        Err(at) => {
+            let endpoint = entry.endpoint;
+            sums.insert(at, Elsewhere { endpoint, in_flight, answered, last_answer });
+        }
     }
 }
 
@@ -230,7 +258,36 @@ fn unknown(endpoint: Endpoint, row: usize) -> Facts {
         latency: None,
         latency_age: Duration::ZERO,
         error_ratio: 0.0,
+        weight: 1.0,
+        load: None,
     }
+}
+
+/// What a report says of the endpoint's load; `None` if that is nothing, or was long ago.
+fn load(
+    report: &LoadReport,
+    rules: &HotCold,
+    own_share: Option<f64>,
+    now: UnixNanos,
+) -> Option<Load> {
+    // A report from the future was received before the clock stepped back.
+    let reported_at = report.received_at.min(now);
+    let utilization = report.application_utilization.max(report.cpu_utilization);
+    let in_flight = report
+        .named(&rules.rif_metric)
+        .or_else(|| (utilization > 0.0).then_some(utilization))
+        .filter(|_| now.since(reported_at) < MAX_HEALTH_AGE)?;
+    Some(Load {
+        reported_at,
+        in_flight: f64::from(in_flight),
+        latency: report.named(&rules.latency_metric).map(f64::from),
+        own_share,
+    })
+}
+
+/// An endpoint that asks for nothing is not picked by state, and not by a rate of nothing.
+fn weight(asked: f32) -> f64 {
+    if asked.is_finite() { f64::from(asked).clamp(0.01, 100.0) } else { 1.0 }
 }
 
 /// True unless the record is old, or was written before the clock stepped back.

@@ -4,7 +4,7 @@ use crate::pick::Unsteered;
 use crate::worker::Worker;
 use crate::{Attributes, Cluster, Config, Flight, Mode, Note, Pick, Reason, Response};
 use core::time::Duration;
-use shared_state::{SharedStore, UnixNanos};
+use shared_state::{Endpoint, LoadReport, SharedStore, UnixNanos};
 
 /// Clusters that are followed at most. With `*` a name comes with a request; a route may let the
 /// client choose it, and nothing a client can name may grow without bound.
@@ -102,6 +102,24 @@ impl Router {
     ) {
         if let Some(cluster) = self.clusters.get_mut(journey.cluster.0) {
             cluster.respond(store, &mut journey.flight, response, now);
+        }
+    }
+
+    /// True if [`Router::report`] should be told what the response reports.
+    pub fn wants_report(&self, journey: &Journey) -> bool {
+        self.clusters.get(journey.cluster.0).is_some_and(Cluster::wants_reports)
+    }
+
+    /// The response of `served` came with a load report.
+    pub fn report(
+        &mut self,
+        journey: &Journey,
+        served: Endpoint,
+        report: &LoadReport,
+        now: UnixNanos,
+    ) {
+        if let Some(cluster) = self.clusters.get_mut(journey.cluster.0) {
+            cluster.report(served, report, now);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What this worker knows of one endpoint by its own measurement.
 
 use crate::ewma::{Ewma, Peak, believable, decay};
+use crate::throughput::Throughput;
 use crate::{LeastCost, OrcaWeight, Outcome};
 use core::cmp::Ordering;
 use core::time::Duration;
@@ -54,6 +55,7 @@ pub(crate) struct Row {
     pub(crate) misses: u8,
     missed_at: UnixNanos,
     pub(crate) orca: OrcaWeight,
+    pub(crate) throughput: Throughput,
     /// Picks since they were last counted.
     pub(crate) picks: u64,
     /// Weight by 1000, as it is and as it was last told.
@@ -86,6 +88,7 @@ impl Row {
             misses: 0,
             missed_at: UnixNanos::ZERO,
             orca: OrcaWeight::default(),
+            throughput: Throughput::default(),
             picks: 0,
             weight_milli: 0,
             weight_told: 0,
@@ -154,6 +157,11 @@ impl Row {
     /// requests until the snapshot knows better.
     pub(crate) fn waiting(&self) -> u32 {
         self.in_flight.saturating_add(self.new_failures)
+    }
+
+    /// Responses of this worker, good and bad.
+    pub(crate) fn answered(&self) -> u64 {
+        self.succeeded.saturating_add(self.failed)
     }
 
     /// Takes up what all other workers have in flight there, and gives the smoothed number.

@@ -61,6 +61,23 @@ pub struct Facts {
     pub latency_age: Duration,
     /// Share of attempts that failed, 0 to 1.
     pub error_ratio: f64,
+    /// Share of its usual traffic that it asks for; 1 if it asks for nothing else.
+    pub weight: f64,
+    /// What it reports of its load.
+    pub load: Option<Load>,
+}
+
+/// What an endpoint reports of its load.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Load {
+    /// When that was received.
+    pub reported_at: UnixNanos,
+    /// Requests that it has in flight from everyone; or its utilization, if it tells only that.
+    pub in_flight: f64,
+    /// Its latency as it sees it, in whatever unit all endpoints use.
+    pub latency: Option<f64>,
+    /// Share of its traffic that passes through this proxy.
+    pub own_share: Option<f64>,
 }
 
 /// An endpoint that may be picked.
@@ -79,6 +96,8 @@ pub struct Candidate {
     /// How many times as much as it else would it costs for its errors and its state; at least 1.
     /// `rate` has been divided by it.
     pub penalty: f64,
+    /// What it reports of its load.
+    pub load: Option<Load>,
 }
 
 /// What picks are made from.
@@ -108,9 +127,10 @@ impl Snapshot {
                 endpoint: facts.endpoint,
                 row: facts.row,
                 elsewhere: facts.elsewhere,
-                rate: base / penalty,
+                rate: base * facts.weight / penalty,
                 admission: admission(facts, config, now),
                 penalty,
+                load: facts.load,
             }
         });
         Self { candidates: candidates.collect(), panic }

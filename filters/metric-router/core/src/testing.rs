@@ -2,7 +2,7 @@
 
 use crate::policy::{Choice, Scene};
 use crate::row::Table;
-use crate::{Candidate, ClusterConfig, Config};
+use crate::{Candidate, ClusterConfig, Config, Load};
 use core::time::Duration;
 use shared_state::{Endpoint, UnixNanos};
 
@@ -27,7 +27,15 @@ pub(crate) fn candidate(row: usize) -> Candidate {
         rate: 1.0,
         admission: 1.0,
         penalty: 1.0,
+        load: None,
     }
+}
+
+/// One that reported this load a moment ago, all of it from here.
+pub(crate) fn loaded(row: usize, in_flight: f64) -> Candidate {
+    let reported_at = UnixNanos::from_secs(1000);
+    let load = Load { reported_at, in_flight, latency: None, own_share: Some(1.0) };
+    Candidate { load: Some(load), ..candidate(row) }
 }
 
 fn config(more: &str) -> ClusterConfig {

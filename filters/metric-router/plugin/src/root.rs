@@ -3,7 +3,7 @@
 use crate::metrics::Metrics;
 use crate::stream::Stream;
 use core::cell::RefCell;
-use metric_router_core::{Config, Mode, Router, Steering};
+use metric_router_core::{Config, DebugHeader, Mode, Router, Steering};
 use plugin_kit::{Draws, HostStore};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
@@ -15,6 +15,7 @@ pub(crate) struct Shared {
     pub(crate) draws: RefCell<Draws>,
     pub(crate) steering: Steering,
     pub(crate) mode: Mode,
+    pub(crate) debug: DebugHeader,
 }
 
 pub(crate) struct Root {
@@ -37,6 +38,7 @@ impl RootContext for Root {
         let now = plugin_kit::now();
         let metrics = Metrics::new(&config.name);
         let (steering, mode) = (config.steering.clone(), config.mode);
+        let debug = config.debug_header.clone();
         let router = Router::new(config, now);
         plugin_kit::set_tick_period(router.tick_period());
         let shared = Shared {
@@ -45,6 +47,7 @@ impl RootContext for Root {
             draws: RefCell::new(Draws::new(now, u64::from(self.context_id))),
             steering,
             mode,
+            debug,
         };
         self.running = Some((Rc::new(shared), metrics));
         true

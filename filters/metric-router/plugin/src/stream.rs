@@ -1,7 +1,9 @@
 //! One HTTP exchange.
 
 use crate::root::Shared;
-use metric_router_core::{Attributes, Journey, Mechanism, Mode, Outcome, Pick, Response, Steered};
+use metric_router_core::{
+    Attributes, DebugHeader, Journey, Mechanism, Mode, Outcome, Pick, Response, Steered,
+};
 use plugin_kit::headers::{self, Map};
 use plugin_kit::{HostStore, property};
 use proxy_wasm::traits::{Context, HttpContext};
@@ -11,11 +13,13 @@ use std::rc::Rc;
 pub(crate) struct Stream {
     shared: Rc<Shared>,
     journey: Option<Journey>,
+    /// What the client is told of the pick, if it may be.
+    explanation: Option<String>,
 }
 
 impl Stream {
     pub(crate) const fn new(shared: Rc<Shared>) -> Self {
-        Self { shared, journey: None }
+        Self { shared, journey: None, explanation: None }
     }
 
     fn pick(&mut self) -> Option<Pick> {
@@ -30,6 +34,16 @@ impl Stream {
         let (pick, journey) = router.pick(cluster.as_deref(), size, &Request, now, draw);
         self.journey = journey;
         Some(pick)
+    }
+
+    /// True if this request is to be explained. Whether or not it is, the secret goes no further.
+    fn is_debugged(&self) -> bool {
+        let debug = &self.shared.debug;
+        let asked = debug.enabled.then(|| headers::get(Map::Request, &debug.request_header));
+        asked.flatten().is_some_and(|value| {
+            headers::remove(Map::Request, &debug.request_header);
+            debug.asks(&value)
+        })
     }
 
     /// Tells the proxy where to go, or that nobody does.
@@ -73,7 +87,14 @@ impl Stream {
         let outcome = Outcome::of(status, flags);
         let response = Response { served, attempts, edited, outcome };
         if let Ok(mut router) = self.shared.router.try_borrow_mut() {
-            router.respond(&HostStore, journey, response, plugin_kit::now());
+            let now = plugin_kit::now();
+            if let Some(served) = served
+                && router.wants_report(journey)
+                && let Some(report) = property::load_report()
+            {
+                router.report(journey, served, &report, now);
+            }
+            router.respond(&HostStore, journey, response, now);
         }
     }
 
@@ -115,6 +136,9 @@ impl HttpContext for Stream {
             _ => None,
         };
         self.steer(steered);
+        if let Some(pick) = pick.as_ref().filter(|_| self.is_debugged()) {
+            self.explanation = Some(DebugHeader::explain(pick));
+        }
         if let Some(pick) = pick {
             let shadow = if self.shared.mode == Mode::Shadow { " mode=shadow" } else { "" };
             plugin_kit::set_filter_state("weir.metric_router", &format!("{pick}{shadow}"));
@@ -124,6 +148,9 @@ impl HttpContext for Stream {
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
         self.respond();
+        if let Some(explanation) = self.explanation.take() {
+            headers::set(Map::Response, &self.shared.debug.response_header, &explanation);
+        }
         if self.shared.steering.mechanism == Mechanism::StatefulSession {
             // The session filter names the endpoint where it was not the one that was asked for.
             headers::remove(Map::Response, &self.shared.steering.header);

@@ -1,11 +1,10 @@
 //! The document: every field with its range and its default, and the rules between fields.
 
 use super::{
-    ClusterConfig, Config, ConsistentHash, DEFAULT_UPDATE, Endpoints, LeastCost, LoadReports, Mode,
-    PeakEwmaRules, Policy, SlowStart, Steering,
+    AutoRules, ClusterConfig, Config, ConsistentHash, DEFAULT_UPDATE, Endpoints, HotCold,
+    LeastCost, LoadReports, Mode, PeakEwmaRules, Policy, SlowStart, Steering,
 };
-use crate::KeyPart;
-use crate::Mechanism;
+use crate::{DebugHeader, KeyPart, Mechanism, Secret};
 use core::time::Duration;
 use plugin_config::{Choice, Fields, Or};
 use shared_state::{Endpoint, MAX_MEMBERS};
@@ -25,6 +24,9 @@ const RESERVED_HEADERS: [&str; 9] = [
 
 /// Entries of `clusters` at most.
 const MAX_ENTRIES: usize = 256;
+
+/// Shortest secret, in bytes.
+const MIN_SECRET: usize = 16;
 
 /// Longest cluster name, in bytes.
 const MAX_NAME_BYTES: usize = 512;
@@ -48,7 +50,9 @@ impl Choice for Mechanism {
 
 impl Choice for Policy {
     const CHOICES: &'static [(&'static str, Self)] = &[
+        (Self::Auto.name(), Self::Auto),
         (Self::LeastCost.name(), Self::LeastCost),
+        (Self::HotCold.name(), Self::HotCold),
         (Self::WeightedRoundRobin.name(), Self::WeightedRoundRobin),
         (Self::PeakEwma.name(), Self::PeakEwma),
         (Self::ConsistentHash.name(), Self::ConsistentHash),
@@ -63,8 +67,23 @@ pub(super) fn config(mut fields: Fields<'_>) -> Config {
     let must_steer = steering.mechanism.must_steer();
     let message = "original_dst has no other policy: what is not steered fails; take enforce";
     fields.require("mode", mode == Mode::Enforce || !must_steer, message);
+    let debug_header = debug_header(fields.object("debug_header"));
     let clusters = clusters(&mut fields, steering.mechanism);
-    Config { name, mode, steering, clusters }
+    Config { name, mode, steering, debug_header, clusters }
+}
+
+fn debug_header(mut fields: Fields<'_>) -> DebugHeader {
+    let enabled = fields.flag("enabled", false);
+    let secret = fields.text("secret", Or(""));
+    let is_long = secret.len() >= MIN_SECRET || !enabled;
+    let message = "needs 16 bytes at least: whoever guesses it is told of endpoints";
+    fields.require("secret", is_long, message);
+    DebugHeader {
+        enabled,
+        request_header: fields.header_name("request_header", Or("x-filter-debug")),
+        response_header: fields.header_name("response_header", Or("x-metric-router-pick")),
+        secret: Secret(secret),
+    }
 }
 
 fn steering(mut fields: Fields<'_>) -> Steering {
@@ -101,16 +120,18 @@ fn cluster(mut fields: Fields<'_>, mechanism: Mechanism) -> ClusterConfig {
     let usable = !name.is_empty() && name.len() <= MAX_NAME_BYTES;
     let message = "name the cluster as the proxy does, or \"*\" for all others";
     fields.require("name", usable, message);
-    let policy = fields.choice("policy", Policy::LeastCost);
+    let policy = fields.choice("policy", Policy::Auto);
     let must_steer = mechanism.must_steer();
     let listed = fields.has("endpoints") || !must_steer;
     let message = "list the endpoints: original_dst goes wherever it is told, so none are learned";
     fields.require("endpoints", listed, message);
     for (section, its) in [
-        (Policy::PeakEwma.name(), Policy::PeakEwma),
-        (Policy::ConsistentHash.name(), Policy::ConsistentHash),
+        (Policy::Auto.name(), [Policy::Auto; 2]),
+        (Policy::HotCold.name(), [Policy::HotCold, Policy::Auto]),
+        (Policy::PeakEwma.name(), [Policy::PeakEwma; 2]),
+        (Policy::ConsistentHash.name(), [Policy::ConsistentHash; 2]),
     ] {
-        let in_effect = policy == its || !fields.has(section);
+        let in_effect = its.contains(&policy) || !fields.has(section);
         let message = "has no effect: the policy is another one; remove one of the two";
         fields.require(section, in_effect, message);
     }
@@ -129,6 +150,8 @@ fn cluster(mut fields: Fields<'_>, mechanism: Mechanism) -> ClusterConfig {
             fields.object("consistent_hash"),
             policy == Policy::ConsistentHash,
         ),
+        auto: auto(fields.object("auto")),
+        hot_cold: hot_cold(fields.object("hot_cold")),
     }
 }
 
@@ -251,6 +274,30 @@ fn peak_ewma(mut fields: Fields<'_>) -> PeakEwmaRules {
     }
 }
 
+fn auto(mut fields: Fields<'_>) -> AutoRules {
+    let gateway_share = fields.number("gateway_share", 0.0..=1.0, Or(0.5));
+    let mesh_share = fields.number("mesh_share", 0.0..=1.0, Or(0.2));
+    let message = "must be less than gateway_share: between the two the policy stays what it was";
+    fields.require("mesh_share", mesh_share < gateway_share, message);
+    AutoRules { gateway_share, mesh_share }
+}
+
+fn hot_cold(mut fields: Fields<'_>) -> HotCold {
+    let ages = Duration::from_millis(10)..=Duration::from_secs(60);
+    let pool_size: u16 = fields.integer("pool_size", 2..=256, Or(16));
+    let max_reuse: u8 = fields.integer("max_reuse", 1..=16, Or(2));
+    let min_pool: u8 = fields.integer("min_pool", 1..=16, Or(2));
+    HotCold {
+        pool_size: pool_size.into(),
+        rif_quantile: fields.number("rif_quantile", 0.01..=1.0, Or(0.84)),
+        max_report_age: fields.duration("max_report_age", ages, Or(Duration::from_secs(1))),
+        max_reuse: max_reuse.into(),
+        min_pool: min_pool.into(),
+        rif_metric: fields.text("rif_metric", Or("named_metrics.rif")),
+        latency_metric: fields.text("latency_metric", Or("named_metrics.latency")),
+    }
+}
+
 fn consistent_hash(mut fields: Fields<'_>, is_policy: bool) -> ConsistentHash {
     let message = "name at least one part, such as [\"header:x-user\"], [\"cookie:session\"] or \
                    [\"source.address\"]";
@@ -280,12 +327,12 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_configuration_learns_every_cluster_and_picks_by_cost() {
+    fn the_smallest_configuration_learns_every_cluster_and_finds_its_policy() {
         let config = config(r#"{"clusters":[{"name":"*"}]}"#);
         assert_eq!((config.name.as_str(), config.mode), ("metric_router", Mode::Enforce));
         assert_eq!(config.steering.header, "x-gateway-destination-endpoint");
         let entry = config.cluster("anything").unwrap();
-        assert_eq!(entry.policy, Policy::LeastCost);
+        assert_eq!(entry.policy, Policy::Auto);
         assert_eq!(entry.endpoints, Endpoints::Learned { exploration: 0.05, verification: 0.005 });
         assert_eq!(config.tick_period(), Duration::from_millis(100));
     }
@@ -296,7 +343,7 @@ mod tests {
             {"name":"a","policy":"weighted_round_robin","update_interval":"0.05s"}]}"#;
         let config = config(json);
         assert_eq!(config.cluster("a").unwrap().policy, Policy::WeightedRoundRobin);
-        assert_eq!(config.cluster("b").unwrap().policy, Policy::LeastCost);
+        assert_eq!(config.cluster("b").unwrap().policy, Policy::Auto);
         assert_eq!(config.tick_period(), Duration::from_millis(50));
     }
 
@@ -324,7 +371,7 @@ mod tests {
 
     #[test]
     fn every_rule_names_its_place() {
-        let json = r#"{"name":"A B","steering":{"header":"host","max_endpoints":9},"clusters":[
+        let json = r#"{"name":"A B","debug_header":{"enabled":true,"secret":"short"},"steering":{"header":"host","max_endpoints":9},"clusters":[
             {"name":"","update_interval":"0.001s","healthy_panic_threshold":101,
              "endpoints":[],"learn":{}},
             {"name":"x","policy":"weighted_round_robin","peak_ewma":{},
@@ -334,13 +381,16 @@ mod tests {
                "metric_names_for_computing_utilization":[""]}},
             {"name":"x","least_cost":{"default_latency":"0s","error_penalty":-1}},
             {"name":"y","policy":"consistent_hash","consistent_hash":{"hash_balance_factor":99}},
-            {"name":"z","policy":"consistent_hash","consistent_hash":{"key":["query:q"]}}]}"#;
+            {"name":"z","policy":"consistent_hash","consistent_hash":{"key":["query:q"]}},
+            {"name":"w","auto":{"gateway_share":0.2,"mesh_share":0.2},"hot_cold":{"max_reuse":17}},
+            {"name":"v","policy":"random","hot_cold":{}}]}"#;
         let places: Vec<_> =
             problems(json).iter().map(|told| told.split(':').next().unwrap().to_owned()).collect();
         for place in [
             "/name",
             "/steering/header",
             "/steering/max_endpoints",
+            "/debug_header/secret",
             "/clusters/2/name",
             "/clusters/0/name",
             "/clusters/0/update_interval",
@@ -357,10 +407,13 @@ mod tests {
             "/clusters/3/consistent_hash/key",
             "/clusters/3/consistent_hash/hash_balance_factor",
             "/clusters/4/consistent_hash/key/0",
+            "/clusters/5/auto/mesh_share",
+            "/clusters/5/hot_cold/max_reuse",
+            "/clusters/6/hot_cold",
         ] {
             assert!(places.iter().any(|told| told == place), "{place} in {places:#?}");
         }
-        assert_eq!(places.len(), 19, "{places:#?}");
+        assert_eq!(places.len(), 23, "{places:#?}");
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Prequal's rule over reports that come with responses: hot endpoints are avoided, and among the
 //! cold ones the fastest is taken (Wydrowski et al., "Load is not what you should balance", 2024).
 //!
+//! How fast an endpoint is under its present load it may report itself (`latency_metric`; all must).
+//! Else it is `(reported requests in flight + 1) / rate`: a latency that was measured here is that
+//! of a few requests some seconds ago, under another load.
+//!
 //! For a proxy that sees a small part of each endpoint's traffic, its own requests in flight say
 //! nothing. What the endpoint says of itself does: how many requests it has in flight from everyone.
 //! An endpoint is *hot* if it reports more than most others do (`rif_quantile`), else *cold*. Of the
@@ -10,90 +14,122 @@
 //! Four things keep many proxies from rushing to the same endpoint. A report ages
 //! (`max_report_age`), is used a few times only (`max_reuse`), each use adds one request to it, and
 //! the pool holds the latest reports and at most half of the endpoints: other proxies have heard
-//! from others. Latencies count in steps, and ties are drawn. Nothing is probed: a report comes with
-//! every response, and where too few are fresh the pick is one of least cost.
+//! from others. Nothing is probed: a report comes with every response, and where too few are fresh
+//! two endpoints are drawn and compared by what is known of them.
 //!
 //! An endpoint that fails its requests is not in the pool, whatever it reports.
 
-use super::{Choice, Ranked, Scene, least_cost};
+use super::{Choice, Ranked, Scene};
+use crate::ewma::believable;
 use crate::membership::falls_within;
-use crate::rank::lot;
-use crate::snapshot::stepped;
+use crate::rank::{cheapest, lot};
 use crate::{Candidate, HotCold, Load, Policy, Why};
-use core::cmp::Ordering;
+use core::cmp::{Ordering, Reverse};
 use shared_state::{Endpoint, UnixNanos};
 
-/// Penalty from which an endpoint is not in the pool.
+/// Penalty from which an endpoint is not taken from the pool.
 const MOST_PENALTY: f64 = 2.0;
+
+/// Ages of `max_report_age` up to which a report counts for what is hot.
+const PICTURE_AGES: u32 = 5;
 
 #[derive(Debug, Default)]
 pub(super) struct Pool {
+    /// The latest first, one an endpoint.
     entries: Vec<Entry>,
+    /// Reports up to here have had their turn.
+    passed: UnixNanos,
+    /// When a report last came with a response.
+    fed_at: UnixNanos,
     /// Above so many requests in flight an endpoint is hot.
     threshold: f64,
+    /// All endpoints that report tell their latency.
+    is_reported: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     endpoint: Endpoint,
-    reported_at: UnixNanos,
-    /// As reported, and one more for each use.
-    in_flight: f64,
-    /// In steps; without a unit.
-    latency: f64,
+    load: Load,
     uses: usize,
 }
 
 impl Pool {
+    /// Takes up the reports that the snapshot knows of. Where they come with responses, those are
+    /// newer, and what is known of them here must not come twice.
     pub(super) fn update(&mut self, scene: &Scene<'_>) {
         let rules = &scene.config.hot_cold;
-        let before = core::mem::take(&mut self.entries);
+        let now = scene.now;
+        let is_fed = self.fed_at <= now && now.since(self.fed_at) < rules.max_report_age;
         let mut loads: Vec<f64> = Vec::new();
-        let latency = Latencies::of(scene.candidates);
         for candidate in scene.candidates {
-            let Some(load) = candidate.load.filter(|load| is_fresh(load, rules, scene.now)) else {
-                continue;
-            };
-            loads.push(load.in_flight);
-            if candidate.penalty >= MOST_PENALTY {
-                continue;
+            let Some(load) = candidate.load else { continue };
+            if now.since(load.reported_at) <= rules.max_report_age * PICTURE_AGES {
+                loads.push(load.in_flight);
             }
-            let used = before.iter().find(|entry| {
-                entry.endpoint == candidate.endpoint && entry.reported_at == load.reported_at
-            });
-            self.entries.push(Entry {
-                endpoint: candidate.endpoint,
-                reported_at: load.reported_at,
-                in_flight: used.map_or(load.in_flight, |entry| entry.in_flight),
-                latency: latency.of_candidate(candidate) * candidate.penalty,
-                uses: used.map_or(0, |entry| entry.uses),
-            });
+            if !is_fed {
+                self.take(scene, candidate.endpoint, load);
+            }
         }
-        self.entries.sort_by_key(|entry| core::cmp::Reverse(entry.reported_at));
-        let half = scene.candidates.len() / 2;
-        self.entries.truncate(rules.pool_size.min(half.max(rules.min_pool)));
         self.threshold = quantile(loads, rules.rif_quantile);
+        let mut reports = scene.candidates.iter().filter_map(|candidate| candidate.load);
+        self.is_reported = reports.all(|load| load.latency.is_some());
+    }
+
+    /// A report that came with a response.
+    pub(super) fn feed(&mut self, scene: &Scene<'_>, endpoint: Endpoint, load: Load) {
+        self.fed_at = scene.now;
+        self.take(scene, endpoint, load);
+    }
+
+    fn take(&mut self, scene: &Scene<'_>, endpoint: Endpoint, load: Load) {
+        let rules = &scene.config.hot_cold;
+        let passed = believable(self.passed, scene.now);
+        if scene.now.since(load.reported_at) > rules.max_report_age || load.reported_at <= passed {
+            return;
+        }
+        let known = self.entries.iter().position(|entry| entry.endpoint == endpoint);
+        match known.and_then(|at| self.entries.get(at)) {
+            Some(entry) if entry.load.reported_at >= load.reported_at => return,
+            Some(_) => known.map(|at| self.entries.remove(at)),
+            None => None,
+        };
+        let latest = Reverse(load.reported_at);
+        let at = self.entries.partition_point(|entry| Reverse(entry.load.reported_at) < latest);
+        self.entries.insert(at, Entry { endpoint, load, uses: 0 });
+        let half = scene.candidates.len() / 2;
+        let most = rules.pool_size.min(half.max(rules.min_pool));
+        if let Some(last) = self.entries.get(most) {
+            self.passed = last.load.reported_at;
+        }
+        self.entries.truncate(most);
     }
 
     pub(super) fn choose(&mut self, scene: &Scene<'_>) -> Choice {
         let rules = &scene.config.hot_cold;
         let mut found: Vec<Contender> = Vec::with_capacity(self.entries.len());
         for (number, entry) in self.entries.iter().enumerate() {
-            let age = scene.now.since(entry.reported_at);
-            if entry.uses >= rules.max_reuse || age > rules.max_report_age {
+            if entry.uses >= rules.max_reuse || !is_fresh(&entry.load, rules, scene.now) {
                 continue;
             }
             let Some((place, candidate)) = scene.candidate(entry.endpoint) else { continue };
             let lot = lot(scene.draw, place);
-            if !falls_within(lot.rotate_left(16), candidate.admission) {
+            let is_admitted = falls_within(lot.rotate_left(16), candidate.admission);
+            if !is_admitted || candidate.penalty >= MOST_PENALTY {
                 continue;
             }
-            let is_hot = entry.in_flight > self.threshold;
-            let score = if is_hot { entry.in_flight } else { entry.latency };
+            // Each use sends one request there.
+            let in_flight = entry.load.in_flight + entry.uses as f64;
+            let is_hot = in_flight > self.threshold;
+            let latency = match self.is_reported {
+                true => entry.load.latency.unwrap_or(0.0) * candidate.penalty,
+                false => (in_flight + 1.0) / candidate.rate,
+            };
+            let score = if is_hot { in_flight } else { latency };
             found.push(Contender { number, place, is_hot, score, lot });
         }
         if found.len() < rules.min_pool {
-            return Choice { why: Why::NoReports, ..least_cost::choose(scene) };
+            return sampled(scene, self.threshold);
         }
         found.sort_unstable_by(Contender::order);
         let considered = found.len();
@@ -101,13 +137,26 @@ impl Pool {
         let why = if first.is_some_and(|it| it.is_hot) { Why::LeastHot } else { Why::Cold };
         if let Some(entry) = first.and_then(|it| self.entries.get_mut(it.number)) {
             entry.uses += 1;
-            entry.in_flight += 1.0;
         }
         let mut list: Vec<Ranked> =
             found.iter().map(|it| Ranked { place: it.place, score: it.score }).collect();
         list.truncate(scene.most);
         Choice { policy: Policy::HotCold, why, considered, list }
     }
+}
+
+/// Two at random are compared by what is known of them, fresh or not: old reports make many proxies
+/// choose alike, and chance keeps them apart. It also brings reports of those not heard of.
+fn sampled(scene: &Scene<'_>, threshold: f64) -> Choice {
+    let score = |candidate: &Candidate| {
+        let reported = candidate.load.map_or(0.0, |load| load.in_flight);
+        // One that fails is not believed to be idle.
+        let least = if candidate.penalty >= MOST_PENALTY { threshold } else { 0.0 };
+        let reported = reported.max(least);
+        (scene.waiting(candidate) + reported + 1.0) / candidate.rate
+    };
+    let (list, considered) = cheapest(scene, 2, &score);
+    Choice { policy: Policy::HotCold, why: Why::NoReports, considered, list }
 }
 
 #[derive(Clone, Copy)]
@@ -126,32 +175,6 @@ impl Contender {
     }
 }
 
-/// Where latencies come from: what the endpoints say, if all do, else what was measured.
-struct Latencies {
-    is_reported: bool,
-    median: f64,
-}
-
-impl Latencies {
-    fn of(candidates: &[Candidate]) -> Self {
-        let reported = || candidates.iter().filter_map(|it| it.load).map(|load| load.latency);
-        let is_reported = reported().all(|latency| latency.is_some());
-        let known = candidates.iter().filter_map(|it| raw(it, is_reported));
-        Self { is_reported, median: quantile(known.collect(), 0.5) }
-    }
-
-    fn of_candidate(&self, candidate: &Candidate) -> f64 {
-        match raw(candidate, self.is_reported) {
-            Some(latency) if latency > 0.0 && self.median > 0.0 => stepped(latency / self.median),
-            _ => 1.0,
-        }
-    }
-}
-
-fn raw(candidate: &Candidate, is_reported: bool) -> Option<f64> {
-    if is_reported { candidate.load?.latency } else { candidate.latency }
-}
-
 fn is_fresh(load: &Load, rules: &HotCold, now: UnixNanos) -> bool {
     load.reported_at <= now && now.since(load.reported_at) <= rules.max_report_age
 }
@@ -166,7 +189,7 @@ fn quantile(mut values: Vec<f64>, rank: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Stage, candidate, loaded};
+    use crate::testing::{Stage, candidate, endpoint, loaded};
     use core::time::Duration;
     use proptest::prelude::*;
 
@@ -176,10 +199,10 @@ mod tests {
         pool
     }
 
-    /// Endpoints that report so many requests in flight, and answer in so many milliseconds.
+    /// Endpoints that report so many requests in flight, and serve at such a rate.
     fn stage(endpoints: &'static [(f64, f64)]) -> Stage {
         Stage::of(endpoints.len(), |row| Candidate {
-            latency: Some(endpoints[row].1 / 1e3),
+            rate: endpoints[row].1,
             ..loaded(row, endpoints[row].0)
         })
         .with(r#","hot_cold":{"pool_size":100,"max_reuse":16}"#)
@@ -187,30 +210,22 @@ mod tests {
 
     #[test]
     fn the_fastest_of_the_cold_is_taken_and_not_the_fastest_of_all() {
-        let stage = stage(&[(9.0, 1.0), (2.0, 20.0), (3.0, 10.0), (2.0, 40.0), (3.0, 40.0), (3.0, 80.0)]);
-        let mut pool = Pool::default();
-        // Half of the endpoints: the newest three reports are as good as any.
-        pool.update(&stage.scene(0));
-        pool.entries = entries(&stage);
+        let stage = stage(&[(9.0, 9.0), (2.0, 1.0), (3.0, 2.0), (2.0, 0.5), (3.0, 1.0)]);
+        let mut pool = Pool { threshold: 5.0, entries: entries(&stage), ..Pool::default() };
         let choice = pool.choose(&stage.scene(1));
         assert_eq!((choice.list[0].place, choice.why), (2, Why::Cold));
     }
 
     fn entries(stage: &Stage) -> Vec<Entry> {
-        let entry = |it: &Candidate| Entry {
-            endpoint: it.endpoint,
-            reported_at: it.load.unwrap().reported_at,
-            in_flight: it.load.unwrap().in_flight,
-            latency: it.latency.unwrap(),
-            uses: 0,
-        };
+        let entry =
+            |it: &Candidate| Entry { endpoint: it.endpoint, load: it.load.unwrap(), uses: 0 };
         stage.candidates.iter().map(entry).collect()
     }
 
     #[test]
     fn where_all_are_hot_the_least_loaded_is_taken() {
-        let stage = stage(&[(9.0, 1.0), (7.0, 20.0), (8.0, 10.0), (9.0, 1.0)]);
-        let mut pool = Pool { threshold: 5.0, entries: entries(&stage) };
+        let stage = stage(&[(9.0, 9.0), (7.0, 0.1), (8.0, 1.0), (9.0, 1.0)]);
+        let mut pool = Pool { threshold: 5.0, entries: entries(&stage), ..Pool::default() };
         let choice = pool.choose(&stage.scene(1));
         assert_eq!((choice.list[0].place, choice.why), (1, Why::LeastHot));
     }
@@ -231,6 +246,28 @@ mod tests {
     }
 
     #[test]
+    fn a_report_that_comes_with_a_response_is_used_at_once_and_replaces_the_older_one() {
+        let mut stage = Stage::of(4, |row| loaded(row, 5.0));
+        let mut pool = pool(&stage);
+        stage.pass(Duration::from_millis(10));
+        let newer = |row: usize, in_flight| {
+            let load = Load { in_flight, ..stage.candidates[row].load.unwrap() };
+            Load { reported_at: load.reported_at.plus(Duration::from_millis(10)), ..load }
+        };
+        for (row, in_flight) in [(2, 9.0), (3, 0.0), (2, 8.0)] {
+            pool.feed(&stage.scene(0), endpoint(row), newer(row, in_flight));
+        }
+        let known: Vec<_> = pool.entries.iter().map(|it| it.endpoint).collect();
+        assert_eq!(known.len(), 2, "half of the endpoints");
+        assert!(known.contains(&endpoint(2)) && known.contains(&endpoint(3)));
+        let choice = pool.choose(&stage.scene(0));
+        assert_eq!((choice.list[0].place, choice.why), (3, Why::Cold));
+        // What the snapshot knows is older, and does not come back.
+        pool.update(&stage.scene(0));
+        assert_eq!(pool.entries.iter().map(|it| it.endpoint).collect::<Vec<_>>(), known);
+    }
+
+    #[test]
     fn an_old_report_says_nothing() {
         let mut stage = Stage::of(8, |row| loaded(row, 1.0));
         let mut pool = pool(&stage);
@@ -241,21 +278,21 @@ mod tests {
     #[test]
     fn an_endpoint_that_fails_is_not_taken_however_idle_it_says_it_is() {
         let stage = Stage::of(8, |row| match row {
-            3 => Candidate { penalty: 4.0, ..loaded(3, 0.0) },
+            3 => Candidate { penalty: 4.0, rate: 0.25, ..loaded(3, 0.0) },
             row => loaded(row, 5.0),
         });
         let mut pool = pool(&stage);
         for draw in 0..6 {
-            assert!(pool.choose(&stage.scene(draw)).list.iter().all(|it| it.place != 3));
+            assert_ne!(pool.choose(&stage.scene(draw)).list[0].place, 3);
         }
     }
 
     #[test]
-    fn without_reports_the_cheapest_is_taken() {
+    fn without_reports_the_better_of_two_is_taken() {
         let mut stage = Stage::of(2, candidate);
         stage.fly(0, 1);
         let choice = pool(&stage).choose(&stage.scene(0));
-        assert_eq!((choice.policy, choice.why), (Policy::LeastCost, Why::NoReports));
+        assert_eq!((choice.policy, choice.why), (Policy::HotCold, Why::NoReports));
         assert_eq!(choice.list[0].place, 1);
     }
 
@@ -267,8 +304,11 @@ mod tests {
             draws in proptest::collection::vec(any::<u32>(), 1..50),
         ) {
             let stage = Stage::of(reports.len(), |row| match reports[row] {
-                (Some(load), latency) => Candidate { latency, ..loaded(row, load) },
-                (None, latency) => Candidate { latency, ..candidate(row) },
+                (Some(in_flight), latency) => {
+                    let load = loaded(row, in_flight).load.map(|load| Load { latency, ..load });
+                    Candidate { load, ..candidate(row) }
+                }
+                (None, _) => candidate(row),
             });
             let mut pool = pool(&stage);
             for draw in draws {

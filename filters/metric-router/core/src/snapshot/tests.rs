@@ -24,6 +24,8 @@ fn facts(row: usize) -> Facts {
         latency: None,
         latency_age: Duration::ZERO,
         error_ratio: 0.0,
+        weight: 1.0,
+        load: None,
     }
 }
 
