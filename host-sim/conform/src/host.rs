@@ -15,6 +15,10 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// How long Envoy may take to start: it compiles a module for each of a hundred VMs, on a machine
+/// that may be busy with other things.
+const START: Duration = Duration::from_secs(300);
+
 /// A running host.
 pub(crate) struct Host {
     pub(crate) listeners: Vec<(String, SocketAddr)>,
@@ -57,7 +61,8 @@ impl Host {
             .args(["--admin-address-path"])
             .args([&admin])
             .on_line(move |line| sink.push(line))
-            .ready_when(Readiness::Line("starting main dispatch loop".to_owned()));
+            .ready_when(Readiness::Line("starting main dispatch loop".to_owned()))
+            .ready_timeout(START);
         let process = ProxyProcess::start(options).await?;
         let admin: SocketAddr = std::fs::read_to_string(&admin)?.trim().parse()?;
         let page = Client::new().get(&format!("http://{admin}/listeners")).await?.text();
