@@ -4,6 +4,9 @@
 //! the mend included. Every one is loaded as a proxy would load it: the canary's `on_configure` must fail,
 //! with these problems and no others.
 
+// One long object in a `json!` of its own.
+#![recursion_limit = "256"]
+
 use anyhow::{Context as _, Result};
 use host_sim_bootstrap::Bootstrap;
 use host_sim_engine::{Engine, EngineOptions};
