@@ -90,6 +90,8 @@ unsafe extern "C" {
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
+    fn proxy_grpc_send(stream: u32, message: *const u8, size: usize, last: u32) -> u32;
+    fn proxy_grpc_cancel(stream: u32) -> u32;
     fn proxy_send_local_response(
         status: u32,
         details: *const u8,
@@ -272,6 +274,16 @@ pub(crate) fn increment_metric(id: u32, by: i64) -> Result<(), Status> {
 pub(crate) fn record_metric(id: u32, value: u64) -> Result<(), Status> {
     // SAFETY: no pointers.
     done(unsafe { proxy_record_metric(id, value) })
+}
+
+pub(crate) fn grpc_send(stream: u32, message: &[u8], last: bool) -> Result<(), Status> {
+    // SAFETY: the pointer is to a live slice.
+    done(unsafe { proxy_grpc_send(stream, message.as_ptr(), message.len(), last.into()) })
+}
+
+pub(crate) fn grpc_cancel(stream: u32) -> Result<(), Status> {
+    // SAFETY: no pointers.
+    done(unsafe { proxy_grpc_cancel(stream) })
 }
 
 pub(crate) fn send_local_response(

@@ -1,4 +1,4 @@
-//! Unary gRPC calls of the plugin's own, to a cluster of the proxy.
+//! gRPC calls and streams of the plugin's own, to a cluster of the proxy.
 //!
 //! As HTTP calls they go through the SDK, whose dispatcher hands each answer to the context that
 //! asked. The answer comes as `on_grpc_call_response` with a status: 0 and a [`message`], or the
@@ -38,6 +38,38 @@ pub fn dispatch(
             proxy_wasm::types::Status::InternalFailure => CallError::NoEndpoint,
             _ => CallError::BadArgument,
         })
+}
+
+/// Opens a stream of `/service/method` and gives its number, which the callbacks name again: first
+/// `on_grpc_stream_initial_metadata`, then messages, at last `on_grpc_stream_close`. `metadata` are
+/// headers of the request.
+///
+/// Not from a callback of another stream's end: the SDK's list of streams is borrowed by then.
+pub fn open_stream(
+    cluster: &str,
+    service: &str,
+    method: &str,
+    metadata: &[(&str, &str)],
+) -> Result<u32, CallError> {
+    let target = target(cluster).ok_or(CallError::BadArgument)?;
+    let metadata = metadata.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+    proxy_wasm::hostcalls::open_grpc_stream(&target, service, method, metadata).map_err(|status| {
+        match status {
+            proxy_wasm::types::Status::InternalFailure => CallError::NoEndpoint,
+            _ => CallError::BadArgument,
+        }
+    })
+}
+
+/// Sends a message on a stream, the only one if `last`. False if the stream is gone.
+pub fn send(stream: u32, message: &[u8], last: bool) -> bool {
+    ffi::grpc_send(stream, message, last).is_ok()
+}
+
+/// Ends a stream. Nothing more is heard of it, but for the few bytes for which the SDK remembers it.
+pub fn cancel(stream: u32) {
+    // One that is gone needs no end.
+    let _ = ffi::grpc_cancel(stream);
 }
 
 /// The answer's message, at most `most` bytes of it. Only in the call's own callback.

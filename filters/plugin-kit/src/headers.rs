@@ -14,6 +14,8 @@ pub enum Map {
     Response = 2,
     /// Of the response, after its body.
     ResponseTrailers = 3,
+    /// Of the answer on our own gRPC stream.
+    GrpcInitialMetadata = 4,
     /// Of the answer to our own HTTP call.
     CallResponse = 6,
 }
