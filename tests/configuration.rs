@@ -340,7 +340,7 @@ fn full_health_signal() -> Value {
             {
                 "name": "backend", "endpoints": ["10.0.0.1:80"], "steering_header": "x-to",
                 "passive": {"enabled": false, "fall": 1, "rise": 100, "failure_statuses": "503"},
-                "orca": {"enabled": true, "strict": true, "strip_response_header": false},
+                "orca": {"enabled": true, "strict": true, "strip_response_header": false, "oob_reporting_period": "1s"},
                 "agent_header": "x-agent", "max_probe_rps": 10, "ramp": "10s",
                 "limits": {"rif": {"degraded_above": 1, "unready_above": 2.5}, "custom.a": {"unready_above": 1}},
                 "smoothing": {"utilization": "0s", "queue_depth": "600s", "latency": "1s"},

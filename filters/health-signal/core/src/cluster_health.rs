@@ -14,7 +14,7 @@ use crate::{
     query,
 };
 use core::time::Duration;
-use shared_state::{Endpoint, EndpointHealth, HealthState, UnixNanos};
+use shared_state::{Endpoint, EndpointHealth, HealthState, LoadReport, UnixNanos};
 use std::rc::Rc;
 
 /// How long after its timeout a poll is given up. The host answers every call in the end; this is
@@ -40,6 +40,8 @@ pub struct ClusterHealth {
     steered_at: UnixNanos,
     /// Whose turn it is to be looked at.
     cursor: usize,
+    /// Streams of endpoints that have left.
+    orphans: Vec<u32>,
 }
 
 /// A poll to send.
@@ -56,6 +58,8 @@ pub struct Due {
 /// What all endpoints of a cluster add up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Totals {
+    /// Streams of load reports that are open.
+    pub streams: u64,
     /// Requests that wait for an answer.
     pub in_flight: u64,
     /// Requests that wait inside the endpoints.
@@ -127,6 +131,7 @@ impl ClusterHealth {
             named: false,
             steered_at: UnixNanos::ZERO,
             cursor: 0,
+            orphans: Vec::new(),
         }
     }
 
@@ -146,6 +151,8 @@ impl ClusterHealth {
                 .unwrap_or_else(|| Row::new(&self.config, prior(endpoint), now, draw));
             self.rows.get_or_insert_with(endpoint, || row);
         }
+        let streams = former.iter().filter_map(|(_, row)| row.stream.as_ref()?.token());
+        self.orphans.extend(streams);
         former.iter().map(|(endpoint, _)| endpoint).collect()
     }
 
@@ -391,7 +398,9 @@ impl ClusterHealth {
     /// What the records add up to, as they were last written.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for record in self.rows.iter().filter_map(|(_, row)| row.published.as_ref()) {
+        for (_, row) in self.rows.iter() {
+            totals.streams += u64::from(row.stream.is_some_and(|stream| stream.token().is_some()));
+            let Some(record) = &row.published else { continue };
             totals.in_flight += u64::from(record.in_flight);
             totals.queue_depth += u64::from(record.queue_depth.unwrap_or(0));
             totals.utilization += utilization(record).unwrap_or(0.0);
@@ -400,6 +409,83 @@ impl ClusterHealth {
             }
         }
         totals
+    }
+
+    /// The endpoints to which a stream of load reports is to be opened now, at most `most`.
+    pub fn streams_due(&self, most: usize, now: UnixNanos) -> Vec<Endpoint> {
+        let is_due = |row: &Row| row.stream.is_some_and(|stream| stream.is_due(now));
+        let due = self.rows.iter().filter(|(_, row)| is_due(row)).take(most);
+        due.map(|(endpoint, _)| endpoint).collect()
+    }
+
+    /// The stream to `endpoint` was opened under this number, or refused by the host.
+    pub fn stream_opened(
+        &mut self,
+        endpoint: Endpoint,
+        token: Option<u32>,
+        now: UnixNanos,
+        draw: u64,
+    ) {
+        let row = self.rows.get_mut(endpoint);
+        if let Some(stream) = row.and_then(|row| row.stream.as_mut()) {
+            stream.opened(token, now, draw);
+        }
+    }
+
+    /// The endpoint of a stream.
+    pub fn stream_endpoint(&self, token: u32) -> Option<Endpoint> {
+        let is_it = |row: &Row| row.stream.is_some_and(|stream| stream.token() == Some(token));
+        self.rows.iter().find(|(_, row)| is_it(row)).map(|(endpoint, _)| endpoint)
+    }
+
+    /// A load report came on a stream.
+    pub fn stream_said(&mut self, endpoint: Endpoint, report: LoadReport, now: UnixNanos) {
+        if let Some(row) = self.rows.get_mut(endpoint) {
+            row.streamed(report);
+            if let Some(stream) = &mut row.stream {
+                stream.heard(now);
+            }
+        }
+    }
+
+    /// A stream ended with this status, or with `None` because of what was on it. Answers whether
+    /// it ended for good.
+    pub fn stream_ended(
+        &mut self,
+        endpoint: Endpoint,
+        status: Option<u32>,
+        now: UnixNanos,
+        draw: u64,
+    ) -> bool {
+        let row = self.rows.get_mut(endpoint);
+        let Some(stream) = row.and_then(|row| row.stream.as_mut()) else { return false };
+        match status {
+            Some(status) => stream.closed(status, now, draw),
+            None => {
+                stream.failed(now, draw);
+                false
+            }
+        }
+    }
+
+    /// The streams to end: of endpoints that have left, and those that have been silent for too
+    /// long, which are opened again later.
+    pub fn dead_streams(&mut self, now: UnixNanos, draw: &mut dyn FnMut() -> u64) -> Vec<u32> {
+        let mut dead = core::mem::take(&mut self.orphans);
+        let Some(period) = self.config.orca.oob_reporting_period else { return dead };
+        for stream in self.rows.iter_mut().filter_map(|(_, row)| row.stream.as_mut()) {
+            if stream.is_dead(period, now) {
+                dead.extend(stream.token());
+                stream.failed(now, draw());
+            }
+        }
+        dead
+    }
+
+    /// All streams that are open.
+    pub fn streams(&self) -> Vec<u32> {
+        let open = self.rows.iter().filter_map(|(_, row)| row.stream.as_ref()?.token());
+        open.chain(self.orphans.iter().copied()).collect()
     }
 
     /// The record of `endpoint` could not be written: it is due again.

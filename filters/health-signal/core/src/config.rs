@@ -60,6 +60,8 @@ pub struct Orca {
     pub strict: bool,
     /// Whether clients are kept from seeing them. Default true.
     pub strip_response_header: bool,
+    /// How often an endpoint is asked to report out of band; `None`: it is not.
+    pub oob_reporting_period: Option<Duration>,
 }
 
 /// How outcomes of ordinary requests count.

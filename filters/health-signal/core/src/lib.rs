@@ -34,6 +34,7 @@ pub mod healthz;
 mod latency;
 mod leadership;
 mod observer;
+pub mod oob;
 pub mod orca;
 mod outcome;
 mod passive;

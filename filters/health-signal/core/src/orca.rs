@@ -101,6 +101,13 @@ pub fn parse(
     Some(parsed.map(|()| draft.accepted))
 }
 
+/// The report that is this message, as a stream of reports has it. None of its fields is a report
+/// too: that of an idle endpoint.
+pub fn parse_message(message: &[u8], strict: bool, now: UnixNanos) -> Result<Accepted, Refusal> {
+    let mut draft = Draft::new(strict, now);
+    protobuf::read(message, &mut draft).map(|()| draft.accepted)
+}
+
 fn read_formatted(value: &str, draft: &mut Draft) -> Result<(), Refusal> {
     if let Some(text) = value.strip_prefix("TEXT ") {
         text::read(text, draft)
@@ -176,6 +183,9 @@ impl Draft {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod vectors;
 
 #[cfg(test)]
 mod tests {

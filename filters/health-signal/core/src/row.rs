@@ -2,6 +2,7 @@
 
 use crate::active::Said;
 use crate::config::{Active, Cluster, PollKind, ReportedState};
+use crate::oob::Stream;
 use crate::passive::is_fresh;
 use crate::{
     ActiveTrack, Agent, DecidedBy, ErrorRatio, Evidence, Flap, Opinions, PassiveTrack, Patience,
@@ -9,7 +10,7 @@ use crate::{
     healthz, prometheus,
 };
 use core::time::Duration;
-use shared_state::{Endpoint, EndpointHealth, HealthState, UnixNanos};
+use shared_state::{Endpoint, EndpointHealth, HealthState, LoadReport, UnixNanos};
 
 /// How often a record is written although nothing in it has changed, so that readers can tell a
 /// healthy endpoint from a leader that ended.
@@ -77,6 +78,9 @@ pub(crate) struct Row {
     pub(crate) evidence: Evidence,
     pub(crate) published: Option<EndpointHealth>,
     pub(crate) breaker_open: bool,
+    /// The stream of its load reports, if they are wanted, and the newest of them.
+    pub(crate) stream: Option<Stream>,
+    streamed: Option<LoadReport>,
     passive: PassiveTrack,
     errors: ErrorRatio,
     signals: Signals,
@@ -100,6 +104,8 @@ impl Row {
     ) -> Self {
         let poll = |active: &Active| PollRow::new(Schedule::first(now, active.interval, draw()));
         let mut row = Self { polls: config.active.iter().map(poll).collect(), ..Self::default() };
+        let period = config.orca.oob_reporting_period;
+        row.stream = period.map(|period| Stream::new(period, now, draw()));
         let Some(prior) = prior else { return row };
         for (poll, active) in row.polls.iter_mut().zip(&config.active) {
             if active.kind != PollKind::PrometheusQuery && active.kind != PollKind::Prometheus {
@@ -123,13 +129,16 @@ impl Row {
     /// Takes what the workers have seen by now.
     pub(crate) fn absorb(&mut self, evidence: Evidence, config: &Cluster, now: UnixNanos) {
         let before = core::mem::replace(&mut self.evidence, evidence);
+        let received = |report: &Option<LoadReport>| report.as_ref().map(|r| r.received_at);
+        if received(&self.streamed) > received(&self.evidence.report) {
+            self.evidence.report.clone_from(&self.streamed);
+        }
         let seen = &self.evidence;
         self.errors.add(seen.succeeded, seen.failed, now);
         if config.passive.enabled {
             self.passive.add(seen, &config.passive, config.staleness.passive, now);
         }
-        let received = |evidence: &Evidence| evidence.report.as_ref().map(|r| r.received_at);
-        if received(seen) != received(&before)
+        if received(&seen.report) != received(&before.report)
             && let Some(report) = &seen.report
         {
             let limit = config.staleness.orca;
@@ -174,6 +183,11 @@ impl Row {
         now: UnixNanos,
     ) {
         self.signals.add(signal, value, Source::Poll, limit, &config.smoothing, now);
+    }
+
+    /// Takes a load report of the endpoint's stream. It counts from the next tick on.
+    pub(crate) fn streamed(&mut self, report: LoadReport) {
+        self.streamed = Some(report);
     }
 
     /// Takes what the endpoint's agent says.
@@ -281,7 +295,7 @@ impl Row {
         Some(Publication { endpoint, record, change })
     }
 
-    fn fresh_report(&self, config: &Cluster, now: UnixNanos) -> Option<shared_state::LoadReport> {
+    fn fresh_report(&self, config: &Cluster, now: UnixNanos) -> Option<LoadReport> {
         let report = self.evidence.report.clone();
         report.filter(|report| is_fresh(report.received_at, now, config.staleness.orca))
     }

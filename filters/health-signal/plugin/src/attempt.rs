@@ -6,7 +6,7 @@
 //! request's; a timeout of the attempt and a reset leave nothing but an answer that has no end.
 
 use crate::shared::{Shared, Watched};
-use health_signal_core::{Attempt, Outcome, SERVED_HEADER};
+use health_signal_core::{Attempt, Outcome, SERVED_HEADER, oob};
 use plugin_kit::headers::{self, Map};
 use plugin_kit::property;
 use proxy_wasm::traits::{Context, HttpContext};
@@ -40,9 +40,13 @@ impl AttemptContext {
         let endpoint = property::upstream_address()?;
         let cluster = self.shared.watch(&property::cluster_name()?)?;
         let now = plugin_kit::now();
-        let is_poll = !cluster.config.active.is_empty()
-            && headers::get(Map::Request, ":path")
-                .is_some_and(|path| cluster.config.active.iter().any(|active| active.path == path));
+        let config = &cluster.config;
+        let is_streamed = config.orca.oob_reporting_period.is_some();
+        let is_poll = (is_streamed || !config.active.is_empty())
+            && headers::get(Map::Request, ":path").is_some_and(|path| {
+                let polled = config.active.iter().any(|active| active.path == path);
+                polled || (is_streamed && path == oob::PATH)
+            });
         if !is_poll {
             cluster.observing(|observer| {
                 observer.sighted(endpoint, now);

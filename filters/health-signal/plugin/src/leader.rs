@@ -1,6 +1,7 @@
 //! What the leader of a cluster does on its tick: read, poll, publish.
 
 use crate::shared::{Shared, Watched};
+use crate::streams;
 use crate::worker::{SLOT_LEASE, change_members, note_write};
 use health_signal_core::config::{Active, PollKind};
 use health_signal_core::{
@@ -23,9 +24,9 @@ const MAX_BREAKERS: usize = 64;
 
 /// One VM's part in leading one cluster.
 pub(crate) struct Leader {
-    cluster: Rc<Watched>,
+    pub(crate) cluster: Rc<Watched>,
     leadership: Leadership,
-    table: Option<ClusterHealth>,
+    pub(crate) table: Option<ClusterHealth>,
 }
 
 /// A call that the host will answer.
@@ -78,6 +79,7 @@ impl Leader {
         }
         look_at_breakers(shared, cluster, table, now);
         let sent = poll(shared, cluster, table, draws, now);
+        streams::tend(shared, cluster, table, draws, now);
         publish(shared, cluster, table, now);
         sent
     }
@@ -131,6 +133,13 @@ impl Leader {
         }
     }
 
+    /// Leads no longer.
+    pub(crate) fn end(&mut self) {
+        if let Some(table) = self.table.take() {
+            streams::end(&table);
+        }
+    }
+
     fn stand(&mut self, shared: &Shared, slot: WorkerSlot, draws: &mut Draws, now: UnixNanos) {
         let name = &self.cluster.name;
         let lease = shared.config.lease;
@@ -146,8 +155,8 @@ impl Leader {
             }
             Standing::Resigned => {
                 log::info!("no longer leading cluster {name}");
-                self.table = None;
                 shared.metrics.leads(name, false);
+                self.end();
             }
             Standing::Leader | Standing::Follower => {}
         }

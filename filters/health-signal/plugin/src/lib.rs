@@ -15,6 +15,7 @@ mod metrics;
 mod root;
 mod shared;
 mod stream;
+mod streams;
 mod worker;
 
 use root::Root;

@@ -16,6 +16,8 @@ pub(crate) struct Metrics {
     cluster_utilization: Family<Gauge>,
     cluster_endpoints: Family<Gauge>,
     over_budget: Family<Gauge>,
+    streams: Family<Gauge>,
+    stream_events: Family<Counter>,
     leader: Family<Gauge>,
     polls: Family<Counter>,
     attempt_failures: Family<Counter>,
@@ -43,8 +45,14 @@ impl Metrics {
             cluster_in_flight: cluster("weir_cluster_in_flight"),
             cluster_queue_depth: cluster("weir_cluster_queue_depth"),
             cluster_utilization: cluster("weir_cluster_utilization_permille"),
-            cluster_endpoints: Family::new("weir_cluster_endpoints", &fixed, &["cluster", "state"]),
+            cluster_endpoints: Family::new("weir_cluster_endpoints", &fixed, &["cluster", "kind"]),
             over_budget: cluster("weir_poll_rate_exceeded"),
+            streams: cluster("weir_orca_streams"),
+            stream_events: Family::new(
+                "weir_orca_stream_events_total",
+                &fixed,
+                &["cluster", "outcome"],
+            ),
             leader: Family::new("weir_leader", &fixed, &["cluster"]),
             polls: Family::new("weir_polls_total", &fixed, &["cluster", "outcome"]),
             attempt_failures: Family::new(
@@ -79,12 +87,17 @@ impl Metrics {
     /// Sums over a cluster, by which an autoscaler may go.
     pub(crate) fn totals(&self, cluster: &str, totals: &Totals) {
         let labels = [cluster];
+        self.streams.with(&labels).set(totals.streams);
         self.cluster_in_flight.with(&labels).set(totals.in_flight);
         self.cluster_queue_depth.with(&labels).set(totals.queue_depth);
         self.cluster_utilization.with(&labels).set(permille(totals.utilization));
         for (state, count) in HealthState::ALL.iter().zip(totals.states) {
             self.cluster_endpoints.with(&[cluster, state.name()]).set(count);
         }
+    }
+
+    pub(crate) fn stream(&self, cluster: &str, event: &str) {
+        self.stream_events.with(&[cluster, event]).add(1);
     }
 
     pub(crate) fn over_budget(&self, cluster: &str, is_over: bool) {

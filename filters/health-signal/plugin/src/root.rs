@@ -34,6 +34,15 @@ impl Root {
         }
     }
 
+    /// Hands what happened on a stream to the leader that opened it, if it still leads.
+    fn with_stream(&mut self, token: u32, act: impl FnOnce(&mut Leader, &Shared, u64, UnixNanos)) {
+        let (Some(shared), Some(draws)) = (self.shared.clone(), &mut self.draws) else { return };
+        let own = |leader: &&mut Leader| leader.stream_endpoint(token).is_some();
+        if let Some(leader) = self.leaders.iter_mut().find(own) {
+            act(leader, &shared, draws.next_u64(), plugin_kit::now());
+        }
+    }
+
     fn lead(&mut self, shared: &Shared, now: UnixNanos) {
         let Some(slot) = shared.slot.get() else { return };
         let salt = slot.owner ^ (u64::from(self.id) << 32);
@@ -68,6 +77,24 @@ impl Context for Root {
             leader.answer(&shared, &sent, num_headers, plugin_kit::now());
         }
     }
+
+    fn on_grpc_stream_initial_metadata(&mut self, token: u32, _num_elements: u32) {
+        self.with_stream(token, |leader, shared, draw, now| {
+            leader.stream_began(shared, token, draw, now);
+        });
+    }
+
+    fn on_grpc_stream_message(&mut self, token: u32, message_size: usize) {
+        self.with_stream(token, |leader, shared, draw, now| {
+            leader.stream_said(shared, (token, message_size), draw, now);
+        });
+    }
+
+    fn on_grpc_stream_close(&mut self, token: u32, status: u32) {
+        self.with_stream(token, |leader, shared, draw, now| {
+            leader.stream_closed(shared, (token, status), draw, now);
+        });
+    }
 }
 
 impl RootContext for Root {
@@ -82,6 +109,7 @@ impl RootContext for Root {
         // What the former configuration's streams still report stands in the slot they have. A new
         // one is claimed at the next tick.
         self.slot = Slot::default();
+        self.leaders.iter_mut().for_each(Leader::end);
         self.leaders.clear();
         self.shared = Some(Rc::new(shared));
         true

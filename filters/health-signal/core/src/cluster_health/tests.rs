@@ -581,3 +581,43 @@ fn totals_add_up_what_was_written() {
     assert_eq!((totals.in_flight, totals.queue_depth, totals.utilization), (7, 3, 0.25));
     assert_eq!(totals.states[usize::from(HealthState::Healthy.number())], 2);
 }
+
+#[test]
+fn reports_on_a_stream_are_as_good_as_those_in_responses_and_the_newest_counts() {
+    let mut table = table(r#","orca":{"oob_reporting_period":"10s"}"#, &[1, 2]);
+    assert_eq!(table.streams_due(9, at(100)), [endpoint(1), endpoint(2)]);
+    table.stream_opened(endpoint(1), Some(7), at(100), 0);
+    table.stream_opened(endpoint(2), None, at(100), 0);
+    assert_eq!((table.stream_endpoint(7), table.stream_endpoint(8)), (Some(endpoint(1)), None));
+    let report = |secs, rps| LoadReport { received_at: at(secs), rps, ..LoadReport::default() };
+    table.stream_said(endpoint(1), report(105, 3.0), at(105));
+    table.absorb(EndpointMap::default(), at(105));
+    let rps = |table: &mut ClusterHealth, secs| {
+        let record = table.publications(at(secs)).into_iter().find(|p| p.endpoint == endpoint(1));
+        let record = record.unwrap().record;
+        (record.state.name(), record.report.map(|report| report.rps))
+    };
+    assert_eq!(rps(&mut table, 105), ("healthy", Some(3.0)));
+    let newer = Evidence { report: Some(report(110, 4.0)), ..Evidence::default() };
+    table.absorb(only(newer.clone()), at(110));
+    assert_eq!(rps(&mut table, 110), ("healthy", Some(4.0)));
+    table.stream_said(endpoint(1), report(115, 5.0), at(115));
+    table.absorb(only(newer), at(115));
+    assert_eq!(rps(&mut table, 115), ("healthy", Some(5.0)));
+}
+
+#[test]
+fn a_stream_that_is_silent_or_whose_endpoint_left_is_ended() {
+    let mut table = table(r#","orca":{"oob_reporting_period":"10s"}"#, &[1, 2]);
+    table.stream_opened(endpoint(1), Some(7), at(100), 0);
+    table.stream_opened(endpoint(2), Some(8), at(100), 0);
+    assert_eq!(table.streams(), [7, 8]);
+    assert_eq!(table.totals().streams, 2);
+    table.set_members([endpoint(2)].into_iter(), at(101), |_| None, &mut || 0);
+    assert_eq!(table.dead_streams(at(101), &mut || 0), [7]);
+    assert!(table.dead_streams(at(130), &mut || 0).is_empty());
+    assert_eq!(table.dead_streams(at(131), &mut || 0), [8]);
+    assert_eq!(table.streams_due(9, at(132)), [endpoint(2)]);
+    assert!(table.stream_ended(endpoint(2), Some(12), at(133), 0), "unimplemented");
+    assert_eq!(table.streams_due(9, at(999)), []);
+}

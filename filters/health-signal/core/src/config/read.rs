@@ -144,7 +144,11 @@ fn passive(mut fields: Fields<'_>) -> Passive {
 }
 
 fn orca(mut fields: Fields<'_>) -> Orca {
+    let is_streamed = fields.has("oob_reporting_period");
+    let periods = SECOND..=Duration::from_secs(3600);
+    let period = fields.duration("oob_reporting_period", periods, Or(Duration::from_secs(10)));
     Orca {
+        oob_reporting_period: is_streamed.then_some(period),
         enabled: fields.flag("enabled", true),
         strict: fields.flag("strict", false),
         strip_response_header: fields.flag("strip_response_header", true),
