@@ -27,7 +27,7 @@ endif
 # By the shell and not by make's wildcard, which remembers what was there before setup-envoy ran.
 FIND_ENVOY := $${ENVOY_BIN:-$$(compgen -G '$(VENV)/lib/python3*/site-packages/envoy/_bin/envoy' || true)}
 
-.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check conform e2e third-party limitador sweep determinism explore soak bench dist ci clean
+.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check conform e2e third-party limitador prometheus sweep determinism explore soak bench dist ci clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,10 +57,10 @@ host-sim: ## build the host-sim command, target/release/host-sim
 demo: wasm host-sim $(if $(filter envoy,$(HOST)),setup-envoy) ## watch traffic move away from a slow endpoint (HOST=envoy: in real Envoy)
 	@envoy="$(FIND_ENVOY)"; $(HOST_SIM) demo --host $(HOST) $${envoy:+--envoy "$$envoy"}
 
-test: setup wasm third-party limitador ## all tests: cores, scenarios on the shipped modules, live proxy, real Envoy
+test: setup wasm third-party limitador prometheus ## all tests: cores, scenarios on the shipped modules, live proxy, real Envoy
 	@./tests/run.sh
 
-e2e: setup wasm third-party limitador ## the tests in real Envoy alone
+e2e: setup wasm third-party limitador prometheus ## the tests in real Envoy alone
 	@./tests/run.sh -p weir-tests envoy
 
 lint: setup-target ## formatting and lints, native and wasm
@@ -79,6 +79,9 @@ third-party: setup-target ## build plugins with SDKs of others, old ones and Ass
 
 limitador: ## build Limitador's engine, which the tests put behind gRPC
 	@$(CARGO) build --quiet --locked --manifest-path tests/limitador/Cargo.toml --target-dir target/limitador
+
+prometheus: ## fetch Debian's Prometheus, which the tests let scrape their endpoints
+	@./tests/setup-prometheus.sh target/prometheus
 
 sweep: setup wasm ## every hostcall of each module once answered wrongly
 	@WEIR_SWEEP=0 ./tests/run.sh --workspace --test sweep -- --nocapture

@@ -7,6 +7,7 @@ mod configuration;
 mod conform;
 mod grpc;
 mod health;
+mod health_prometheus;
 mod health_streams;
 mod limits;
 mod limits_concurrency;
