@@ -24,6 +24,9 @@ fn example() -> Vec<u8> {
     .concat()
 }
 
+/// Headers; what comes of them: nothing, a report, or a refusal.
+type Vector<'a> = (&'a [(&'a str, &'a str)], Option<Option<Refusal>>);
+
 const NAME: &str = "endpoint-load-metrics";
 const BIN: &str = "endpoint-load-metrics-bin";
 
@@ -46,7 +49,7 @@ fn the_strict_mode_does_with_envoys_own_vectors_what_envoy_does() {
     let binary = format!("BIN {whole}");
     let accepted = Some(None);
     let refused = |refusal| Some(Some(refusal));
-    let vectors: [(&[(&str, &str)], Option<Option<Refusal>>); 21] = [
+    let vectors: [Vector<'_>; 21] = [
         (&[], None),
         (&[("wrong-header", "wrong-value")], None),
         (&[(NAME, "BAD random-value")], refused(Refusal::Format)),
