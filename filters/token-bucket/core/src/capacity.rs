@@ -105,6 +105,11 @@ impl Rates {
         Self(policies.iter().map(rate).collect())
     }
 
+    /// Of the configured rate, as the capacity of its cluster is known now.
+    pub(crate) fn percent(&self, policy: usize) -> u8 {
+        self.0.get(policy).map_or(100, |rate| rate.percent)
+    }
+
     /// The bucket of a policy as it is now.
     pub(crate) fn scaled(&self, policy: usize, bucket: &Gcra) -> Gcra {
         let Some(rate) = self.0.get(policy) else { return *bucket };

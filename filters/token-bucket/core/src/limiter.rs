@@ -183,6 +183,11 @@ impl Limiter {
         self.permits.has_drawn().then_some(self.config.lease_time)
     }
 
+    /// What a policy with a capacity gives of its rate now, in percent.
+    pub fn capacity_percent(&self, policy: usize) -> u8 {
+        self.rates.percent(policy)
+    }
+
     /// What is to be done with every tick: gives back permits that are idle.
     pub fn give_back_idle(&mut self, store: &impl SharedStore, now: UnixNanos) {
         if self.permits.has_drawn() {

@@ -9,7 +9,7 @@
 use core::cell::Cell;
 use core::time::Duration;
 use plugin_kit::Degraded;
-use plugin_kit::metrics::Counter;
+use plugin_kit::metrics::{Counter, Gauge};
 use token_bucket_core::{Config, FleetOutcome, Outcome, Reason, Tally};
 
 /// Time between two tellings.
@@ -47,6 +47,8 @@ struct PolicyMetrics {
     refusals: [Sum; Reason::ALL.len()],
     conflicts: Sum,
     overflows: Sum,
+    /// `None` for a rate that follows nothing.
+    capacity: Option<Gauge>,
     /// Empty without a rate limit service.
     global: Vec<Sum>,
 }
@@ -64,7 +66,9 @@ impl Metrics {
     pub(crate) fn new(config: &Config) -> Self {
         let plugin = ("plugin", config.name.as_str());
         let global = |has_service: bool| if has_service { &FleetOutcome::ALL[..] } else { &[] };
-        let policy = |name: &str, has_service| PolicyMetrics {
+        let policy = |name: &str, has_service, has_capacity: bool| PolicyMetrics {
+            capacity: has_capacity
+                .then(|| Gauge::new("weir_capacity_percent", &[plugin, ("policy", name)])),
             requests: Outcome::ALL.map(|outcome| {
                 let labels = [plugin, ("policy", name), ("outcome", outcome.as_str())];
                 Sum::new("weir_requests_total", &labels)
@@ -87,7 +91,7 @@ impl Metrics {
             policies: config
                 .policies
                 .iter()
-                .map(|found| policy(&found.name, found.global.is_some()))
+                .map(|found| policy(&found.name, found.global.is_some(), found.capacity.is_some()))
                 .collect(),
             degraded: Degraded::new(&config.name),
             told: Cell::new(0),
@@ -133,6 +137,15 @@ impl Metrics {
         if told < AT_ONCE {
             self.told.set(told.saturating_add(1));
             self.tell();
+        }
+    }
+
+    /// Tells what of their rates the policies with a capacity give: all workers know the same.
+    pub(crate) fn tell_capacity(&self, percent_of: impl Fn(usize) -> u8) {
+        for (at, policy) in self.policies.iter().enumerate() {
+            if let Some(gauge) = &policy.capacity {
+                gauge.set(percent_of(at).into());
+            }
         }
     }
 

@@ -81,6 +81,7 @@ impl RootContext for Root {
         let Ok(mut limiter) = worker.limiter.try_borrow_mut() else { return };
         if worker.holds.is_second_over(now) {
             worker.metrics.count(&limiter.tick(&HostStore, now));
+            worker.metrics.tell_capacity(|policy| limiter.capacity_percent(policy));
             worker.metrics.flush();
         } else {
             limiter.give_back_idle(&HostStore, now);
