@@ -1,34 +1,11 @@
 //! What a request costs: writes of shared data, tokens that leases lose, memory.
 
+use crate::client::Client;
 use core::cell::Cell;
 use core::time::Duration;
 use shared_state::{Expected, HashSeed, MemoryStore, SetError, SharedStore, StoreError};
 use shared_state::{UnixNanos, Versioned};
-use token_bucket_core::{Attributes, Config, Limiter};
-
-/// A request of one client.
-struct Client(u64);
-
-impl Attributes for Client {
-    fn header(&self, name: &str) -> Option<String> {
-        (name == "x-client").then(|| self.0.to_string())
-    }
-    fn path(&self) -> Option<String> {
-        None
-    }
-    fn method(&self) -> Option<String> {
-        None
-    }
-    fn source_address(&self) -> Option<String> {
-        None
-    }
-    fn route(&self) -> Option<String> {
-        None
-    }
-    fn cluster(&self) -> Option<String> {
-        None
-    }
-}
+use token_bucket_core::{Config, Limiter};
 
 /// Counts what it is asked.
 #[derive(Default)]
@@ -59,7 +36,7 @@ fn at(micros: u64) -> UnixNanos {
 }
 
 fn passes(limiter: &mut Limiter, store: &impl SharedStore, client: u64, micros: u64) -> bool {
-    limiter.decide(store, &Client(client), at(micros)).refusal.is_none()
+    limiter.decide(store, &Client(client, 1), at(micros)).refusal.is_none()
 }
 
 /// A key that is asked for every half of a millisecond by one worker, well below its limit.
@@ -110,7 +87,7 @@ fn a_million_clients_fit_into_32_mib_and_none_is_evicted() {
     ));
     let mut overflows = 0;
     for client in 0..1_000_000 / PART {
-        let verdict = worker.decide(&store, &Client(client), at(0));
+        let verdict = worker.decide(&store, &Client(client, 1), at(0));
         assert_eq!(verdict.refusal, None);
         overflows += verdict.tally.overflows.len();
     }

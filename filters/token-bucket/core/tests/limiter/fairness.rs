@@ -4,36 +4,9 @@
 //! same everywhere. The workers share a store that never fails; each request goes to a worker that
 //! is drawn anew, which is the worst case for what workers know of a client.
 
+use crate::client::Client;
 use shared_state::{HashSeed, MemoryStore, UnixNanos};
-use token_bucket_core::{Attributes, Config, Limiter, Outcome};
-
-/// A request of one client.
-struct Client(usize, u32);
-
-impl Attributes for Client {
-    fn header(&self, name: &str) -> Option<String> {
-        match name {
-            "x-client" => Some(self.0.to_string()),
-            "x-weight" => Some(self.1.to_string()),
-            _ => None,
-        }
-    }
-    fn path(&self) -> Option<String> {
-        None
-    }
-    fn method(&self) -> Option<String> {
-        None
-    }
-    fn source_address(&self) -> Option<String> {
-        None
-    }
-    fn route(&self) -> Option<String> {
-        None
-    }
-    fn cluster(&self) -> Option<String> {
-        None
-    }
-}
+use token_bucket_core::{Config, Limiter, Outcome};
 
 /// SplitMix64.
 struct Draws(u64);
@@ -91,7 +64,7 @@ fn play_by(json: &str, workers: usize, clients: &[(f64, u32)]) -> Vec<(f64, f64)
         next[client] = now + draws.gap(rate);
         let worker = draws.next() as usize % workers;
         let at = UnixNanos::from_nanos(1_700_000_000_000_000_000 + (now * 1e9) as u64);
-        let verdict = limiters[worker].decide(&store, &Client(client, weight), at);
+        let verdict = limiters[worker].decide(&store, &Client(client as u64, weight), at);
         let passed = verdict.refusal.is_none();
         assert_eq!(passed, verdict.tally.outcomes.contains(&(0, Outcome::Allowed)));
         if now >= 2.0 {

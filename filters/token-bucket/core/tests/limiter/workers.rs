@@ -4,38 +4,15 @@
 //! through at a time, in an order that the test draws. So the interleaving is arbitrary, and yet
 //! the same for the same draws.
 
+use crate::client::Client;
 use proptest::prelude::*;
 use shared_state::{Cas, Expected, HashSeed, SetError, SharedStore, StoreError};
 use shared_state::{UnixNanos, Versioned};
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex};
-use token_bucket_core::{Attributes, Config, Limiter};
+use token_bucket_core::{Config, Limiter};
 
 const WORKERS: usize = 4;
-
-/// A request of one client.
-struct Client(u64);
-
-impl Attributes for Client {
-    fn header(&self, name: &str) -> Option<String> {
-        (name == "x-client").then(|| self.0.to_string())
-    }
-    fn path(&self) -> Option<String> {
-        None
-    }
-    fn method(&self) -> Option<String> {
-        None
-    }
-    fn source_address(&self) -> Option<String> {
-        None
-    }
-    fn route(&self) -> Option<String> {
-        None
-    }
-    fn cluster(&self) -> Option<String> {
-        None
-    }
-}
 
 /// Whose turn it is, and the values.
 #[derive(Default)]
@@ -141,7 +118,7 @@ fn play(json: &str, asks: &[Vec<u64>; WORKERS], order: &[usize], steps: &[u64]) 
             // A turn of its own, so that a worker may fall asleep between the clock and the store.
             let now = stage.call(worker, |state| state.clock);
             let now = UnixNanos::from_millis(1_000_000 + now);
-            if limiter.decide(&seat, &Client(*client), now).refusal.is_none() {
+            if limiter.decide(&seat, &Client(*client, 1), now).refusal.is_none() {
                 admitted.push(*client);
             }
         }
