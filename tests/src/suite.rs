@@ -39,6 +39,7 @@ pub struct Suite {
     native_filters: Vec<Value>,
     backend: Vec<(String, Value)>,
     others: Vec<Value>,
+    node: Value,
     upstream_filters: Vec<Value>,
     upstream_http2: bool,
     services: Vec<(String, SocketAddr)>,
@@ -56,6 +57,7 @@ impl Suite {
             native_filters: Vec::new(),
             backend: Vec::new(),
             others: Vec::new(),
+            node: json!({}),
             upstream_filters: Vec::new(),
             upstream_http2: false,
             services: Vec::new(),
@@ -131,6 +133,12 @@ impl Suite {
         self
     }
 
+    /// Sends requests to the cluster that this header names.
+    pub fn cluster_header(mut self, header: &str) -> Self {
+        self.route = json!({"cluster_header": header, "timeout": "5s"});
+        self
+    }
+
     /// Sets a field of the route action.
     pub fn route(mut self, field: &str, value: Value) -> Self {
         self.route[field] = value;
@@ -181,6 +189,18 @@ impl Suite {
         self
     }
 
+    /// Puts the proxy into this zone, and each endpoint of `backend` into one.
+    pub fn zones(mut self, own: &str, zones: &[&str]) -> Self {
+        self.node = json!({"id": "weir", "cluster": "weir", "locality": {"zone": own}});
+        let groups: Vec<_> = (self.endpoints.iter().zip(zones))
+            .map(|(at, zone)| {
+                let endpoint = json!({"endpoint": {"address": address(*at)}});
+                json!({"locality": {"zone": zone}, "lb_endpoints": [endpoint]})
+            })
+            .collect();
+        self.backend("load_assignment", json!({"cluster_name": "backend", "endpoints": groups}))
+    }
+
     /// Adds a cluster like `backend`, of these endpoints.
     pub fn cluster_of(mut self, name: &str, endpoints: &[SocketAddr]) -> Self {
         self.others.push(cluster(name, endpoints, &[], false));
@@ -210,6 +230,7 @@ impl Suite {
         clusters.extend(self.services.iter().map(|(name, address)| service(name, *address)));
         let document = json!({
             "admin": {"address": address(SocketAddr::from(([127, 0, 0, 1], 0)))},
+            "node": self.node,
             "stats_config": {"stats_tags": tags},
             "static_resources": {"listeners": [self.listener()], "clusters": clusters},
         });

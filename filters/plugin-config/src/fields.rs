@@ -42,6 +42,15 @@ pub trait Choice: Copy + 'static {
     const CHOICES: &'static [(&'static str, Self)];
 }
 
+/// An element of a list in which a text stands for an object with one field.
+#[derive(Debug)]
+pub enum TextOrFields<'a> {
+    /// A text.
+    Text(&'a str),
+    /// An object.
+    Fields(Fields<'a>),
+}
+
 /// The fields of one object. Dropped, it reports those that nobody has asked for.
 #[derive(Debug)]
 pub struct Fields<'a> {
@@ -379,6 +388,28 @@ impl<'a> Fields<'a> {
     /// The value of the field, whatever it is.
     pub fn value(&mut self, name: &'a str) -> Option<&'a Value> {
         self.take(name, false)
+    }
+
+    /// A list of which each element is a text or an object. Each goes through the reader of its kind;
+    /// an error of the text's is told at its place.
+    #[inline(never)]
+    pub fn texts_or_objects(
+        &mut self,
+        name: &'a str,
+        read: &mut dyn FnMut(TextOrFields<'_>) -> Result<(), String>,
+    ) {
+        for (at, item) in self.items(name).iter().enumerate() {
+            let told = match item {
+                Value::String(text) => read(TextOrFields::Text(text)),
+                Value::Object(_) => read(TextOrFields::Fields(self.element(name, at, item))),
+                other => Err(expected("a text or an object", other)),
+            };
+            if let Err(message) = told {
+                let above = self.notes.enter(name);
+                self.notes.problem(&at.to_string(), message);
+                self.notes.leave(above);
+            }
+        }
     }
 
     #[inline(never)]

@@ -25,7 +25,7 @@ mod words;
 
 pub use Presence::{Or, Required};
 pub use decimal::parse_decimal;
-pub use fields::{Choice, Fields, Presence};
+pub use fields::{Choice, Fields, Presence, TextOrFields};
 use problem::nearest;
 pub use problem::{Problem, Problems};
 #[cfg(feature = "record")]

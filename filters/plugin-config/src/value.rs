@@ -40,6 +40,26 @@ impl Value {
         read(json).ok().map(|document| document.value)
     }
 
+    /// The same, if it is nested no deeper than `depth` levels.
+    pub fn from_json_within(json: &[u8], depth: usize) -> Option<Self> {
+        read(json).ok().filter(|document| document.depth <= depth).map(|document| document.value)
+    }
+
+    /// The entry `name` of an object.
+    pub fn get(&self, name: &str) -> Option<&Self> {
+        if let Self::Object(entries) = self { lookup(entries, name) } else { None }
+    }
+
+    /// The elements of a list; none of anything else.
+    pub fn items(&self) -> &[Self] {
+        if let Self::Array(items) = self { items } else { &[] }
+    }
+
+    /// The entries of an object, by name; none of anything else.
+    pub fn entries(&self) -> &[(String, Self)] {
+        if let Self::Object(entries) = self { entries } else { &[] }
+    }
+
     /// The value at an RFC 6901 pointer.
     pub fn pointer(&self, pointer: &str) -> Option<&Self> {
         if pointer.is_empty() {
@@ -237,6 +257,16 @@ mod tests {
         for absent in ["b", "/b/1", "/b/00", "/b/+0", "/a/0", "/"] {
             assert_eq!(document.pointer(absent), None, "{absent}");
         }
+    }
+
+    #[test]
+    fn a_foreign_document_may_be_too_deep() {
+        assert!(Value::from_json_within(b"[[{}]]", 3).is_some());
+        assert!(Value::from_json_within(b"[[{}]]", 2).is_none());
+        let document = value(r#"{"a":[1,2]}"#);
+        assert_eq!(document.get("a").map(|list| list.items().len()), Some(2));
+        assert_eq!(document.entries().len(), 1);
+        assert!(document.items().is_empty() && document.get("b").is_none());
     }
 
     #[test]

@@ -35,6 +35,17 @@ pub fn upstream_address() -> Option<Endpoint> {
     string(&["upstream", "address"])?.parse().ok()
 }
 
+/// Zone of the endpoint of the last attempt; empty if it has none. `None` before there was one.
+pub fn upstream_zone() -> Option<String> {
+    string(&["upstream", "locality", "zone"])
+}
+
+/// Zone of the node that the proxy runs on.
+pub fn node_zone() -> Option<String> {
+    let of = |path: &[&str]| string(path).filter(|zone| !zone.is_empty());
+    of(&["xds", "node", "locality", "zone"]).or_else(|| of(&["node", "locality", "zone"]))
+}
+
 /// How many endpoints the cluster has, unhealthy ones included.
 pub fn num_endpoints() -> Option<u32> {
     u32::try_from(uint(&["upstream", "num_endpoints"])?).ok()

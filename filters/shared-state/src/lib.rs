@@ -10,6 +10,8 @@
 //! | `weir/2/members/<cluster>` | metric-router, health-signal (CAS) | both | [`Members`] |
 //! | `weir/2/<module>/workers` | every VM of the module (CAS) | same module | [`WorkerSlots`] |
 //! | `weir/2/router/worker/<cluster>/<slot>` | one metric-router VM | metric-router | [`WorkerReport`] |
+//! | `weir/2/router/listing/<cluster>` | metric-router's leader | metric-router | [`Listing`] |
+//! | `weir/2/router/leader/<cluster>` | metric-router (CAS) | metric-router | [`Lease`] |
 //! | `weir/2/health/worker/<cluster>/<slot>` | one health-signal VM | health-signal | [`WorkerReport`] |
 //! | `weir/2/health/endpoint/<cluster>/<endpoint>` | health-signal's leader | metric-router | [`EndpointHealth`] |
 //! | `weir/2/health/leader/<cluster>` | health-signal (CAS) | health-signal | [`Lease`] |
@@ -41,7 +43,9 @@ mod bucket;
 mod endpoint;
 mod health;
 mod key;
+mod leadership;
 mod lease;
+mod listing;
 mod members;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
@@ -61,7 +65,9 @@ pub use bucket::{HashSeed, MAX_SLOTS, Pace, Settled, SlotTable};
 pub use endpoint::{Endpoint, ParseEndpointError};
 pub use health::{EndpointHealth, HealthState, LoadReport, MAX_NAMED_METRICS, metric_id};
 pub use key::{Key, SCHEMA_VERSION};
+pub use leadership::{Leadership, Standing};
 pub use lease::{Lease, LeaseOutcome};
+pub use listing::{Listed, Listing, zone_id};
 pub use members::{MAX_MEMBERS, Member, Members};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryStore;

@@ -69,6 +69,25 @@ impl Members {
         }
     }
 
+    /// Replaces the list by what a registry says. Answers whether that changed it.
+    pub fn told(
+        prior: Option<Self>,
+        endpoints: &[Endpoint],
+        now: UnixNanos,
+    ) -> Transition<Self, bool> {
+        let known = prior.unwrap_or_default().list;
+        if known.iter().map(|member| &member.endpoint).eq(endpoints) {
+            return Transition::Keep(false);
+        }
+        let member = |endpoint: &Endpoint| {
+            let at = known.binary_search_by_key(endpoint, |member| member.endpoint);
+            let kept = at.ok().and_then(|at| known.get(at)).copied();
+            kept.unwrap_or(Member { endpoint: *endpoint, last_seen: now, misses: 0 })
+        };
+        let list = endpoints.iter().take(MAX_MEMBERS.into()).map(member).collect();
+        Transition::Store(Self { list }, true)
+    }
+
     /// Records that a request picked for `endpoint` was served by another one, and drops the
     /// endpoint when that has happened `allowed` times in a row. Answers whether it was dropped.
     pub fn missed(prior: Option<Self>, endpoint: Endpoint, allowed: u8) -> Transition<Self, bool> {
@@ -159,6 +178,20 @@ mod tests {
         assert!(!miss(), "serving in between starts the count again");
         assert!(miss());
         assert!(known(&store).is_empty());
+    }
+
+    #[test]
+    fn what_a_registry_says_replaces_what_was_seen() {
+        let store = MemoryStore::default();
+        see(&store, 1, 10);
+        see(&store, 2, 10);
+        let tell = |ports: &[u16]| {
+            let list: Vec<_> = ports.iter().map(|port| endpoint(*port)).collect();
+            let key = Members::key("backend");
+            update(&store, &key, |prior| Members::told(prior, &list, at(20))).unwrap().value
+        };
+        assert!(tell(&[2, 3]) && !tell(&[2, 3]));
+        assert_eq!(known(&store), [2, 3]);
     }
 
     #[test]

@@ -6,9 +6,9 @@
 
 use core::time::Duration;
 use shared_state::{
-    ActiveKeys, BreakerRecord, Endpoint, EndpointHealth, HealthState, Holding, Lease, LoadReport,
-    Member, Members, PermitTable, Record, Transition, UnixNanos, WorkerEntry, WorkerReport,
-    WorkerSlots, decode, encode, metric_id,
+    ActiveKeys, BreakerRecord, Endpoint, EndpointHealth, HealthState, Holding, Lease, Listed,
+    Listing, LoadReport, Member, Members, PermitTable, Record, Transition, UnixNanos, WorkerEntry,
+    WorkerReport, WorkerSlots, decode, encode, metric_id,
 };
 
 fn pinned<R: Record + PartialEq + core::fmt::Debug>(record: &R, golden: &str) {
@@ -46,6 +46,16 @@ fn members() {
     pinned(
         &Members { list: vec![member] },
         "57520202010000000000000000000000ffffc0000207901f00f2052a0100000001d86b6faf",
+    );
+}
+
+#[test]
+fn a_listing() {
+    let listed =
+        Listed { weight: 3, priority: 1, zone: 7, is_canary: true, ..Listed::new(endpoint()) };
+    pinned(
+        &Listing { told_at: UnixNanos::from_secs(5), list: vec![listed] },
+        "57520b0200f2052a01000000010000000000000000000000ffffc0000207901f03000107000000000000000104732d7c",
     );
 }
 

@@ -60,7 +60,7 @@ pub use evidence::{Evidence, merge};
 pub use flap::Flap;
 pub use fusion::{DecidedBy, Opinions, Verdict, fuse};
 pub use latency::Latency;
-pub use leadership::{Leadership, Standing};
+pub use leadership::leader_key;
 pub use observer::Observer;
 pub use outcome::{Attempt, FailureKind, Outcome};
 pub use passive::PassiveTrack;

@@ -5,14 +5,15 @@ use crate::streams;
 use crate::worker::{SLOT_LEASE, change_members, note_write};
 use health_signal_core::config::{Active, PollKind};
 use health_signal_core::{
-    Answer, ClusterHealth, Due, Leadership, MODULE, PROXIED_HEADER, PollOutcome, Publication,
-    SERVED_HEADER, Standing, merge,
+    Answer, ClusterHealth, Due, MODULE, PROXIED_HEADER, PollOutcome, Publication, SERVED_HEADER,
+    leader_key, merge,
 };
 use plugin_kit::headers::{self, Map};
 use plugin_kit::{Draws, HostStore, call};
 use shared_state::{
     BreakerRecord, BreakerState, DEFAULT_ENDPOINT_SCOPE, Endpoint, EndpointHealth, Expected,
-    Members, SharedStore as _, UnixNanos, WorkerReport, WorkerSlot, WorkerSlots, encode, read,
+    Leadership, Members, SharedStore as _, Standing, UnixNanos, WorkerReport, WorkerSlot,
+    WorkerSlots, encode, read,
 };
 use std::rc::Rc;
 
@@ -143,7 +144,8 @@ impl Leader {
     fn stand(&mut self, shared: &Shared, slot: WorkerSlot, draws: &mut Draws, now: UnixNanos) {
         let name = &self.cluster.name;
         let lease = shared.config.lease;
-        let (standing, asked) = self.leadership.stand(&HostStore, name, slot.owner, now, lease);
+        let key = leader_key(name);
+        let (standing, asked) = self.leadership.stand(&HostStore, &key, slot.owner, now, lease);
         if let Err(error) = asked {
             shared.note_update(error, "leader lease");
         }

@@ -1,26 +1,34 @@
 //! One cluster as one worker sees it: pick, learn, measure.
 
+use crate::division::{Balance, Home, Part, Run};
 use crate::ewma::believable;
 use crate::flight::{Flight, Outcome, Response};
 use crate::membership::{Exploration, falls_within};
 use crate::note::Source;
 use crate::pick::{Pick, Reason, Steered, Unsteered};
-use crate::policy::{Policies, Ranked, Scene};
+use crate::policy::{Choice, Policies, Ranked, Scene};
+use crate::registry::Enquiry;
 use crate::row::{MISSES_ALLOWED, Table};
 use crate::shared::Notes;
 use crate::steering::Effectiveness;
-use crate::{Attributes, ClusterConfig, Endpoints, Note, Policy, Snapshot, key};
+use crate::{
+    Attributes, Candidate, ClusterConfig, Endpoints, Note, Policy, Registry, RegistryAnswer,
+    Snapshot, Told as Answered, Unusable, key,
+};
 use core::time::Duration;
 use shared_state::{
-    BreakerState, Endpoint, Key, Members, SharedStore, Transition, UnixNanos, WorkerEntry,
-    WorkerSlot,
+    BreakerState, Endpoint, Key, Listed, Members, SharedStore, Transition, UnixNanos, WorkerEntry,
+    WorkerSlot, zone_id,
 };
 
 /// How often a sighting of a known endpoint is written down.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often the number of endpoints is asked for.
+/// How often the number of endpoints is asked for, at least.
 const SIZE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Requests after which it is asked for again; in a small cluster as many as it has endpoints.
+const SIZE_PICKS: u32 = 16;
 
 /// After a breaker's last change, misses of its endpoint prove nothing: circuit-breaker may have
 /// struck it off the list.
@@ -32,18 +40,30 @@ pub struct Cluster {
     pub(crate) name: String,
     pub(crate) config: ClusterConfig,
     pub(crate) members_key: Key<Members>,
-    max_endpoints: usize,
+    pub(crate) max_endpoints: usize,
+    /// Endpoints that are listed, by the configuration or by a registry, in order of address.
+    pub(crate) listed: Vec<Listed>,
+    /// Where the list comes from, if a registry has it.
+    pub(crate) enquiry: Option<Enquiry>,
+    pub(crate) listing_read_at: Option<UnixNanos>,
     /// The endpoints as of the last refresh.
     pub(crate) known: Vec<Endpoint>,
     pub(crate) table: Table,
     pub(crate) snapshot: Snapshot,
     pub(crate) policies: Policies,
+    /// The zone that the proxy is in.
+    pub(crate) zone: Home,
+    pub(crate) balance: Balance,
     /// Requests of this worker in flight, to whatever endpoint.
     in_flight: u32,
     /// Requests of other workers in flight to the candidates, as of the last refresh.
     pub(crate) load_elsewhere: f64,
     pub(crate) exploration: Exploration,
     steering: Effectiveness,
+    /// One that another endpoint has just served for.
+    pub(crate) suspect: Option<Endpoint>,
+    /// Requests since the proxy was asked for its number of endpoints.
+    unsized_picks: u32,
     /// How many endpoints the proxy says there are, and when it said so.
     pub(crate) size: Option<(u32, UnixNanos)>,
     pub(crate) refreshed_at: Option<UnixNanos>,
@@ -70,14 +90,21 @@ impl Cluster {
             name: name.to_owned(),
             members_key: Members::key(name),
             max_endpoints,
+            listed: Vec::new(),
+            enquiry: None,
+            listing_read_at: None,
             known: Vec::new(),
             table: Table::default(),
             snapshot: Snapshot::default(),
             policies: Policies::default(),
+            zone: Home::default(),
+            balance: Balance::default(),
             in_flight: 0,
             load_elsewhere: 0.0,
             exploration: Exploration::default(),
             steering: Effectiveness::default(),
+            suspect: None,
+            unsized_picks: 0,
             size: None,
             refreshed_at: None,
             published: None,
@@ -87,9 +114,17 @@ impl Cluster {
             unsteered: Unsteered::default(),
             config,
         };
-        if let Endpoints::Static(list) = &cluster.config.endpoints {
-            cluster.known.clone_from(list);
-            cluster.rebuild_alone(now);
+        match &cluster.config.endpoints {
+            Endpoints::Static(list) => {
+                let list = list.clone();
+                cluster.list(list);
+                cluster.rebuild_alone(now);
+            }
+            Endpoints::Registry(registry) => {
+                let label = cluster.config.canary.as_ref().map(|canary| canary.label.clone());
+                cluster.enquiry = Some(Enquiry::new(name, registry.clone(), label));
+            }
+            Endpoints::Learned { .. } => {}
         }
         cluster
     }
@@ -101,13 +136,67 @@ impl Cluster {
 
     /// True if [`Cluster::set_size`] should be called before the next pick.
     pub fn wants_size(&self, now: UnixNanos) -> bool {
-        matches!(self.config.endpoints, Endpoints::Learned { .. })
-            && self.size.is_none_or(|(_, at)| at > now || now.since(at) >= SIZE_INTERVAL)
+        let due = |(size, at): (u32, UnixNanos)| {
+            let is_old = at > now || now.since(at) >= SIZE_INTERVAL;
+            is_old || self.unsized_picks >= size.clamp(1, SIZE_PICKS)
+        };
+        matches!(self.config.endpoints, Endpoints::Learned { .. }) && self.size.is_none_or(due)
     }
 
     /// The proxy says how many endpoints the cluster has.
     pub fn set_size(&mut self, size: u32, now: UnixNanos) {
+        self.unsized_picks = 0;
+        if self.size.is_some_and(|(before, _)| before != size) {
+            self.exploration.begin();
+        }
         self.size = Some((size, now));
+    }
+
+    /// The registry to ask now, if this worker is the one that asks it.
+    pub fn question(
+        &mut self,
+        store: &impl SharedStore,
+        owner: Option<u64>,
+        now: UnixNanos,
+    ) -> Option<Registry> {
+        let enquiry = self.enquiry.as_mut()?;
+        enquiry.is_due(store, owner, now).then(|| enquiry.registry().clone())
+    }
+
+    /// Takes up what the registry answered. What cannot be used is noted, and changes nothing.
+    pub fn answered(
+        &mut self,
+        store: &impl SharedStore,
+        answer: Result<RegistryAnswer<'_>, Unusable>,
+        now: UnixNanos,
+    ) -> Option<Answered> {
+        let enquiry = self.enquiry.as_mut()?;
+        let members = &self.members_key;
+        let taken = answer.map_err(Note::Registry);
+        let taken = taken.and_then(|answer| enquiry.answered(store, members, answer, now));
+        match taken {
+            Ok((list, told)) => {
+                self.list(list);
+                Some(told)
+            }
+            Err(note) => {
+                self.notes.push(note);
+                None
+            }
+        }
+    }
+
+    /// Takes up a list, in order of address.
+    pub(crate) fn list(&mut self, list: Vec<Listed>) {
+        self.known = list.iter().map(|listed| listed.endpoint).collect();
+        self.listed = list;
+    }
+
+    /// What is known of an endpoint besides its address.
+    pub(crate) fn site(&self, endpoint: Endpoint) -> Listed {
+        let at = self.listed.binary_search_by_key(&endpoint, |listed| listed.endpoint);
+        let found = at.ok().and_then(|at| self.listed.get(at)).copied();
+        found.unwrap_or(Listed::new(endpoint))
     }
 
     /// Decides where a request goes. `enforced` is false if the list will not be sent; such a
@@ -120,6 +209,7 @@ impl Cluster {
         enforced: bool,
     ) -> (Pick, Flight) {
         self.is_active = true;
+        self.unsized_picks = self.unsized_picks.saturating_add(1);
         let mut flight = Flight { started_at: now, ..Flight::default() };
         if let Some(reason) = self.obstacle(now, (draw >> 32) as u32) {
             return (self.leave(reason), flight);
@@ -128,9 +218,12 @@ impl Cluster {
             Policy::ConsistentHash => key::hash(&self.config.consistent_hash.key, request),
             _ => None,
         };
-        let mut policies = core::mem::take(&mut self.policies);
-        let choice = policies.choose(&self.scene(now, draw as u32, key));
-        self.policies = policies;
+        let Some((part, mut choice)) = self.choose(request, key, now, draw as u32) else {
+            return (self.leave(Reason::NoEndpoints), flight);
+        };
+        if enforced {
+            self.ask_about_suspect(&mut choice, now);
+        }
         let mut text = String::with_capacity(choice.list.len() * 22);
         let mut list = Vec::with_capacity(choice.list.len());
         for row in choice.list.iter().filter_map(|ranked| self.row(ranked)) {
@@ -158,6 +251,7 @@ impl Cluster {
             list: text,
             candidates: self.snapshot.candidates.len(),
             policy: choice.policy,
+            part,
             why: choice.why,
             considered: choice.considered,
             scores: choice.list.iter().map(|ranked| ranked.score).collect(),
@@ -169,17 +263,109 @@ impl Cluster {
         self.snapshot.candidates.get(ranked.place).map(|candidate| candidate.row)
     }
 
-    /// What the policy sees now.
-    pub(crate) fn scene(&self, now: UnixNanos, draw: u32, key: Option<u64>) -> Scene<'_> {
+    /// The endpoints to list, first those of the part of the cluster that the request goes to, and
+    /// which part that is.
+    fn choose(
+        &mut self,
+        request: &dyn Attributes,
+        key: Option<u64>,
+        now: UnixNanos,
+        draw: u32,
+    ) -> Option<(Part, Choice)> {
+        let canary = self.config.canary.as_ref();
+        let sticky = canary.and_then(|canary| match canary.sticky.as_slice() {
+            [] => None,
+            parts => key::hash(parts, request),
+        });
+        let share = canary.map_or(0.0, |canary| canary.share);
+        let order = self.snapshot.division.order(draw, sticky, share, self.balance.share());
+        let order: Vec<Run> = order.into_iter().cloned().collect();
+        let mut policies = core::mem::take(&mut self.policies);
+        let mut chosen: Option<(Part, Choice)> = None;
+        for run in &order {
+            let listed = chosen.as_ref().map_or(0, |(_, choice)| choice.list.len());
+            if listed >= self.max_endpoints {
+                break;
+            }
+            let mut choice = policies.choose(&self.scene(run, now, draw, key));
+            for ranked in &mut choice.list {
+                ranked.place = ranked.place.saturating_add(run.places.start);
+            }
+            match &mut chosen {
+                Some((_, first)) => first.list.append(&mut choice.list),
+                None if choice.list.is_empty() => {}
+                None => chosen = Some((run.part, choice)),
+            }
+        }
+        self.policies = policies;
+        if let Some((_, choice)) = &mut chosen {
+            choice.list.truncate(self.max_endpoints);
+        }
+        chosen
+    }
+
+    /// What the policy sees now of one part.
+    pub(crate) fn scene(
+        &self,
+        run: &Run,
+        now: UnixNanos,
+        draw: u32,
+        key: Option<u64>,
+    ) -> Scene<'_> {
+        let candidates = self.snapshot.candidates.get(run.places.clone()).unwrap_or_default();
+        let load = if candidates.len() == self.snapshot.candidates.len() {
+            f64::from(self.in_flight) + self.load_elsewhere
+        } else {
+            let own = |candidate: &Candidate| self.table.rows().get(candidate.row);
+            let own = |candidate| own(candidate).map_or(0.0, |row| f64::from(row.in_flight));
+            candidates.iter().map(|candidate| own(candidate) + candidate.elsewhere).sum()
+        };
         Scene {
             config: &self.config,
-            candidates: &self.snapshot.candidates,
+            candidates,
+            first: run.places.start,
+            part: run.part,
             table: &self.table,
             most: self.max_endpoints,
             draw,
             now,
-            load: f64::from(self.in_flight) + self.load_elsewhere,
+            load,
             key,
+        }
+    }
+
+    /// The proxy's own zone, where the configuration names none.
+    pub fn set_home(&mut self, node: u64) {
+        let Some(locality) = &self.config.locality else { return };
+        let zone = locality.zone.as_deref().map_or(node, zone_id);
+        self.zone = Home::new(zone);
+        if matches!(self.config.endpoints, Endpoints::Static(_)) {
+            self.rebuild_alone(UnixNanos::ZERO);
+        }
+    }
+
+    /// Share of the known endpoints that are fit to be picked; `None` if none is known.
+    pub(crate) fn fit_share(&self) -> Option<f64> {
+        (self.snapshot.known > 0).then(|| self.snapshot.fit as f64 / self.snapshot.known as f64)
+    }
+
+    /// True if it should be told which zone this endpoint is in.
+    pub fn wants_zone(&self, endpoint: Endpoint) -> bool {
+        let is_unknown = || {
+            let place = self.table.place(endpoint);
+            place
+                .and_then(|place| self.table.rows().get(place))
+                .is_some_and(|row| row.zone.is_none())
+        };
+        self.zone.is_known()
+            && matches!(self.config.endpoints, Endpoints::Learned { .. })
+            && is_unknown()
+    }
+
+    /// The endpoint is in this zone.
+    pub fn set_zone(&mut self, endpoint: Endpoint, zone: u64) {
+        if let Some(row) = self.table.find(endpoint) {
+            row.zone = Some(zone);
         }
     }
 
@@ -331,6 +517,9 @@ impl Cluster {
         now: UnixNanos,
     ) {
         let learns = matches!(self.config.endpoints, Endpoints::Learned { .. });
+        if self.suspect == Some(served) {
+            self.suspect = None;
+        }
         let Some(row) = self.table.get_or_add(&self.name, served) else { return };
         let is_known = row.is_known;
         let took = row.measure(outcome, took, now, &self.config.least_cost);
@@ -345,7 +534,10 @@ impl Cluster {
         if learns && due {
             row.confirmed_at = now;
             let seen = |prior| Members::seen(prior, served, now);
-            self.notes.update(store, &self.members_key, Source::Members, seen);
+            let is_new = self.notes.update(store, &self.members_key, Source::Members, seen);
+            if is_new == Some(true) {
+                self.learned(served);
+            }
         }
         if misses > 0 {
             self.steering.contradict(misses, now);
@@ -365,12 +557,18 @@ impl Cluster {
             return;
         }
         row.miss(now);
+        let mut has_left = row.misses >= MISSES_ALLOWED;
         if matches!(self.config.endpoints, Endpoints::Learned { .. }) {
-            let surplus = self.size.is_some_and(|(size, _)| self.known.len() > size as usize);
-            let allowed = if surplus { 1 } else { MISSES_ALLOWED };
+            let allowed = if self.has_surplus(now) { 1 } else { MISSES_ALLOWED };
             let missed =
                 |prior| -> Transition<Members, bool> { Members::missed(prior, first, allowed) };
-            self.notes.update(store, &self.members_key, Source::Members, missed);
+            let dropped = self.notes.update(store, &self.members_key, Source::Members, missed);
+            has_left |= dropped == Some(true);
+        }
+        if has_left {
+            self.strike(first, now);
+        } else {
+            self.suspect = Some(first);
         }
     }
 }

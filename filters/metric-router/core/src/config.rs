@@ -2,10 +2,10 @@
 
 mod read;
 
-use crate::{DebugHeader, KeyPart, Mechanism};
+use crate::{DebugHeader, KeyPart, Label, Mechanism, Registry, ServiceConfig};
 use core::time::Duration;
 use plugin_config::{Parsed, Problems};
-use shared_state::Endpoint;
+use shared_state::Listed;
 
 /// What the plugin was asked to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +20,8 @@ pub struct Config {
     pub debug_header: DebugHeader,
     /// One entry a cluster; the one named `*` is for all others.
     pub clusters: Vec<ClusterConfig>,
+    /// Services that several clusters offer.
+    pub services: Vec<ServiceConfig>,
 }
 
 /// Whether decisions are acted upon.
@@ -55,6 +57,12 @@ pub struct ClusterConfig {
     pub policy: Policy,
     /// Which endpoints there are.
     pub endpoints: Endpoints,
+    /// The release that is being tried, if one is.
+    pub canary: Option<Canary>,
+    /// Whether the proxy's own zone is preferred, and how.
+    pub locality: Option<Locality>,
+    /// How far fit endpoints of a priority make up for unfit ones, 1 to 10. Default 1.4, as Envoy's.
+    pub overprovisioning: f64,
     /// How often the snapshot is rebuilt, 0.01 s to 10 s. Default 0.1 s.
     pub update_interval: Duration,
     /// Share of known endpoints, 0 to 100, below which nothing is steered. Default 50, as Envoy's.
@@ -114,8 +122,10 @@ impl Policy {
 /// Where the list of endpoints comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Endpoints {
-    /// The configuration.
-    Static(Vec<Endpoint>),
+    /// The configuration, in order of address.
+    Static(Vec<Listed>),
+    /// A registry, which is asked over HTTP.
+    Registry(Registry),
     /// Traffic: each response names the endpoint that served it.
     Learned {
         /// Least share of requests, 0 to 1, left unsteered while endpoints are missing. Default
@@ -125,6 +135,29 @@ pub enum Endpoints {
         /// replaced by another. Default 0.005.
         verification: f64,
     },
+}
+
+/// A release that gets a share of the requests.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Canary {
+    /// What its endpoints are labelled with.
+    pub label: Label,
+    /// Share of the requests, 0 to 1.
+    pub share: f64,
+    /// Parts of the request by which a client stays with one release; none to draw.
+    pub sticky: Vec<KeyPart>,
+}
+
+/// How the proxy's own zone is preferred.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Locality {
+    /// The proxy's zone; `None` to take that of the node.
+    pub zone: Option<String>,
+    /// Load from which the zone is full, above 0 to 1. Default 0.8.
+    pub full_at: f64,
+    /// Requests that the average endpoint works on at once: what is full where none reports its
+    /// utilization, 1 to 100 000. Default 8.
+    pub endpoint_concurrency: u32,
 }
 
 /// How an endpoint that came back is taken up: Envoy's `slow_start_config`, linear.

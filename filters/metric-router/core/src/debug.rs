@@ -106,6 +106,7 @@ mod tests {
     #[test]
     fn a_pick_is_explained_with_its_scores() {
         let steered = Steered {
+            part: crate::Part::default(),
             first: "10.0.0.1:80".parse().unwrap(),
             list: "10.0.0.1:80,10.0.0.2:80".to_owned(),
             candidates: 5,

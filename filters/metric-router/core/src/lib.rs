@@ -29,9 +29,11 @@ mod base64;
 mod cluster;
 mod config;
 mod debug;
+mod division;
 mod ewma;
 mod flight;
 mod key;
+mod label;
 mod mechanism;
 mod membership;
 mod note;
@@ -40,29 +42,36 @@ mod pick;
 mod policy;
 mod rank;
 mod refresh;
+mod registry;
 mod router;
 mod row;
 mod schedule;
+mod service;
 mod shared;
 mod snapshot;
 mod steering;
 #[cfg(test)]
 mod testing;
 mod throughput;
+mod verify;
 mod worker;
 
 pub use cluster::Cluster;
 pub use config::{
-    AutoRules, ClusterConfig, Config, ConsistentHash, Endpoints, HotCold, LeastCost, LoadReports,
-    Mode, PeakEwmaRules, Policy, SlowStart, Steering,
+    AutoRules, Canary, ClusterConfig, Config, ConsistentHash, Endpoints, HotCold, LeastCost,
+    LoadReports, Locality, Mode, PeakEwmaRules, Policy, SlowStart, Steering,
 };
 pub use debug::{DebugHeader, Secret};
+pub use division::Part;
 pub use flight::{Flight, Outcome, Response};
 pub use key::{Attributes, KeyPart};
+pub use label::Label;
 pub use mechanism::Mechanism;
 pub use note::Note;
 pub use orca::OrcaWeight;
 pub use pick::{Pick, Reason, Steered, Why};
-pub use router::{ClusterId, Journey, MAX_CLUSTERS, Router};
+pub use registry::{MAX_ANSWER_BYTES, Registry, RegistryAnswer, Told, Unusable};
+pub use router::{ClusterId, Course, Journey, MAX_CLUSTERS, Router};
 pub use schedule::Schedule;
+pub use service::{Answered, ClusterChoice, ServiceConfig};
 pub use snapshot::{Candidate, Facts, Load, Snapshot};

@@ -81,7 +81,16 @@ mod tests {
         let policy = Policy::LeastCost;
         let scores = vec![1.0; list.split(',').count()];
         let why = crate::Why::Cheapest;
-        Steered { first, list: list.to_owned(), candidates: 2, policy, why, considered: 2, scores }
+        Steered {
+            first,
+            list: list.to_owned(),
+            candidates: 2,
+            policy,
+            part: crate::Part::default(),
+            why,
+            considered: 2,
+            scores,
+        }
     }
 
     #[test]

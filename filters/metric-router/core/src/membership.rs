@@ -1,10 +1,11 @@
 //! How many requests to leave unsteered, so that the cluster's own policy shows us its endpoints.
 //!
 //! No hostcall lists endpoints, but two attributes together are as good: the number of endpoints of
-//! the cluster, and the one that served. While the list is shorter than the number, the missing
-//! share goes unsteered: who knows half of a cluster may direct half of its traffic. A complete
-//! list still leaves a small share, because one endpoint replaced by another does not change the
-//! number.
+//! the cluster, and the one that served. While the list is shorter than the number, one whole round
+//! of the cluster goes unsteered, in which a policy that takes turns shows whoever is missing. After
+//! that it is the missing share: who knows half of a cluster may direct half of its traffic. A
+//! complete list still leaves a small share, because one endpoint replaced by another does not
+//! change the number.
 //!
 //! Completeness may be out of reach (an endpoint that is never chosen because it is unhealthy, one
 //! with two addresses, one without `ip:port`). When [`FRUITLESS_ROUNDS`] times the cluster's size
@@ -32,6 +33,11 @@ impl Exploration {
         }
     }
 
+    /// There is something new to find.
+    pub(crate) fn begin(&mut self) {
+        self.fruitless = 0;
+    }
+
     /// A request was left unsteered.
     pub(crate) fn explored(&mut self) {
         self.fruitless = self.fruitless.saturating_add(1);
@@ -44,6 +50,10 @@ impl Exploration {
         let missing = size.saturating_sub(known);
         if missing == 0 {
             return verification;
+        }
+        // One more than a round: it may have begun with a turn that was missed.
+        if self.fruitless <= size && size <= u32::from(MAX_MEMBERS) {
+            return 1.0;
         }
         let fruitless = self.fruitless >= size.saturating_mul(FRUITLESS_ROUNDS);
         if fruitless && size <= u32::from(MAX_MEMBERS) {
@@ -71,8 +81,13 @@ mod tests {
 
     #[test]
     fn the_missing_share_is_left_to_the_proxy() {
-        assert_eq!((share(1, 4, 0), share(3, 4, 0)), (0.75, 0.25));
-        assert_eq!(share(99, 100, 0), 0.05);
+        assert_eq!((share(1, 4, 5), share(3, 4, 5)), (0.75, 0.25));
+        assert_eq!(share(99, 100, 101), 0.05);
+    }
+
+    #[test]
+    fn one_round_is_left_to_the_proxy_as_a_whole() {
+        assert_eq!((share(3, 4, 0), share(3, 4, 4)), (1.0, 1.0));
     }
 
     #[test]
@@ -90,7 +105,7 @@ mod tests {
         let mut exploration = Exploration::default();
         (0..100).for_each(|_| exploration.explored());
         exploration.update(1);
-        assert_eq!(exploration.share(Some(10), 0.05, 0.005), 0.9);
+        assert_eq!(exploration.share(Some(10), 0.05, 0.005), 1.0);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What went wrong beside a decision. The decision stands without it.
 
+use crate::Unusable;
 use core::fmt;
 use shared_state::{ReadError, StoreError, UpdateError};
 
@@ -10,6 +11,7 @@ pub(crate) enum Source {
     Health,
     Breaker,
     Workers,
+    Listing,
 }
 
 /// Something to be counted under [`Note::name`], and told once.
@@ -23,6 +25,10 @@ pub enum Note {
     CorruptBreaker,
     /// What the workers tell each other did not decode; the others were taken as idle.
     CorruptWorkers,
+    /// What a registry said did not decode; it was taken as unsaid.
+    CorruptListing,
+    /// A registry's answer could not be used; the last good list stays.
+    Registry(Unusable),
     /// Too many workers wrote at once; this one's news was dropped.
     Contended,
     /// The host refused shared data.
@@ -39,6 +45,8 @@ impl Note {
             Self::CorruptHealth => "corrupt_health",
             Self::CorruptBreaker => "corrupt_breaker",
             Self::CorruptWorkers => "corrupt_workers",
+            Self::CorruptListing => "corrupt_listing",
+            Self::Registry(_) => "registry_unusable",
             Self::Contended => "contended",
             Self::Store(_) => "store_failed",
             Self::NoWorkerSlot => "no_worker_slot",
@@ -51,6 +59,7 @@ impl Note {
             Source::Health => Self::CorruptHealth,
             Source::Breaker => Self::CorruptBreaker,
             Source::Workers => Self::CorruptWorkers,
+            Source::Listing => Self::CorruptListing,
         }
     }
 
@@ -76,6 +85,18 @@ impl fmt::Display for Note {
             Self::CorruptHealth => f.write_str("an endpoint's health did not decode"),
             Self::CorruptBreaker => f.write_str("a breaker's record did not decode"),
             Self::CorruptWorkers => f.write_str("another worker's report did not decode"),
+            Self::CorruptListing => f.write_str("a registry's list did not decode"),
+            Self::Registry(Unusable::Status(0)) => f.write_str("the registry did not answer"),
+            Self::Registry(Unusable::Status(status)) => {
+                write!(f, "the registry answered {status}")
+            }
+            Self::Registry(Unusable::TooLong) => f.write_str("the registry's answer is too long"),
+            Self::Registry(Unusable::Shape) => {
+                f.write_str("the registry's answer is no list of services")
+            }
+            Self::Registry(Unusable::NotAsked) => {
+                f.write_str("the registry could not be asked: is there such a cluster?")
+            }
             Self::Contended => f.write_str("too many workers changed a record at once"),
             Self::Store(StoreError { status }) => {
                 write!(f, "the host answered shared data with status {status}")

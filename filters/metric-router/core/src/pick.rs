@@ -1,6 +1,6 @@
 //! The answer for one request.
 
-use crate::Policy;
+use crate::{Part, Policy};
 use core::fmt;
 use shared_state::Endpoint;
 
@@ -24,6 +24,8 @@ pub struct Steered {
     pub candidates: usize,
     /// The policy that chose: where the configuration says `auto`, the one it came to.
     pub policy: Policy,
+    /// The part of the cluster that the first belongs to.
+    pub part: Part,
     /// Why the first is the first.
     pub why: Why,
     /// How many of the candidates were looked at.
@@ -53,6 +55,8 @@ pub enum Why {
     Overflowed,
     /// The request has no key, and this one costs least.
     NoKey,
+    /// Whether it is still a member is in doubt.
+    Verified,
 }
 
 impl Why {
@@ -68,6 +72,7 @@ impl Why {
             Self::Hashed => "hashed",
             Self::Overflowed => "overflowed",
             Self::NoKey => "no_key",
+            Self::Verified => "verified",
         }
     }
 }
@@ -140,10 +145,11 @@ impl fmt::Display for Pick {
         match self {
             Self::Steer(steered) => write!(
                 f,
-                "picked {} policy={} candidates={}",
+                "picked {} policy={} candidates={}{}",
                 steered.first,
                 steered.policy.name(),
-                steered.candidates
+                steered.candidates,
+                steered.part
             ),
             Self::Leave(reason) => write!(f, "unsteered reason={}", reason.name()),
         }

@@ -14,6 +14,7 @@ mod peak_ewma;
 mod random;
 mod weighted_round_robin;
 
+use crate::division::{Part, Run};
 use crate::row::Table;
 use crate::{Candidate, ClusterConfig, Load, Policy, Why};
 use shared_state::{Endpoint, UnixNanos};
@@ -23,6 +24,10 @@ use shared_state::{Endpoint, UnixNanos};
 pub(crate) struct Scene<'a> {
     pub(crate) config: &'a ClusterConfig,
     pub(crate) candidates: &'a [Candidate],
+    /// The place that the first of these has in the snapshot.
+    pub(crate) first: usize,
+    /// The part of the cluster that they are.
+    pub(crate) part: Part,
     pub(crate) table: &'a Table,
     /// How many endpoints to list.
     pub(crate) most: usize,
@@ -51,7 +56,7 @@ impl Scene<'_> {
     /// The candidate of this endpoint, if it is one.
     pub(crate) fn candidate(&self, endpoint: Endpoint) -> Option<(usize, &Candidate)> {
         let row = self.table.place(endpoint)?;
-        let place = self.table.rows().get(row)?.candidate?;
+        let place = self.table.rows().get(row)?.candidate?.checked_sub(self.first)?;
         Some((place, self.candidates.get(place)?))
     }
 }
@@ -81,55 +86,83 @@ pub(crate) struct Choice {
 /// What the policies keep between picks.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
-    regime: auto::Regime,
-    pool: hot_cold::Pool,
-    turns: weighted_round_robin::Turns,
+    /// Of each part: what is chosen in one says nothing of another.
+    parts: Vec<(Part, Kept)>,
     table: consistent_hash::HashTable,
 }
 
-impl Policies {
-    /// Takes up a new snapshot. `known` are all endpoints of the cluster, fit or not.
-    pub(crate) fn update(&mut self, scene: &Scene<'_>, known: &[Endpoint], draw: u64) {
-        if scene.config.policy == Policy::Auto {
-            self.regime.update(scene.candidates, &scene.config.auto);
+/// What the policies keep of one part.
+#[derive(Debug, Default)]
+struct Kept {
+    regime: auto::Regime,
+    pool: hot_cold::Pool,
+    turns: weighted_round_robin::Turns,
+}
+
+impl Kept {
+    fn policy(&self, configured: Policy) -> Policy {
+        match configured {
+            Policy::Auto => self.regime.policy(),
+            policy => policy,
         }
-        match self.policy(scene) {
-            Policy::HotCold => self.pool.update(scene),
-            Policy::WeightedRoundRobin => self.turns.update(scene, draw),
-            Policy::ConsistentHash => self.table.update(known),
-            Policy::Auto | Policy::LeastCost | Policy::PeakEwma | Policy::Random => {}
+    }
+}
+
+impl Policies {
+    /// Keeps these parts and no others.
+    pub(crate) fn keep(&mut self, runs: &[Run]) {
+        self.parts.retain(|(part, _)| runs.iter().any(|run| run.part == *part));
+        for run in runs {
+            if !self.parts.iter().any(|(part, _)| *part == run.part) {
+                self.parts.push((run.part, Kept::default()));
+            }
+        }
+    }
+
+    /// Takes up a part of a new snapshot. `known` are all endpoints of the cluster, fit or not.
+    pub(crate) fn update(&mut self, scene: &Scene<'_>, known: &[Endpoint], draw: u64) {
+        if scene.config.policy == Policy::ConsistentHash {
+            return self.table.update(known);
+        }
+        let Some(kept) = kept(&mut self.parts, scene.part) else { return };
+        if scene.config.policy == Policy::Auto {
+            kept.regime.update(scene.candidates, &scene.config.auto);
+        }
+        match kept.policy(scene.config.policy) {
+            Policy::HotCold => kept.pool.update(scene),
+            Policy::WeightedRoundRobin => kept.turns.update(scene, draw),
+            _ => {}
         }
     }
 
     /// True if [`Policies::feed`] should be told what a response reports.
     pub(crate) fn wants_reports(&self, policy: Policy) -> bool {
-        match policy {
-            Policy::Auto => self.regime.policy() == Policy::HotCold,
-            policy => policy == Policy::HotCold,
-        }
+        self.parts.iter().any(|(_, kept)| kept.policy(policy) == Policy::HotCold)
     }
 
-    /// A report that came with a response.
+    /// A report that came with a response of an endpoint of this part.
     pub(crate) fn feed(&mut self, scene: &Scene<'_>, endpoint: Endpoint, load: Load) {
-        self.pool.feed(scene, endpoint, load);
-    }
-
-    fn policy(&self, scene: &Scene<'_>) -> Policy {
-        match scene.config.policy {
-            Policy::Auto => self.regime.policy(),
-            policy => policy,
+        if let Some(kept) = kept(&mut self.parts, scene.part) {
+            kept.pool.feed(scene, endpoint, load);
         }
     }
 
     /// The endpoints for one request.
     pub(crate) fn choose(&mut self, scene: &Scene<'_>) -> Choice {
-        match self.policy(scene) {
+        let Some(kept) = kept(&mut self.parts, scene.part) else {
+            return least_cost::choose(scene);
+        };
+        match kept.policy(scene.config.policy) {
             Policy::Auto | Policy::LeastCost => least_cost::choose(scene),
-            Policy::HotCold => self.pool.choose(scene),
-            Policy::WeightedRoundRobin => self.turns.choose(scene),
+            Policy::HotCold => kept.pool.choose(scene),
+            Policy::WeightedRoundRobin => kept.turns.choose(scene),
             Policy::PeakEwma => peak_ewma::choose(scene),
             Policy::ConsistentHash => self.table.choose(scene),
             Policy::Random => random::choose(scene),
         }
     }
+}
+
+fn kept(parts: &mut [(Part, Kept)], part: Part) -> Option<&mut Kept> {
+    parts.iter_mut().find(|(other, _)| *other == part).map(|(_, kept)| kept)
 }

@@ -1,12 +1,13 @@
 //! The tick's work for one cluster: read what others know, rebuild the snapshot, tell what we know.
 
+use crate::division::{Part, Zones};
 use crate::ewma::{believable, decay};
 use crate::note::Source;
 use crate::worker::{MODULE, Worker};
-use crate::{Cluster, Endpoints, Facts, HotCold, Load, Snapshot};
+use crate::{Cluster, Endpoints, Facts, HotCold, Load, Locality, Snapshot};
 use core::time::Duration;
 use shared_state::{
-    Endpoint, EndpointHealth, HealthState, LoadReport, Members, SharedStore, UnixNanos,
+    Endpoint, EndpointHealth, HealthState, Listed, LoadReport, Members, SharedStore, UnixNanos,
     WorkerEntry, WorkerReport,
 };
 
@@ -15,6 +16,12 @@ const MAX_HEALTH_AGE: Duration = Duration::from_secs(30);
 
 /// Age from which a learned endpoint may be dropped if the cluster has fewer than are known.
 const SURPLUS_AGE: Duration = Duration::from_secs(60);
+
+/// Age from which a load report says nothing of the load now.
+const MAX_REPORT_AGE: Duration = Duration::from_secs(10);
+
+/// How often a registry's list is read.
+const LISTING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Age of the proxy's number of endpoints up to which endpoints are dropped by it.
 const SIZE_AGE: Duration = Duration::from_secs(5);
@@ -47,6 +54,9 @@ impl Cluster {
         if matches!(self.config.endpoints, Endpoints::Learned { .. }) {
             self.refresh_members(store, now);
         }
+        if self.enquiry.is_some() {
+            self.refresh_listing(store, now);
+        }
         self.exploration.update(self.known.len());
         let elsewhere = self.read_peers(store, worker, now);
         self.table.compact(&self.known, now);
@@ -71,19 +81,25 @@ impl Cluster {
     /// A load report that came with a response of `endpoint`: at once, because what the shared
     /// records tell of it is some ticks old.
     pub fn report(&mut self, endpoint: Endpoint, report: &LoadReport, now: UnixNanos) {
-        if let Some(load) = load(report, &self.config.hot_cold, None, now) {
-            let mut policies = core::mem::take(&mut self.policies);
-            policies.feed(&self.scene(now, 0, None), endpoint, load);
-            self.policies = policies;
+        let Some(load) = load(report, &self.config.hot_cold, None, now) else { return };
+        let row = self.table.place(endpoint).and_then(|row| self.table.rows().get(row));
+        let Some(place) = row.and_then(|row| row.candidate) else { return };
+        let mut policies = core::mem::take(&mut self.policies);
+        let runs = self.snapshot.division.runs();
+        if let Some(run) = runs.iter().find(|run| run.places.contains(&place)) {
+            policies.feed(&self.scene(run, now, 0, None), endpoint, load);
         }
+        self.policies = policies;
     }
 
     /// Rebuilds the snapshot without looking at shared data.
     pub(crate) fn rebuild_alone(&mut self, now: UnixNanos) {
-        let facts: Vec<Facts> = (self.known.iter())
-            .filter_map(|endpoint| {
-                let row = self.table.place_or_add(&self.name, *endpoint)?;
-                Some(unknown(*endpoint, row))
+        let sites: Vec<Listed> = self.known.iter().map(|endpoint| self.site(*endpoint)).collect();
+        let facts: Vec<Facts> = (sites.into_iter())
+            .filter_map(|site| {
+                let row = self.table.place_or_add(&self.name, site.endpoint)?;
+                let part = self.zone.part(&site);
+                Some(unknown(site, part, row))
             })
             .collect();
         self.rebuild(&facts, now, 0);
@@ -120,6 +136,20 @@ impl Cluster {
         self.known = members.endpoints().collect();
     }
 
+    /// Reads what the worker that asks the registry has been told.
+    fn refresh_listing(&mut self, store: &impl SharedStore, now: UnixNanos) {
+        let fresh = |at: UnixNanos| at <= now && now.since(at) < LISTING_INTERVAL;
+        if self.listing_read_at.is_some_and(fresh) {
+            return;
+        }
+        self.listing_read_at = Some(now);
+        let Some(enquiry) = &self.enquiry else { return };
+        // What cannot be read is no reason to forget what was known.
+        if let Some(listing) = self.notes.read(store, enquiry.listing_key(), Source::Listing) {
+            self.list(listing.list);
+        }
+    }
+
     /// Sums over the reports of the other workers, in order of endpoint.
     fn read_peers(
         &mut self,
@@ -148,8 +178,13 @@ impl Cluster {
         elsewhere: Option<&Elsewhere>,
         now: UnixNanos,
     ) -> Option<Facts> {
+        let mut site = self.site(endpoint);
         let place = self.table.place_or_add(&self.name, endpoint)?;
         let row = self.table.at(place)?;
+        if let Some(zone) = row.zone {
+            site.zone = zone;
+        }
+        let part = self.zone.part(&site);
         row.new_failures = 0;
         let in_flight_elsewhere = row.load_elsewhere(elsewhere.map_or(0, |sum| sum.in_flight), now);
         if row.is_absent(now) {
@@ -162,6 +197,7 @@ impl Cluster {
         if let Some(report) = report {
             row.orca.observe(report, now, &self.config.load_reports);
             row.throughput.report(f64::from(report.rps), report.received_at, now);
+            row.utilization = utilization(report, now);
         }
         let own_share = row.throughput.share();
         let load = report.and_then(|report| load(report, &self.config.hot_cold, own_share, now));
@@ -184,6 +220,8 @@ impl Cluster {
         let error_ratio = shared_ratio.unwrap_or_else(|| row.error_ratio(now, rules));
         Some(Facts {
             endpoint,
+            part,
+            listed: f64::from(site.weight),
             row: place,
             state: health.as_ref().map_or(HealthState::Unknown, |health| health.state),
             state_since: health.as_ref().map(|health| health.state_since),
@@ -201,10 +239,42 @@ impl Cluster {
 
     fn rebuild(&mut self, facts: &[Facts], now: UnixNanos, draw: u64) {
         self.snapshot = Snapshot::build(facts, &self.config, now);
+        self.prepare(now, draw);
+        if let Some(rules) = &self.config.locality {
+            let zones = self.zones(rules);
+            self.balance.update(zones, rules, now);
+        }
+    }
+
+    /// Makes the snapshot ready to be picked from.
+    pub(crate) fn prepare(&mut self, now: UnixNanos, draw: u64) {
         self.index();
         let mut policies = core::mem::take(&mut self.policies);
-        policies.update(&self.scene(now, draw as u32, None), &self.known, draw);
+        policies.keep(self.snapshot.division.runs());
+        for run in self.snapshot.division.runs() {
+            policies.update(&self.scene(run, now, draw as u32, None), &self.known, draw);
+        }
         self.policies = policies;
+    }
+
+    /// What the own zone has to do, and what the others.
+    fn zones(&self, rules: &Locality) -> Zones {
+        // Load times rate, and rate.
+        let (mut local, mut remote) = ((0.0, 0.0), (0.0, 0.0));
+        for run in self.snapshot.division.runs() {
+            let side = if run.part.is_remote { &mut remote } else { &mut local };
+            let candidates = self.snapshot.candidates.get(run.places.clone()).unwrap_or_default();
+            for candidate in candidates {
+                let Some(row) = self.table.rows().get(candidate.row) else { continue };
+                let in_flight = f64::from(row.in_flight) + candidate.elsewhere;
+                let reported = row.utilization.map(|load| load * candidate.rate);
+                side.0 += reported.unwrap_or(in_flight / f64::from(rules.endpoint_concurrency));
+                side.1 += candidate.rate;
+            }
+        }
+        let load = |(load, rate): (f64, f64)| if rate > 0.0 { load / rate } else { 0.0 };
+        let due = local.1 / (local.1 + remote.1).max(f64::MIN_POSITIVE);
+        Zones { local: load(local), remote: load(remote), due }
     }
 
     /// Writes into the rows what the snapshot says of them.
@@ -245,9 +315,11 @@ fn add(sums: &mut Vec<Elsewhere>, entry: &WorkerEntry, now: UnixNanos) {
     }
 }
 
-fn unknown(endpoint: Endpoint, row: usize) -> Facts {
+fn unknown(site: Listed, part: Part, row: usize) -> Facts {
     Facts {
-        endpoint,
+        endpoint: site.endpoint,
+        part,
+        listed: f64::from(site.weight),
         row,
         state: HealthState::Unknown,
         state_since: None,
@@ -288,6 +360,14 @@ fn load(
 /// An endpoint that asks for nothing is not picked by state, and not by a rate of nothing.
 fn weight(asked: f32) -> f64 {
     if asked.is_finite() { f64::from(asked).clamp(0.01, 100.0) } else { 1.0 }
+}
+
+/// What an endpoint says of its own load, if it has said so lately.
+fn utilization(report: &LoadReport, now: UnixNanos) -> Option<f64> {
+    let is_fresh = report.received_at <= now && now.since(report.received_at) < MAX_REPORT_AGE;
+    let said = [report.application_utilization, report.cpu_utilization];
+    let said = said.into_iter().find(|utilization| *utilization > 0.0);
+    said.filter(|_| is_fresh).map(f64::from)
 }
 
 /// True unless the record is old, or was written before the clock stepped back.

@@ -1,10 +1,15 @@
 //! The clusters of one worker.
 
 use crate::pick::Unsteered;
+use crate::rank::lot;
+use crate::service::Service;
 use crate::worker::Worker;
-use crate::{Attributes, Cluster, Config, Flight, Mode, Note, Pick, Reason, Response};
+use crate::{
+    Answered, Attributes, Cluster, Config, Flight, Mode, Note, Pick, Reason, Registry,
+    RegistryAnswer, Response, Told, Unusable,
+};
 use core::time::Duration;
-use shared_state::{Endpoint, LoadReport, SharedStore, UnixNanos};
+use shared_state::{Endpoint, LoadReport, SharedStore, UnixNanos, zone_id};
 
 /// Clusters that are followed at most. With `*` a name comes with a request; a route may let the
 /// client choose it, and nothing a client can name may grow without bound.
@@ -25,14 +30,28 @@ pub struct Journey {
     pub flight: Flight,
 }
 
+/// A request whose cluster was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Course {
+    service: usize,
+    place: usize,
+    started_at: UnixNanos,
+}
+
+/// Makes a draw of its own of the one that a request has.
+const SERVICE: usize = 0x0004_0000;
+
 /// Everything one worker knows.
 #[derive(Debug)]
 pub struct Router {
     config: Config,
     clusters: Vec<Cluster>,
+    services: Vec<Service>,
     worker: Worker,
     /// Requests that belong to no cluster that is followed.
     unsteered: Unsteered,
+    /// The proxy's zone; 0 if it is not known.
+    home: u64,
 }
 
 impl Router {
@@ -44,7 +63,15 @@ impl Router {
         let named = named.filter(|entry| entry.name != "*");
         let clusters =
             named.map(|entry| Cluster::new(&entry.name, entry.clone(), most, now)).collect();
-        Self { clusters, worker: Worker::default(), unsteered: Unsteered::default(), config }
+        let services = config.services.iter().cloned().map(Service::new).collect();
+        Self {
+            services,
+            clusters,
+            worker: Worker::default(),
+            unsteered: Unsteered::default(),
+            home: 0,
+            config,
+        }
     }
 
     /// The configuration.
@@ -92,6 +119,51 @@ impl Router {
         (pick, Some(Journey { cluster: id, flight }))
     }
 
+    /// The cluster that a request on this route goes to, where several offer the service. While the
+    /// plugin is not in force, that is the first that is named: such a route has no other.
+    pub fn choose_cluster(
+        &mut self,
+        route: Option<&str>,
+        now: UnixNanos,
+        draw: u64,
+    ) -> Option<Course> {
+        let enforced = self.config.mode == Mode::Enforce;
+        let clusters = &self.clusters;
+        let fit = |name: &str| clusters.iter().find(|cluster| cluster.name == name)?.fit_share();
+        let mut services = self.services.iter_mut().enumerate();
+        let (at, service) = services.find(|(_, service)| service.is_for(route))?;
+        let draw = lot((draw >> 32) as u32, SERVICE);
+        let place = if enforced { service.choose(fit, now, draw) } else { 0 };
+        Some(Course { service: at, place, started_at: now })
+    }
+
+    /// The header and the cluster that a course stands for.
+    pub fn course(&self, course: &Course) -> Option<(&str, &str)> {
+        let config = &self.services.get(course.service)?.config;
+        let (name, _) = config.clusters.get(course.place)?;
+        Some((&config.header, name))
+    }
+
+    /// True if a service minds which route a request takes.
+    pub fn minds_routes(&self) -> bool {
+        self.config.services.iter().any(|service| !service.routes.is_empty())
+    }
+
+    /// Takes up what came of a request that was sent on this course.
+    pub fn arrive(&mut self, course: &Course, answered: Answered, now: UnixNanos) {
+        if let Some(service) = self.services.get_mut(course.service) {
+            service.answered(course.place, answered, now.since(course.started_at), now);
+        }
+    }
+
+    /// Requests by service and cluster, since the last call.
+    pub fn take_courses(&mut self, mut each: impl FnMut(&str, &str, u64)) {
+        for service in &mut self.services {
+            let name = service.config.name.clone();
+            service.take_picks(|cluster, picks| each(&name, cluster, picks));
+        }
+    }
+
     /// Accounts for a response, once.
     pub fn respond(
         &mut self,
@@ -120,6 +192,18 @@ impl Router {
     ) {
         if let Some(cluster) = self.clusters.get_mut(journey.cluster.0) {
             cluster.report(served, report, now);
+        }
+    }
+
+    /// True if [`Router::set_zone`] should be told where this endpoint is, which has served.
+    pub fn wants_zone(&self, journey: &Journey, served: Endpoint) -> bool {
+        self.clusters.get(journey.cluster.0).is_some_and(|cluster| cluster.wants_zone(served))
+    }
+
+    /// The zone that the proxy says this endpoint is in; empty if none.
+    pub fn set_zone(&mut self, journey: &Journey, served: Endpoint, zone: &str) {
+        if let Some(cluster) = self.clusters.get_mut(journey.cluster.0) {
+            cluster.set_zone(served, zone_id(zone));
         }
     }
 
@@ -155,7 +239,8 @@ impl Router {
             return None;
         }
         let most = self.config.steering.max_endpoints;
-        let cluster = Cluster::new(name, entry.clone(), most, now);
+        let mut cluster = Cluster::new(name, entry.clone(), most, now);
+        cluster.set_home(self.home);
         self.clusters.push(cluster);
         Some(ClusterId(self.clusters.len() - 1))
     }
@@ -173,7 +258,8 @@ impl Router {
     /// Does what is due: renews the worker's slot, tells what changed, rebuilds snapshots. `draw`
     /// decides where new schedules begin.
     pub fn tick(&mut self, store: &impl SharedStore, now: UnixNanos, draw: u64) {
-        let has_news = self.clusters.iter().any(|cluster| cluster.is_active);
+        let has_news =
+            self.clusters.iter().any(|cluster| cluster.is_active || cluster.enquiry.is_some());
         let mut clusters =
             self.clusters.iter_mut().filter(|cluster| cluster.is_due(now)).peekable();
         if let Some(first) = clusters.peek_mut() {
@@ -182,6 +268,40 @@ impl Router {
         for cluster in clusters {
             cluster.publish(store, &self.worker, now);
             cluster.refresh(store, &self.worker, now, draw);
+        }
+    }
+
+    /// The registries that this worker should ask now, each for one cluster.
+    pub fn questions(
+        &mut self,
+        store: &impl SharedStore,
+        now: UnixNanos,
+    ) -> Vec<(ClusterId, Registry)> {
+        // Without a slot there is no shared data either, or it is somebody else's turn.
+        let owner = self.worker.slot.map(|slot| slot.owner);
+        let clusters = self.clusters.iter_mut().enumerate();
+        let question = |(at, cluster): (usize, &mut Cluster)| {
+            Some((ClusterId(at), cluster.question(store, owner, now)?))
+        };
+        clusters.filter_map(question).collect()
+    }
+
+    /// Takes up what the registry of this cluster answered; `None` if it cannot be used.
+    pub fn answered(
+        &mut self,
+        store: &impl SharedStore,
+        cluster: ClusterId,
+        answer: Result<RegistryAnswer<'_>, Unusable>,
+        now: UnixNanos,
+    ) -> Option<Told> {
+        self.clusters.get_mut(cluster.0)?.answered(store, answer, now)
+    }
+
+    /// The zone of the node that the proxy runs on.
+    pub fn set_home(&mut self, zone: &str) {
+        self.home = zone_id(zone);
+        for cluster in &mut self.clusters {
+            cluster.set_home(self.home);
         }
     }
 

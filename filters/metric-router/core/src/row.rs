@@ -39,6 +39,10 @@ pub(crate) struct Row {
     pub(crate) latency: Ewma,
     /// Seconds, as the peaks have it; kept where the policy asks for it.
     pub(crate) peak: Peak,
+    /// [`zone_id`](shared_state::zone_id) of the zone that a response said; `None` before one did.
+    pub(crate) zone: Option<u64>,
+    /// Its own word on its load, 1 for full.
+    pub(crate) utilization: Option<f64>,
     /// Its place among the candidates, while it is one.
     pub(crate) candidate: Option<usize>,
     /// It is one of the cluster's endpoints, as of the last refresh.
@@ -76,6 +80,8 @@ impl Row {
             elsewhere: Ewma::default(),
             latency: Ewma::default(),
             peak: Peak::default(),
+            zone: None,
+            utilization: None,
             candidate: None,
             is_known: false,
             errors: Ewma::default(),

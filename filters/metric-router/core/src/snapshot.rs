@@ -13,6 +13,7 @@
 //! error ratio fades and never gets to zero, and an endpoint that has failed once would not be
 //! picked again until the others are busy.
 
+use crate::division::{Division, Part};
 use crate::ewma::decay;
 use crate::{ClusterConfig, Policy};
 use core::time::Duration;
@@ -41,6 +42,10 @@ const MOST_RATIO: f64 = 1024.0;
 pub struct Facts {
     /// Which.
     pub endpoint: Endpoint,
+    /// Which part of the cluster it belongs to.
+    pub part: Part,
+    /// What a list says that it can do, compared with the others.
+    pub listed: f64,
     /// Where this worker keeps its own measurements.
     pub row: usize,
     /// Its state; unknown if nobody says.
@@ -103,8 +108,12 @@ pub struct Candidate {
 /// What picks are made from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    /// The endpoints to choose from.
+    /// The endpoints to choose from, part by part.
     pub candidates: Vec<Candidate>,
+    pub(crate) division: Division,
+    /// How many endpoints are known, and how many of them are fit.
+    pub(crate) known: usize,
+    pub(crate) fit: usize,
     /// So few of the known endpoints are fit that choosing among them would crush them.
     pub panic: bool,
 }
@@ -113,28 +122,43 @@ impl Snapshot {
     /// From all known endpoints of a cluster.
     pub fn build(facts: &[Facts], config: &ClusterConfig, now: UnixNanos) -> Self {
         let fit: Vec<&Facts> = facts.iter().filter(|facts| badness(facts) == 0).collect();
-        let panic = fit.len() as f64 * 100.0 < config.healthy_panic_threshold * facts.len() as f64;
+        let is_fit = |facts: &Facts| badness(facts) == 0;
+        let factor = config.overprovisioning;
+        let panic = fit.len() as f64 * 100.0 < config.healthy_panic_threshold * facts.len() as f64
+            && !Division::fails_over(facts, is_fit, factor);
         // Without a threshold the least bad are better than none.
         let least = facts.iter().map(badness).min().unwrap_or(0);
-        let chosen: Vec<&Facts> = facts.iter().filter(|facts| badness(facts) == least).collect();
+        let mut chosen: Vec<&Facts> =
+            facts.iter().filter(|facts| badness(facts) == least).collect();
+        chosen.sort_by_key(|facts| facts.part);
+        let parts: Vec<Part> = chosen.iter().map(|facts| facts.part).collect();
+        let division = Division::new(&parts, facts, is_fit, factor);
         let base = match config.policy {
             Policy::WeightedRoundRobin => orca_rates(&chosen),
             _ => service_rates(&chosen, config),
         };
+        let mean_listed = mean_listed(&chosen);
         let candidates = chosen.iter().zip(base).map(|(facts, base)| {
             let penalty = penalty(facts, config);
             Candidate {
                 endpoint: facts.endpoint,
                 row: facts.row,
                 elsewhere: facts.elsewhere,
-                rate: base * facts.weight / penalty,
+                rate: base * facts.weight * facts.listed / mean_listed / penalty,
                 admission: admission(facts, config, now),
                 penalty,
                 load: facts.load,
             }
         });
-        Self { candidates: candidates.collect(), panic }
+        let (known, fit) = (facts.len(), fit.len());
+        Self { candidates: candidates.collect(), division, known, fit, panic }
     }
+}
+
+/// The listed weight of the average endpoint; never 0.
+fn mean_listed(facts: &[&Facts]) -> f64 {
+    let sum: f64 = facts.iter().map(|facts| facts.listed).sum();
+    (sum / facts.len().max(1) as f64).max(f64::MIN_POSITIVE)
 }
 
 /// 0 if it may be picked; else the greater the worse.
@@ -243,4 +267,4 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

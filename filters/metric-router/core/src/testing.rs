@@ -64,6 +64,8 @@ impl Stage {
         Scene {
             config: &self.config,
             candidates: &self.candidates,
+            first: 0,
+            part: crate::Part::default(),
             table: &self.table,
             most: 3,
             draw,

@@ -1,7 +1,7 @@
 //! What the core has counted, told to the host at ticks: a counter a request would be a hostcall a
 //! request.
 
-use metric_router_core::Router;
+use metric_router_core::{Router, Told};
 use plugin_kit::Degraded;
 use plugin_kit::metrics::{Counter, Family, Gauge};
 use shared_state::UnixNanos;
@@ -12,6 +12,8 @@ pub(crate) struct Metrics {
     weights: Family<Gauge>,
     members: Family<Gauge>,
     ineffective: Family<Gauge>,
+    registry: Family<Counter>,
+    courses: Family<Counter>,
     degraded: Degraded,
 }
 
@@ -24,7 +26,18 @@ impl Metrics {
             weights: Family::new("weir_endpoint_weight", &fixed, &["cluster", "endpoint"]),
             members: Family::new("weir_members", &fixed, &["cluster"]),
             ineffective: Family::new("weir_steering_ineffective", &fixed, &["cluster"]),
+            courses: Family::new("weir_cluster_picks_total", &fixed, &["scope", "cluster"]),
+            registry: Family::new("weir_registry_answers_total", &fixed, &["cluster", "outcome"]),
             degraded: Degraded::new(plugin),
+        }
+    }
+
+    /// A registry has answered.
+    pub(crate) fn registry(&self, cluster: &str, told: Option<Told>) {
+        let outcome = if told.is_some() { "taken" } else { "unusable" };
+        self.registry.with(&[cluster, outcome]).add(1);
+        if let Some(Told { listed, left_out, is_new: true }) = told {
+            log::info!("cluster '{cluster}': {listed} endpoints listed, {left_out} left out");
         }
     }
 
@@ -34,6 +47,9 @@ impl Metrics {
         }
         router.take_unsteered(|cluster, reason, count| {
             self.unsteered.with(&[cluster, reason.name()]).add(count);
+        });
+        router.take_courses(|service, cluster, count| {
+            self.courses.with(&[service, cluster]).add(count);
         });
         for cluster in router.clusters() {
             let name = cluster.name().to_owned();

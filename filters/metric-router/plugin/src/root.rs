@@ -1,12 +1,14 @@
 //! Configuration, ticks, and what all streams of this worker share.
 
 use crate::metrics::Metrics;
+use crate::registry;
 use crate::stream::Stream;
 use core::cell::RefCell;
-use metric_router_core::{Config, DebugHeader, Mode, Router, Steering};
-use plugin_kit::{Draws, HostStore};
+use metric_router_core::{ClusterId, Config, DebugHeader, Mode, Router, Steering, Unusable};
+use plugin_kit::{Draws, HostStore, property};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
+use shared_state::UnixNanos;
 use std::rc::Rc;
 
 /// What streams need of the root.
@@ -16,20 +18,58 @@ pub(crate) struct Shared {
     pub(crate) steering: Steering,
     pub(crate) mode: Mode,
     pub(crate) debug: DebugHeader,
+    pub(crate) has_services: bool,
 }
 
 pub(crate) struct Root {
     context_id: u32,
     running: Option<(Rc<Shared>, Metrics)>,
+    /// Calls under way: their number, and whose registry was asked.
+    asked: Vec<(u32, ClusterId)>,
 }
 
 impl Root {
     pub(crate) const fn new(context_id: u32) -> Self {
-        Self { context_id, running: None }
+        Self { context_id, running: None, asked: Vec::new() }
     }
 }
 
-impl Context for Root {}
+impl Root {
+    /// Asks the registries that are due, and hears of those that cannot be asked.
+    fn ask(&mut self, shared: &Shared, now: UnixNanos) {
+        let questions = match shared.router.try_borrow_mut() {
+            Ok(mut router) => router.questions(&HostStore, now),
+            Err(_) => return,
+        };
+        // The router is free while the host makes the calls.
+        for (cluster, registry) in questions {
+            self.asked.retain(|(_, other)| *other != cluster);
+            match registry::ask(&registry) {
+                Ok(token) => self.asked.push((token, cluster)),
+                Err(_) => {
+                    if let Ok(mut router) = shared.router.try_borrow_mut() {
+                        router.answered(&HostStore, cluster, Err(Unusable::NotAsked), now);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, _: usize, _: usize) {
+        let Some(at) = self.asked.iter().position(|(asked, _)| *asked == token) else { return };
+        let (_, cluster) = self.asked.swap_remove(at);
+        let Some((shared, metrics)) = &self.running else { return };
+        let Ok(mut router) = shared.router.try_borrow_mut() else { return };
+        let body = registry::body();
+        let answer = registry::answer(headers, &body);
+        let told = router.answered(&HostStore, cluster, Ok(answer), plugin_kit::now());
+        if let Some(cluster) = router.cluster(cluster) {
+            metrics.registry(cluster.name(), told);
+        }
+    }
+}
 
 impl RootContext for Root {
     fn on_configure(&mut self, _: usize) -> bool {
@@ -39,7 +79,12 @@ impl RootContext for Root {
         let metrics = Metrics::new(&config.name);
         let (steering, mode) = (config.steering.clone(), config.mode);
         let debug = config.debug_header.clone();
-        let router = Router::new(config, now);
+        let has_services = !config.services.is_empty();
+        let minds_zones = config.clusters.iter().any(|entry| entry.locality.is_some());
+        let mut router = Router::new(config, now);
+        if minds_zones {
+            router.set_home(&property::node_zone().unwrap_or_default());
+        }
         plugin_kit::set_tick_period(router.tick_period());
         let shared = Shared {
             router: RefCell::new(router),
@@ -48,12 +93,18 @@ impl RootContext for Root {
             steering,
             mode,
             debug,
+            has_services,
         };
+        self.asked.clear();
         self.running = Some((Rc::new(shared), metrics));
         true
     }
 
     fn on_tick(&mut self) {
+        if let Some((shared, _)) = &self.running {
+            let shared = Rc::clone(shared);
+            self.ask(&shared, plugin_kit::now());
+        }
         let Some((shared, metrics)) = &self.running else { return };
         let (Ok(mut router), Ok(mut draws)) =
             (shared.router.try_borrow_mut(), shared.draws.try_borrow_mut())

@@ -2,7 +2,8 @@
 
 use crate::root::Shared;
 use metric_router_core::{
-    Attributes, DebugHeader, Journey, Mechanism, Mode, Outcome, Pick, Response, Steered,
+    Answered, Attributes, Course, DebugHeader, Journey, Mechanism, Mode, Outcome, Pick, Response,
+    Steered,
 };
 use plugin_kit::headers::{self, Map};
 use plugin_kit::{HostStore, property};
@@ -15,11 +16,43 @@ pub(crate) struct Stream {
     journey: Option<Journey>,
     /// What the client is told of the pick, if it may be.
     explanation: Option<String>,
+    course: Option<Course>,
 }
 
 impl Stream {
     pub(crate) const fn new(shared: Rc<Shared>) -> Self {
-        Self { shared, journey: None, explanation: None }
+        Self { shared, journey: None, explanation: None, course: None }
+    }
+
+    /// Chooses the cluster, where several offer the service, and has the route chosen anew.
+    fn set_course(&mut self) {
+        if !self.shared.has_services {
+            return;
+        }
+        let (Ok(mut router), Ok(mut draws)) =
+            (self.shared.router.try_borrow_mut(), self.shared.draws.try_borrow_mut())
+        else {
+            return;
+        };
+        let route = if router.minds_routes() { property::route_name() } else { None };
+        self.course = router.choose_cluster(route.as_deref(), plugin_kit::now(), draws.next_u64());
+        if let Some((header, cluster)) = self.course.as_ref().and_then(|it| router.course(it)) {
+            headers::set(Map::Request, header, cluster);
+            plugin_kit::clear_route_cache();
+        }
+    }
+
+    /// Accounts for what came of the choice, once.
+    fn arrive(&mut self) {
+        let Some(course) = self.course.take() else { return };
+        let status = property::response_code();
+        let flags = match status {
+            Some(..500) => 0,
+            _ => property::response_flags(),
+        };
+        if let Ok(mut router) = self.shared.router.try_borrow_mut() {
+            router.arrive(&course, Answered::of(status, flags), plugin_kit::now());
+        }
     }
 
     fn pick(&mut self) -> Option<Pick> {
@@ -95,6 +128,10 @@ impl Stream {
                 router.report(journey, served, &report, now);
             }
             router.respond(&HostStore, journey, response, now);
+            if let Some(served) = served.filter(|served| router.wants_zone(journey, *served)) {
+                let zone = property::upstream_zone().unwrap_or_default();
+                router.set_zone(journey, served, &zone);
+            }
         }
     }
 
@@ -130,6 +167,7 @@ impl Context for Stream {
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        self.set_course();
         let pick = self.pick();
         let steered = match (&pick, self.shared.mode) {
             (Some(Pick::Steer(steered)), Mode::Enforce) => Some(steered),
@@ -147,6 +185,7 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+        self.arrive();
         self.respond();
         if let Some(explanation) = self.explanation.take() {
             headers::set(Map::Response, &self.shared.debug.response_header, &explanation);
@@ -159,6 +198,7 @@ impl HttpContext for Stream {
     }
 
     fn on_log(&mut self) {
+        self.arrive();
         self.respond();
         self.finish();
     }

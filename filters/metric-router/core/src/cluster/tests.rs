@@ -157,6 +157,10 @@ fn an_incomplete_list_leaves_the_missing_share_to_the_proxy() {
     refresh(&mut cluster, &store, millis(100));
     cluster.set_size(4, millis(100));
     let (below, above) = (0xbfff_ffffu64 << 32, 0xc000_0000u64 << 32);
+    for _ in 0..5 {
+        let pick = cluster.pick(&(), millis(100), u64::MAX, true).0;
+        assert_eq!(pick, Pick::Leave(Reason::Exploring), "one round is the proxy's as a whole");
+    }
     assert_eq!(cluster.pick(&(), millis(100), below, true).0, Pick::Leave(Reason::Exploring));
     steered(&cluster.pick(&(), millis(100), above, true).0);
 }

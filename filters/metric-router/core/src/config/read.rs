@@ -1,13 +1,16 @@
 //! The document: every field with its range and its default, and the rules between fields.
 
+mod endpoints;
+mod services;
+
 use super::{
-    AutoRules, ClusterConfig, Config, ConsistentHash, DEFAULT_UPDATE, Endpoints, HotCold,
-    LeastCost, LoadReports, Mode, PeakEwmaRules, Policy, SlowStart, Steering,
+    AutoRules, Canary, ClusterConfig, Config, ConsistentHash, DEFAULT_UPDATE, HotCold, LeastCost,
+    LoadReports, Locality, Mode, PeakEwmaRules, Policy, SlowStart, Steering,
 };
-use crate::{DebugHeader, KeyPart, Mechanism, Secret};
+use crate::{DebugHeader, KeyPart, Label, Mechanism, Secret};
 use core::time::Duration;
-use plugin_config::{Choice, Fields, Or};
-use shared_state::{Endpoint, MAX_MEMBERS};
+use plugin_config::{Choice, Fields, Or, Required};
+use shared_state::MAX_MEMBERS;
 
 /// Headers that belong to the connection or to the message's framing.
 const RESERVED_HEADERS: [&str; 9] = [
@@ -69,7 +72,8 @@ pub(super) fn config(mut fields: Fields<'_>) -> Config {
     fields.require("mode", mode == Mode::Enforce || !must_steer, message);
     let debug_header = debug_header(fields.object("debug_header"));
     let clusters = clusters(&mut fields, steering.mechanism);
-    Config { name, mode, steering, debug_header, clusters }
+    let services = services::services(&mut fields);
+    Config { name, mode, steering, debug_header, clusters, services }
 }
 
 fn debug_header(mut fields: Fields<'_>) -> DebugHeader {
@@ -122,7 +126,7 @@ fn cluster(mut fields: Fields<'_>, mechanism: Mechanism) -> ClusterConfig {
     fields.require("name", usable, message);
     let policy = fields.choice("policy", Policy::Auto);
     let must_steer = mechanism.must_steer();
-    let listed = fields.has("endpoints") || !must_steer;
+    let listed = fields.has("endpoints") || fields.has("endpoints_from") || !must_steer;
     let message = "list the endpoints: original_dst goes wherever it is told, so none are learned";
     fields.require("endpoints", listed, message);
     for (section, its) in [
@@ -136,10 +140,18 @@ fn cluster(mut fields: Fields<'_>, mechanism: Mechanism) -> ClusterConfig {
         fields.require(section, in_effect, message);
     }
     let updates = Duration::from_millis(10)..=Duration::from_secs(10);
+    let canary = fields.has("canary").then(|| canary(fields.object("canary")));
+    let locality = fields.has("locality").then(|| locality(fields.object("locality")));
+    let overprovisioning = fields.number("overprovisioning_factor", 100.0..=1000.0, Or(140.0));
+    let label = canary.as_ref().map(|canary| &canary.label);
+    let endpoints = endpoints::endpoints(&mut fields, &name, label);
     ClusterConfig {
         name,
         policy,
-        endpoints: endpoints(&mut fields),
+        endpoints,
+        canary,
+        locality,
+        overprovisioning: overprovisioning / 100.0,
         update_interval: fields.duration("update_interval", updates, Or(DEFAULT_UPDATE)),
         healthy_panic_threshold: panic_threshold(&mut fields, must_steer),
         slow_start: slow_start(fields.object("slow_start_config")),
@@ -164,41 +176,28 @@ fn panic_threshold(fields: &mut Fields<'_>, must_steer: bool) -> f64 {
     threshold
 }
 
-fn endpoints(fields: &mut Fields<'_>) -> Endpoints {
-    if !fields.has("endpoints") {
-        return learned(fields.object("learn"));
+fn canary(mut fields: Fields<'_>) -> Canary {
+    let text = fields.text("label", Required);
+    let label = Label::parse(&text);
+    let message = "write a label such as \"version=v2\", or a bare name such as \"canary\"";
+    let is_label = label.is_some() || !fields.has("label");
+    fields.require("label", is_label, message);
+    Canary {
+        label: label.unwrap_or_default(),
+        share: fields.number("percent", 0.0..=100.0, Required) / 100.0,
+        sticky: key(&mut fields, "sticky"),
     }
-    let alone = !fields.has("learn");
-    let message = "endpoints are listed, so none are learned; remove one of the two";
-    fields.require("learn", alone, message);
-    let count = fields.count("endpoints");
-    let message = "list an endpoint, or leave the field out to learn them";
-    fields.require("endpoints", count != Some(0), message);
-    if let Some(count) = count.filter(|count| *count > usize::from(MAX_MEMBERS)) {
-        let message = format!("{count} endpoints are too many: the limit is {MAX_MEMBERS}");
-        fields.problem_at("endpoints", message);
-    }
-    let mut endpoints: Vec<Endpoint> = Vec::new();
-    fields.texts("endpoints", &[], &mut |text| match text.parse() {
-        Ok(endpoint) if endpoints.contains(&endpoint) => {
-            Err(format!("'{text}' is listed twice: keep one"))
-        }
-        Ok(endpoint) => {
-            endpoints.push(endpoint);
-            Ok(())
-        }
-        Err(_) => Err(format!(
-            "'{text}' is no ip:port: the proxy compares addresses and resolves no names; write such \
-             as 10.0.0.1:8080 or [fd00::1]:8080"
-        )),
-    });
-    Endpoints::Static(endpoints)
 }
 
-fn learned(mut fields: Fields<'_>) -> Endpoints {
-    Endpoints::Learned {
-        exploration: fields.number("exploration_percent", 1.0..=100.0, Or(5.0)) / 100.0,
-        verification: fields.number("verification_percent", 0.0..=100.0, Or(0.5)) / 100.0,
+fn locality(mut fields: Fields<'_>) -> Locality {
+    let zone = fields.has("zone").then(|| fields.text("zone", Or("")));
+    let is_zone = zone.as_ref().is_none_or(|zone| !zone.is_empty());
+    let message = "name the zone, or leave the field out to take the node's";
+    fields.require("zone", is_zone, message);
+    Locality {
+        zone,
+        full_at: fields.number("full_at_percent", 1.0..=100.0, Or(80.0)) / 100.0,
+        endpoint_concurrency: fields.integer("endpoint_concurrency", 1..=100_000, Or(8)),
     }
 }
 
@@ -298,15 +297,20 @@ fn hot_cold(mut fields: Fields<'_>) -> HotCold {
     }
 }
 
+fn key<'a>(fields: &mut Fields<'a>, name: &'a str) -> Vec<KeyPart> {
+    let mut key = Vec::new();
+    fields.texts(name, &[], &mut |text| {
+        key.push(KeyPart::parse(text)?);
+        Ok(())
+    });
+    key
+}
+
 fn consistent_hash(mut fields: Fields<'_>, is_policy: bool) -> ConsistentHash {
     let message = "name at least one part, such as [\"header:x-user\"], [\"cookie:session\"] or \
                    [\"source.address\"]";
     fields.require("key", !is_policy || fields.count("key") != Some(0), message);
-    let mut key = Vec::new();
-    fields.texts("key", &[], &mut |text| {
-        key.push(KeyPart::parse(text)?);
-        Ok(())
-    });
+    let key = key(&mut fields, "key");
     let balance_factor: u32 = fields.integer("hash_balance_factor", 0..=10_000, Or(150));
     let message = "below 100 no endpoint could take its share; 0 switches the bound off";
     fields.require("hash_balance_factor", !(1..100).contains(&balance_factor), message);
@@ -316,6 +320,8 @@ fn consistent_hash(mut fields: Fields<'_>, is_policy: bool) -> ConsistentHash {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Endpoints;
+    use shared_state::{Listed, zone_id};
 
     fn config(json: &str) -> Config {
         Config::from_json(json.as_bytes()).unwrap().value
@@ -353,11 +359,78 @@ mod tests {
     }
 
     #[test]
-    fn a_static_list_keeps_its_order() {
+    fn a_static_list_is_a_list_of_addresses() {
         let json = r#"{"clusters":[{"name":"a","endpoints":["10.0.0.2:80","[::1]:80"]}]}"#;
-        let expected = ["10.0.0.2:80", "[::1]:80"].map(|text| text.parse().unwrap());
+        let expected = ["10.0.0.2:80", "[::1]:80"].map(|text| Listed::new(text.parse().unwrap()));
         let config = config(json);
         assert_eq!(config.clusters[0].endpoints, Endpoints::Static(expected.to_vec()));
+    }
+
+    #[test]
+    fn an_entry_of_a_list_may_say_more_than_its_address() {
+        let json = r#"{"clusters":[{"name":"a","canary":{"label":"version=v2","percent":5,"sticky":["cookie:id"]},"endpoints":[
+            "10.0.0.2:80",
+            {"address":"10.0.0.1:80","weight":3,"priority":1,"zone":"z","labels":{"version":"v2"}}]}]}"#;
+        let first = Listed {
+            weight: 3,
+            priority: 1,
+            zone: zone_id("z"),
+            is_canary: true,
+            ..Listed::new("10.0.0.1:80".parse().unwrap())
+        };
+        let second = Listed::new("10.0.0.2:80".parse().unwrap());
+        let config = config(json);
+        assert_eq!(config.clusters[0].endpoints, Endpoints::Static(vec![first, second]));
+        assert_eq!(config.clusters[0].canary.as_ref().unwrap().share, 0.05);
+    }
+
+    #[test]
+    fn a_registry_is_asked_through_a_cluster() {
+        let json = r#"{"clusters":[{"name":"a","endpoints_from":
+            {"cluster":"consul","path":"/v1/health/service/a?passing","format":"consul"}}]}"#;
+        let Endpoints::Registry(registry) = config(json).clusters.remove(0).endpoints else {
+            panic!("a registry is asked");
+        };
+        assert_eq!((registry.cluster.as_str(), registry.host), ("consul", None));
+        assert_eq!(registry.interval, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_canary_is_told() {
+        let told = problems(
+            r#"{"clusters":[{"name":"a","canary":{"label":"=v2","percent":101,"sticky":["query:q"]}}]}"#,
+        );
+        assert_eq!(told.len(), 3, "{told:#?}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_source_of_endpoints_is_told_at_its_place() {
+        let json = r#"{"clusters":[
+            {"name":"*","endpoints_from":{"cluster":"","path":"x","host":"","interval":"0s","format":"eureka"}},
+            {"name":"a","endpoints":[{"address":"app:80"},{"weight":0},7],
+             "endpoints_from":{"cluster":"c","path":"/"},"learn":{},
+             "canary":{"label":"","percent":101}}]}"#;
+        let places: Vec<_> =
+            problems(json).iter().map(|told| told.split(':').next().unwrap().to_owned()).collect();
+        for place in [
+            "/clusters/0/endpoints_from",
+            "/clusters/0/endpoints_from/cluster",
+            "/clusters/0/endpoints_from/path",
+            "/clusters/0/endpoints_from/host",
+            "/clusters/0/endpoints_from/interval",
+            "/clusters/0/endpoints_from/format",
+            "/clusters/1/endpoints/0/address",
+            "/clusters/1/endpoints/1",
+            "/clusters/1/endpoints/1/weight",
+            "/clusters/1/endpoints/2",
+            "/clusters/1/endpoints_from",
+            "/clusters/1/learn",
+            "/clusters/1/canary/label",
+            "/clusters/1/canary/percent",
+        ] {
+            assert!(places.iter().any(|told| told == place), "{place} in {places:#?}");
+        }
+        assert_eq!(places.len(), 14, "{places:#?}");
     }
 
     #[test]

@@ -11,9 +11,11 @@ fn at(secs: u64) -> UnixNanos {
     UnixNanos::from_secs(secs)
 }
 
-fn facts(row: usize) -> Facts {
+pub(crate) fn facts(row: usize) -> Facts {
     Facts {
         endpoint: format!("127.0.0.1:{}", row + 1).parse().unwrap(),
+        part: Part::default(),
+        listed: 1.0,
         row,
         state: HealthState::Unknown,
         state_since: None,
@@ -48,6 +50,16 @@ fn endpoints_of_which_nothing_is_known_are_equal() {
 #[test]
 fn twice_as_fast_is_twice_the_rate() {
     assert_eq!(latencies(&[0.01, 0.02, 0.04]), [2.0, 1.0, 0.5]);
+}
+
+#[test]
+fn a_weight_of_the_list_is_a_rate() {
+    let weighed = |row, listed| Facts { listed, ..facts(row) };
+    assert_eq!(rates(&[weighed(0, 3.0), weighed(1, 1.0)], ""), [1.5, 0.5]);
+    let slow = Facts { latency: Some(0.02), ..weighed(0, 4.0) };
+    let fast = Facts { latency: Some(0.01), ..weighed(1, 4.0) };
+    let usual = Facts { latency: Some(0.01), ..weighed(2, 4.0) };
+    assert_eq!(rates(&[slow, fast, usual], ""), [0.5, 1.0, 1.0], "equal weights say nothing");
 }
 
 #[test]
