@@ -1,4 +1,4 @@
-//! Every order, not many of them: three workers and two or three permits.
+//! Every order, not many of them: three workers and two permits.
 //!
 //! A worker reads the table, and later writes what the real decision made of it, unless somebody else
 //! has written since. It may take a permit, draw another ahead with it, hand out what it has at hand,
@@ -270,8 +270,8 @@ fn search(bounds: &Bounds) -> (usize, usize, usize) {
 fn no_order_of_three_workers_makes_a_permit() {
     let large = std::env::var("WEIR_MODEL").as_deref() == Ok("large");
     let bounds = match large {
-        true => [(2, 1, 4, 1), (2, 2, 3, 1), (3, 0, 3, 0)],
-        false => [(2, 1, 2, 0), (2, 0, 2, 1), (2, 0, 3, 0)],
+        true => vec![(2, 1, 4, 1), (2, 2, 3, 1)],
+        false => vec![(2, 1, 2, 0), (2, 0, 2, 1), (2, 0, 3, 0)],
     };
     for (max, ticks, taken, deaths) in bounds {
         let (states, full, ahead) = search(&Bounds { max, ticks, taken, deaths });
