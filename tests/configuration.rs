@@ -309,26 +309,10 @@ fn full_metric_router() -> Value {
 }
 
 fn full_circuit_breaker() -> Value {
-    json!({
-        "name": "breaker", "mode": "shadow", "steering": {"header": "x-to"},
-        "scopes": [
-            {"name": "ep", "by": ["cluster", "endpoint"], "action": "exclude_endpoint", "always_keep_one": false},
-            {
-                "name": "rt", "by": ["route"], "action": "reject",
-                "window": {"type": "time", "size": "30s", "minimum_number_of_calls": 1},
-                "trip": {"failure_rate_threshold": 12.5, "consecutive_failures": 0},
-                "classify": {
-                    "failure_statuses": ["503", "520-599"], "ignore_statuses": ["404"],
-                    "grpc_failures": ["UNAVAILABLE"],
-                },
-                "open": {"base": "1s", "max": "2s", "multiplier": 1, "jitter": "none", "decay_interval": "1s"},
-                "half_open": {
-                    "permitted_calls": 5, "max_concurrent": 2, "permit_lease": "3s", "on_lease_expiry": "ignored",
-                },
-                "reject": {"status": 429, "retry_after": false, "body": "later"},
-            },
-        ],
-    })
+    let everything = "../filters/circuit-breaker/core/src/config/readme/everything.json";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(everything);
+    let text = std::fs::read_to_string(path).expect("the document with everything");
+    serde_json::from_str(&text).expect("JSON")
 }
 
 fn full_health_signal() -> Value {

@@ -3,17 +3,19 @@
 //! One record a breaker, changed by compare-and-swap only, and every change of state increments
 //! `epoch`: among all workers exactly one makes a given transition. The record holds what the state
 //! machine of circuit-breaker needs and no configuration, but for what a reader must not guess: how
-//! many half-open permits there are, and how wide a bucket of the window is. So a worker that still
-//! runs the configuration before the last, and a reader that knows none, understand it.
+//! many half-open permits there are, when a ramp ends, and how the window is divided. So a worker that
+//! still runs the configuration before the last, and a reader that knows none, understand it.
+
+mod window;
+
+pub use window::{
+    BreakerWindow, CountWindow, MAX_COUNT_WINDOW, TimeWindow, WINDOW_BUCKETS, WindowBucket,
+};
 
 use crate::{CLOCK_TOLERANCE, DecodeError, Key, Reader, Record, UnixNanos, Writer};
-use core::time::Duration;
 
 /// Most half-open permits of one breaker.
 pub const MAX_PERMITS: u16 = 32;
-
-/// Buckets of the sliding window: it moves on by a tenth of its length.
-pub const WINDOW_BUCKETS: usize = 10;
 
 /// Scope under which circuit-breaker keeps the breakers of endpoints unless it is named otherwise.
 pub const DEFAULT_ENDPOINT_SCOPE: &str = "endpoint";
@@ -28,6 +30,8 @@ pub enum BreakerState {
     Open,
     /// Requests with a permit pass, and decide what comes next.
     HalfOpen,
+    /// A growing share of requests passes, and all that pass are counted.
+    Ramping,
 }
 
 impl BreakerState {
@@ -37,6 +41,7 @@ impl BreakerState {
             Self::Closed => "Closed",
             Self::Open => "Open",
             Self::HalfOpen => "HalfOpen",
+            Self::Ramping => "Ramping",
         }
     }
 
@@ -46,6 +51,7 @@ impl BreakerState {
             Self::Closed => "closed",
             Self::Open => "open",
             Self::HalfOpen => "half_open",
+            Self::Ramping => "ramping",
         }
     }
 }
@@ -73,6 +79,8 @@ pub struct HalfOpenProgress {
     pub succeeded: u16,
     /// Permits whose request was a failure.
     pub failed: u16,
+    /// Permits whose request was slow, be it a success or a failure.
+    pub slow: u16,
     /// Permits somebody holds.
     pub leases: Vec<PermitLease>,
 }
@@ -81,28 +89,10 @@ impl HalfOpenProgress {
     fn adds_up(&self) -> bool {
         let parts = [self.left, self.succeeded, self.failed];
         let sum: usize = parts.iter().map(|part| usize::from(*part)).sum();
-        self.total <= MAX_PERMITS && sum + self.leases.len() == usize::from(self.total)
+        self.total <= MAX_PERMITS
+            && sum + self.leases.len() == usize::from(self.total)
+            && self.slow <= self.succeeded.saturating_add(self.failed)
     }
-}
-
-/// Outcomes within one tenth of the window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WindowBucket {
-    /// Successes.
-    pub succeeded: u32,
-    /// Failures.
-    pub failed: u32,
-}
-
-/// Outcomes of the last while, in a ring of buckets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BreakerWindow {
-    /// Width of a bucket; zero before first use.
-    pub width: Duration,
-    /// Which multiple of the width the newest bucket is.
-    pub newest: u64,
-    /// The ring: the bucket of multiple `n` stands at `n` modulo [`WINDOW_BUCKETS`].
-    pub buckets: [WindowBucket; WINDOW_BUCKETS],
 }
 
 /// The one record of a breaker.
@@ -116,10 +106,26 @@ pub struct BreakerRecord {
     pub changed_at: UnixNanos,
     /// When an open breaker becomes half-open; without meaning in other states.
     pub open_until: UnixNanos,
+    /// When a ramping breaker is closed; without meaning in other states.
+    pub ramp_until: UnixNanos,
+    /// A request that was sent earlier does not count.
+    pub counted_from: UnixNanos,
+    /// Before this moment an endpoint has asked not to be called again (`Retry-After`).
+    pub not_before: UnixNanos,
+    /// When it was last written.
+    pub written_at: UnixNanos,
+    /// Keyed hash of what it is the breaker of, where several keys share a place; 0 elsewhere.
+    pub owner: u64,
     /// Trips that the back-off remembers: it grows with each and decays on evidence.
     pub trips: u32,
-    /// Failures since the last success, while closed.
+    /// Failures since the last success, while requests are counted.
     pub consecutive_failures: u32,
+    /// Of a gateway's kind (502, 503, 504), since something else came.
+    pub consecutive_gateway_failures: u32,
+    /// Made by the proxy itself (refused, reset, timed out), since the endpoint last answered.
+    pub consecutive_local_origin_failures: u32,
+    /// How bad it was when it opened: the share of failures or slow calls, in thousandths.
+    pub severity: u16,
     /// Since when evidence for the decay of `trips` is gathered.
     pub decay_from: UnixNanos,
     /// Successes since then.
@@ -139,19 +145,18 @@ impl BreakerRecord {
         Key::new("breaker", &all)
     }
 
-    /// The state now. An open breaker whose time is over is half-open, though nobody has written
-    /// that down yet; so is one that was opened before the clock stepped back, for its deadline
-    /// might never come.
+    /// The state now. An open breaker whose time is over is half-open, and a ramping one closed,
+    /// though nobody has written that down yet; so is one whose time began before the clock stepped
+    /// back, for its end might never come.
     pub fn state_at(&self, now: UnixNanos) -> BreakerState {
-        if self.state != BreakerState::Open {
-            return self.state;
-        }
-        let longest = self.open_until.since(self.changed_at).saturating_add(CLOCK_TOLERANCE);
-        if self.open_until <= now || self.open_until.is_stale_deadline(now, longest) {
-            BreakerState::HalfOpen
-        } else {
-            BreakerState::Open
-        }
+        let (until, next) = match self.state {
+            BreakerState::Open => (self.open_until, BreakerState::HalfOpen),
+            BreakerState::Ramping => (self.ramp_until, BreakerState::Closed),
+            BreakerState::Closed | BreakerState::HalfOpen => return self.state,
+        };
+        let longest = until.since(self.changed_at).saturating_add(CLOCK_TOLERANCE);
+        let is_over = until <= now || until.is_stale_deadline(now, longest);
+        if is_over { next } else { self.state }
     }
 
     /// True if a request sent now would not pass: the breaker is open, or every permit is taken.
@@ -159,7 +164,7 @@ impl BreakerRecord {
     /// does one granted before the clock stepped back, whose lease ends nobody knows when.
     pub fn rejects(&self, now: UnixNanos) -> bool {
         match self.state_at(now) {
-            BreakerState::Closed => false,
+            BreakerState::Closed | BreakerState::Ramping => false,
             BreakerState::Open => true,
             BreakerState::HalfOpen if self.state == BreakerState::HalfOpen => {
                 let leases = &self.half_open.leases;
@@ -181,28 +186,41 @@ impl Record for BreakerRecord {
             BreakerState::Closed => 0,
             BreakerState::Open => 1,
             BreakerState::HalfOpen => 2,
+            BreakerState::Ramping => 3,
         });
-        for time in [self.changed_at, self.open_until, self.decay_from] {
+        for time in [
+            self.changed_at,
+            self.open_until,
+            self.ramp_until,
+            self.counted_from,
+            self.not_before,
+            self.written_at,
+            self.decay_from,
+        ] {
             out.u64(time.as_nanos());
         }
-        for count in [self.trips, self.consecutive_failures, self.decay_successes] {
+        out.u64(self.owner);
+        for count in [
+            self.trips,
+            self.consecutive_failures,
+            self.consecutive_gateway_failures,
+            self.consecutive_local_origin_failures,
+            self.decay_successes,
+        ] {
             out.u32(count);
         }
-        let half_open = &self.half_open;
-        for count in [half_open.total, half_open.left, half_open.succeeded, half_open.failed] {
-            out.u16(count);
+        out.u16(self.severity);
+        let HalfOpenProgress { total, left, next_id, succeeded, failed, slow, leases } =
+            &self.half_open;
+        for count in [total, left, succeeded, failed, slow] {
+            out.u16(*count);
         }
-        out.u32(half_open.next_id);
-        out.list(&half_open.leases, MAX_PERMITS, |out, lease| {
+        out.u32(*next_id);
+        out.list(leases, MAX_PERMITS, |out, lease| {
             out.u32(lease.id);
             out.u64(lease.expires_at.as_nanos());
         });
-        out.u64(u64::try_from(self.window.width.as_nanos()).unwrap_or(u64::MAX));
-        out.u64(self.window.newest);
-        for bucket in &self.window.buckets {
-            out.u32(bucket.succeeded);
-            out.u32(bucket.failed);
-        }
+        self.window.write(out);
     }
 
     fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -211,37 +229,43 @@ impl Record for BreakerRecord {
             0 => BreakerState::Closed,
             1 => BreakerState::Open,
             2 => BreakerState::HalfOpen,
+            3 => BreakerState::Ramping,
             _ => return Err(DecodeError::Field),
         };
-        let changed_at = UnixNanos::from_nanos(input.u64()?);
-        let open_until = UnixNanos::from_nanos(input.u64()?);
-        let decay_from = UnixNanos::from_nanos(input.u64()?);
-        let trips = input.u32()?;
-        let consecutive_failures = input.u32()?;
-        let decay_successes = input.u32()?;
+        let mut time = || input.u64().map(UnixNanos::from_nanos);
+        let (changed_at, open_until, ramp_until) = (time()?, time()?, time()?);
+        let (counted_from, not_before) = (time()?, time()?);
+        let (written_at, decay_from) = (time()?, time()?);
+        let owner = input.u64()?;
+        let mut count = || input.u32();
+        let (trips, consecutive_failures) = (count()?, count()?);
+        let (consecutive_gateway_failures, consecutive_local_origin_failures) =
+            (count()?, count()?);
+        let decay_successes = count()?;
+        let severity = input.u16()?;
         let half_open = read_half_open(input)?;
         if !half_open.adds_up() || (state == BreakerState::HalfOpen) != (half_open.total > 0) {
             return Err(DecodeError::Field);
-        }
-        let mut window = BreakerWindow {
-            width: Duration::from_nanos(input.u64()?),
-            newest: input.u64()?,
-            ..BreakerWindow::default()
-        };
-        for bucket in &mut window.buckets {
-            *bucket = WindowBucket { succeeded: input.u32()?, failed: input.u32()? };
         }
         Ok(Self {
             epoch,
             state,
             changed_at,
             open_until,
+            ramp_until,
+            counted_from,
+            not_before,
+            written_at,
+            owner,
             trips,
             consecutive_failures,
+            consecutive_gateway_failures,
+            consecutive_local_origin_failures,
+            severity,
             decay_from,
             decay_successes,
             half_open,
-            window,
+            window: BreakerWindow::read(input)?,
         })
     }
 }
@@ -252,6 +276,7 @@ fn read_half_open(input: &mut Reader<'_>) -> Result<HalfOpenProgress, DecodeErro
         left: input.u16()?,
         succeeded: input.u16()?,
         failed: input.u16()?,
+        slow: input.u16()?,
         next_id: input.u32()?,
         leases: input.list(MAX_PERMITS, |input| {
             Ok(PermitLease { id: input.u32()?, expires_at: UnixNanos::from_nanos(input.u64()?) })
@@ -263,6 +288,7 @@ fn read_half_open(input: &mut Reader<'_>) -> Result<HalfOpenProgress, DecodeErro
 mod tests {
     use super::*;
     use crate::{decode, encode};
+    use core::time::Duration;
     use proptest::prelude::*;
 
     fn at(secs: u64) -> UnixNanos {
@@ -278,6 +304,10 @@ mod tests {
             trips: 1,
             ..BreakerRecord::default()
         }
+    }
+
+    fn ramping() -> BreakerRecord {
+        BreakerRecord { state: BreakerState::Ramping, ramp_until: at(130), ..open() }
     }
 
     fn half_open(left: u16, leases: &[u64]) -> BreakerRecord {
@@ -314,11 +344,15 @@ mod tests {
 
     #[test]
     fn a_record_in_each_state_survives_the_round_trip() {
-        let mut closed = BreakerRecord { consecutive_failures: 3, ..BreakerRecord::default() };
-        closed.window.width = Duration::from_secs(1);
-        closed.window.newest = 1_700_000_000;
-        closed.window.buckets[4] = WindowBucket { succeeded: 7, failed: 9 };
-        for record in [closed, open(), half_open(1, &[120, 121])] {
+        let mut buckets = [WindowBucket::default(); WINDOW_BUCKETS];
+        buckets[4] = WindowBucket { succeeded: 7, failed: 9, slow: 16 };
+        let width = Duration::from_secs(1);
+        let closed = BreakerRecord {
+            consecutive_failures: 3,
+            window: BreakerWindow::Time(TimeWindow { width, newest: 1_700_000_000, buckets }),
+            ..BreakerRecord::default()
+        };
+        for record in [closed, open(), ramping(), half_open(1, &[120, 121])] {
             assert_eq!(decode::<BreakerRecord>(&encode(&record)), Ok(record));
         }
     }
@@ -335,6 +369,14 @@ mod tests {
         assert_eq!(open().state_at(at(50)), BreakerState::HalfOpen);
         let moment_before = at(100).minus(Duration::from_millis(1));
         assert_eq!(open().state_at(moment_before), BreakerState::Open, "a worker's older now");
+    }
+
+    #[test]
+    fn a_ramping_breaker_is_closed_when_its_time_is_over_or_began_in_a_future() {
+        let states = [110, 130, 50].map(|secs| ramping().state_at(at(secs)));
+        use BreakerState::{Closed, Ramping};
+        assert_eq!(states, [Ramping, Closed, Closed]);
+        assert!(!ramping().rejects(at(110)));
     }
 
     #[test]
@@ -356,6 +398,9 @@ mod tests {
         let mut lost = half_open(1, &[115]);
         lost.half_open.total = 3;
         assert_eq!(decode::<BreakerRecord>(&encode(&lost)), Err(DecodeError::Field));
+        let mut slower = half_open(1, &[115]);
+        slower.half_open.slow = 1;
+        assert_eq!(decode::<BreakerRecord>(&encode(&slower)), Err(DecodeError::Field));
         let none = half_open(0, &[]);
         assert_eq!(decode::<BreakerRecord>(&encode(&none)), Err(DecodeError::Field));
     }

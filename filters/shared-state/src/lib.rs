@@ -58,8 +58,9 @@ mod worker;
 
 pub use active::{ActiveKeys, Demand, MAX_ACTIVE};
 pub use breaker::{
-    BreakerRecord, BreakerState, BreakerWindow, DEFAULT_ENDPOINT_SCOPE, HalfOpenProgress,
-    MAX_PERMITS, PermitLease, WINDOW_BUCKETS, WindowBucket,
+    BreakerRecord, BreakerState, BreakerWindow, CountWindow, DEFAULT_ENDPOINT_SCOPE,
+    HalfOpenProgress, MAX_COUNT_WINDOW, MAX_PERMITS, PermitLease, TimeWindow, WINDOW_BUCKETS,
+    WindowBucket,
 };
 pub use bucket::{HashSeed, MAX_SLOTS, Pace, Settled, SlotTable};
 pub use endpoint::{Endpoint, ParseEndpointError};

@@ -31,6 +31,14 @@ pub enum Jitter {
 }
 
 impl Backoff {
+    /// What holds where nothing is configured.
+    pub const DEFAULT: Self = Self {
+        base: Duration::from_secs(5),
+        max: Duration::from_secs(300),
+        multiplier: 2.0,
+        jitter: Jitter::Equal,
+    };
+
     /// The open time after trip number `trips`, counted from 1. `draw` is one uniform number.
     pub fn open_time(&self, trips: u32, draw: u64) -> Duration {
         let exponent = i32::try_from(trips.saturating_sub(1)).unwrap_or(i32::MAX);
@@ -48,7 +56,7 @@ impl Backoff {
 }
 
 /// A uniform draw as a number from 0 to less than 1: the 53 bits that an `f64` holds exactly.
-fn unit(draw: u64) -> f64 {
+pub(crate) fn unit(draw: u64) -> f64 {
     (draw >> 11) as f64 / (1u64 << 53) as f64
 }
 

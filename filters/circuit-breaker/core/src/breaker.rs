@@ -1,11 +1,14 @@
 //! The state machine of one breaker, as two pure functions over its shared record.
 //!
 //! ```text
-//!            failure rate, or consecutive failures
-//!   Closed ------------------------------------------> Open <----+
-//!     ^                                                 |        | failed probes
-//!     |            probes succeeded                     | first request after the open time
-//!     +------------------------------- HalfOpen <-------+--------+
+//!        failure rate, slow calls, failures in a row, an outlier among its peers
+//!   Closed ------------------------------------------> Open <----+----------------+
+//!     ^                                                 |        | probes failed  | as Closed
+//!     |                                                 | first request           |
+//!     |  ramp over            probes succeeded          v after the open time     |
+//!     +------------- Ramping <---------------------- HalfOpen                     |
+//!     |                 +---------------------------------------------------------+
+//!     +------------------------- (without a ramp) ------+
 //! ```
 //!
 //! - [`admit`] asks whether a request may pass, and [`record`] tells what became of requests. Both
@@ -21,30 +24,40 @@
 //!   the last change, proves nothing about what came after, and never decides.
 //! - The back-off grows with each trip, and decays on evidence only: after an interval in which
 //!   enough requests succeeded, not by mere time as Envoy's outlier detection does (#21142).
+//! - Ramping, a growing share of requests passes by draw ([`Ramp`]) and whatever passes is counted,
+//!   so a server that cannot bear its load opens the breaker again before all of it has come.
 
 use crate::backoff::Backoff;
 use crate::change::{Change, Reason};
-use crate::window::{self, Sums};
+use crate::ramp::Ramp;
+use crate::window::{self, Sums, Window};
 use core::time::Duration;
 use shared_state::{
     BreakerRecord, BreakerState, BreakerWindow, CLOCK_TOLERANCE, HalfOpenProgress, PermitLease,
     Transition, UnixNanos,
 };
 
-/// Longest wait that a rejection by a half-open breaker names: probes are short.
-const HALF_OPEN_RETRY: Duration = Duration::from_secs(1);
+/// Longest wait that a rejection by a half-open or ramping breaker names: another request may pass.
+const SHORT_RETRY: Duration = Duration::from_secs(1);
 
 /// The rules of one breaker.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rules {
-    /// Length of the window that the failure rate is taken over.
-    pub window: Duration,
-    /// Outcomes in the window below which the failure rate says nothing.
+    /// What the rates are taken over.
+    pub window: Window,
+    /// Outcomes in the window below which the rates say nothing.
     pub minimum_number_of_calls: u32,
     /// Failure rate that trips, in percent, above 0 and at most 100.
     pub failure_rate_threshold: f64,
+    /// Which calls are slow, and how many of them trip; `None` for never.
+    pub slow_calls: Option<SlowCalls>,
     /// Failures in a row that trip; 0 for never.
     pub consecutive_failures: u32,
+    /// Answers 502, 503, 504 in a row that trip; 0 for never.
+    pub consecutive_gateway_failures: u32,
+    /// Failures of the proxy's own in a row that trip, counted apart from the endpoint's. `None`
+    /// counts all failures alike.
+    pub local_origin_failures: Option<u32>,
     /// How long it stays open.
     pub backoff: Backoff,
     /// Least time after which one trip is forgotten by the back-off.
@@ -57,6 +70,40 @@ pub struct Rules {
     pub permit_lease: Duration,
     /// What a lost permit is.
     pub on_lease_expiry: LeaseExpiry,
+    /// Whether an endpoint's `Retry-After` is the least open time.
+    pub respect_retry_after: bool,
+    /// How traffic comes back after the probes.
+    pub ramp: Ramp,
+}
+
+impl Rules {
+    /// What holds where nothing is configured.
+    pub const DEFAULT: Self = Self {
+        window: Window::Time(Duration::from_secs(10)),
+        minimum_number_of_calls: 20,
+        failure_rate_threshold: 50.0,
+        slow_calls: None,
+        consecutive_failures: 5,
+        consecutive_gateway_failures: 0,
+        local_origin_failures: None,
+        backoff: Backoff::DEFAULT,
+        decay_interval: Duration::from_secs(60),
+        permitted_calls: 3,
+        max_concurrent: 3,
+        permit_lease: Duration::from_secs(10),
+        on_lease_expiry: LeaseExpiry::Failure,
+        respect_retry_after: true,
+        ramp: Ramp::NONE,
+    };
+}
+
+/// Which calls are slow, and how many of them trip.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SlowCalls {
+    /// A call that took longer is slow.
+    pub duration: Duration,
+    /// Share of slow calls that trips, in percent, above 0 and at most 100.
+    pub rate_threshold: f64,
 }
 
 /// What a permit is whose request never told its outcome.
@@ -93,18 +140,32 @@ pub enum Admission {
 }
 
 /// What a request proved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verdict {
     /// The breaker's subject works.
     Success,
     /// It does not.
     Failure,
+    /// It does not, and said so as a gateway does: 502, 503 or 504.
+    Gateway,
+    /// It did not answer, or not to the end: the proxy noticed.
+    Local,
+    /// It is asked for too much. Counts in rates, and not in a row.
+    Shed,
     /// Nothing: the client left, or something else answered.
+    #[default]
     Ignored,
 }
 
+impl Verdict {
+    /// True if the failure rate counts it.
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::Failure | Self::Gateway | Self::Local | Self::Shed)
+    }
+}
+
 /// What became of one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// When the request was let pass.
     pub started_at: UnixNanos,
@@ -112,6 +173,23 @@ pub struct Outcome {
     pub permit: Option<Permit>,
     /// What it proved.
     pub verdict: Verdict,
+    /// It took longer than a call should. One whose client left while it did is slow, too.
+    pub slow: bool,
+    /// How long the endpoint asked not to be called.
+    pub retry_after: Option<Duration>,
+}
+
+impl Outcome {
+    /// Neither slow nor a word on when to come again.
+    pub const fn new(started_at: UnixNanos, permit: Option<Permit>, verdict: Verdict) -> Self {
+        Self { started_at, permit, verdict, slow: false, retry_after: None }
+    }
+
+    /// True if it changes nothing.
+    pub(crate) fn says_nothing(&self) -> bool {
+        let unheard = !self.slow && self.retry_after.is_none() && self.permit.is_none();
+        self.verdict == Verdict::Ignored && unheard
+    }
 }
 
 /// How permits were resolved.
@@ -149,17 +227,50 @@ pub fn admit(
 ) -> Transition<BreakerRecord, Step<Admission>> {
     let mut machine = Machine::new(rules, prior.unwrap_or_default(), now, draw);
     machine.reap();
-    if machine.change.is_none() && machine.due_for_half_open() {
-        machine.begin_half_open();
-    }
+    machine.pass_time();
     let admission = match machine.record.state {
         BreakerState::Closed => Admission::Allow,
         BreakerState::Open => {
             Admission::Reject { retry_after: machine.record.open_until.since(now) }
         }
         BreakerState::HalfOpen => machine.grant(),
+        BreakerState::Ramping => ramping(rules, &machine.record, now, draw),
     };
     machine.finish(admission)
+}
+
+/// Whether a ramping breaker lets one request pass. Needs no write, so a worker may ask it of what
+/// it last read.
+pub(crate) fn ramping(
+    rules: &Rules,
+    record: &BreakerRecord,
+    now: UnixNanos,
+    draw: u64,
+) -> Admission {
+    if rules.ramp.admits(now.since(record.changed_at), draw) {
+        Admission::Allow
+    } else {
+        Admission::Reject { retry_after: SHORT_RETRY }
+    }
+}
+
+/// Opens the breaker of an endpoint that succeeds in less than `threshold` percent, which is too
+/// little beside its peers; unless it does better by now, or does not count requests.
+pub(crate) fn outlier(
+    rules: &Rules,
+    prior: Option<BreakerRecord>,
+    threshold: f64,
+    now: UnixNanos,
+    draw: u64,
+) -> Transition<BreakerRecord, Step<()>> {
+    let mut machine = Machine::new(rules, prior.unwrap_or_default(), now, draw);
+    let sums = window::sums_at(&machine.record.window, rules.window, now);
+    let percent = 100.0 - sums.failure_rate();
+    let counts = matches!(machine.record.state_at(now), BreakerState::Closed);
+    if counts && sums.total > 0 && percent < threshold {
+        machine.open(Reason::Outlier { percent, threshold });
+    }
+    machine.finish(())
 }
 
 /// Records what became of requests, in the order of their ends. `draw` is one uniform number.
@@ -178,6 +289,11 @@ pub fn record(
             break;
         }
         machine.take(outcome);
+    }
+    // After the outcomes, for one step makes one change: a ramp whose time is over opens as one
+    // whose time is not.
+    if machine.change.is_none() && machine.record.state == BreakerState::Ramping {
+        machine.pass_time();
     }
     machine.finish(())
 }
@@ -199,8 +315,9 @@ impl<'a> Machine<'a> {
     }
 
     fn finish<T>(self, value: T) -> Transition<BreakerRecord, Step<T>> {
-        let Self { record, dirty, change, permits, .. } = self;
+        let Self { mut record, dirty, change, permits, now, .. } = self;
         if dirty {
+            record.written_at = now;
             let step = Step { value, change, permits, record: record.clone() };
             Transition::Store(record, step)
         } else {
@@ -235,9 +352,16 @@ impl<'a> Machine<'a> {
         self.decide_half_open();
     }
 
-    fn due_for_half_open(&self) -> bool {
-        self.record.state == BreakerState::Open
-            && self.record.state_at(self.now) == BreakerState::HalfOpen
+    /// Leaves a state whose time is over.
+    fn pass_time(&mut self) {
+        let next = self.record.state_at(self.now);
+        match (self.record.state, next) {
+            (BreakerState::Open, BreakerState::HalfOpen) if self.change.is_none() => {
+                self.begin_half_open();
+            }
+            (BreakerState::Ramping, BreakerState::Closed) => self.end_ramp(),
+            _ => {}
+        }
     }
 
     fn begin_half_open(&mut self) {
@@ -252,7 +376,7 @@ impl<'a> Machine<'a> {
         let under_way = u16::try_from(progress.leases.len()).unwrap_or(u16::MAX);
         if progress.left == 0 || under_way >= self.rules.max_concurrent.max(1) {
             let next_lease = progress.leases.iter().map(|lease| lease.expires_at.since(self.now));
-            let retry_after = next_lease.min().unwrap_or(HALF_OPEN_RETRY).min(HALF_OPEN_RETRY);
+            let retry_after = next_lease.min().unwrap_or(SHORT_RETRY).min(SHORT_RETRY);
             return Admission::Reject { retry_after };
         }
         let permit = Permit { epoch: self.record.epoch, id: progress.next_id };
@@ -265,23 +389,46 @@ impl<'a> Machine<'a> {
     }
 
     fn take(&mut self, outcome: &Outcome) {
-        match (outcome.permit, self.record.state) {
-            (Some(permit), BreakerState::HalfOpen) => self.resolve(permit, outcome.verdict),
-            (None, BreakerState::Closed) if !self.is_late(outcome) => self.count(outcome.verdict),
+        let counts = matches!(self.record.state, BreakerState::Closed | BreakerState::Ramping);
+        match outcome.permit {
+            Some(permit) if self.record.state == BreakerState::HalfOpen => {
+                self.resolve(permit, outcome);
+            }
+            None if counts && !self.is_late(outcome) => self.count(outcome),
             // Half-open, only permits decide; open, nothing does; and a permit of an earlier epoch
             // has been resolved without its result.
             _ => {}
         }
     }
 
-    /// True for a request from before the last change. A change in the future was made before the
-    /// clock stepped back, and makes nothing late; unless another worker made it just now.
+    /// True for a request from before requests were counted. A moment in the future was written
+    /// before the clock stepped back, and makes nothing late; unless another worker wrote it just
+    /// now.
     fn is_late(&self, outcome: &Outcome) -> bool {
-        let changed_at = self.record.changed_at;
-        outcome.started_at < changed_at && !changed_at.is_stale_deadline(self.now, CLOCK_TOLERANCE)
+        let from = self.record.counted_from;
+        outcome.started_at < from && !from.is_stale_deadline(self.now, CLOCK_TOLERANCE)
     }
 
-    fn resolve(&mut self, permit: Permit, verdict: Verdict) {
+    /// Remembers how long the endpoint asked not to be called.
+    fn heed(&mut self, outcome: &Outcome) {
+        let wait = outcome.retry_after.filter(|_| self.rules.respect_retry_after);
+        let Some(wait) = wait else { return };
+        let not_before = self.now.plus(wait.min(self.rules.backoff.max));
+        if not_before > self.record.not_before || self.least_open_time().is_zero() {
+            self.record.not_before = not_before;
+            self.dirty = true;
+        }
+    }
+
+    /// How long an endpoint still asked not to be called. What lies further ahead than the longest
+    /// open time was written before the clock stepped back.
+    fn least_open_time(&self) -> Duration {
+        let (asked, max) = (self.record.not_before, self.rules.backoff.max);
+        let is_stale = asked.is_stale_deadline(self.now, max.saturating_add(CLOCK_TOLERANCE));
+        if is_stale { Duration::ZERO } else { asked.since(self.now).min(max) }
+    }
+
+    fn resolve(&mut self, permit: Permit, outcome: &Outcome) {
         if permit.epoch != self.record.epoch {
             return;
         }
@@ -290,47 +437,81 @@ impl<'a> Machine<'a> {
             return;
         };
         progress.leases.swap_remove(at);
-        let (counter, tally) = match verdict {
-            Verdict::Success => (&mut progress.succeeded, &mut self.permits.succeeded),
-            Verdict::Failure => (&mut progress.failed, &mut self.permits.failed),
-            Verdict::Ignored => (&mut progress.left, &mut self.permits.returned),
+        let proves_nothing = outcome.verdict == Verdict::Ignored && !outcome.slow;
+        let (counter, tally) = if proves_nothing {
+            (&mut progress.left, &mut self.permits.returned)
+        } else if outcome.verdict.is_failure() {
+            (&mut progress.failed, &mut self.permits.failed)
+        } else {
+            (&mut progress.succeeded, &mut self.permits.succeeded)
         };
         *counter = counter.saturating_add(1);
         *tally += 1;
+        progress.slow = progress.slow.saturating_add(u16::from(outcome.slow));
         self.dirty = true;
+        self.heed(outcome);
         self.decide_half_open();
     }
 
     /// Leaves HalfOpen as soon as the permits that are not resolved yet cannot change the outcome.
     fn decide_half_open(&mut self) {
-        let HalfOpenProgress { total, succeeded, failed, .. } = self.record.half_open;
-        let trips = |failed: u16| {
-            f64::from(failed) * 100.0 >= self.rules.failure_rate_threshold * f64::from(total)
-        };
-        if trips(failed) {
+        let HalfOpenProgress { total, succeeded, failed, slow, .. } = self.record.half_open;
+        let rules = self.rules;
+        let reaches =
+            |part: u16, threshold: f64| f64::from(part) * 100.0 >= threshold * f64::from(total);
+        let fails = |failed: u16| reaches(failed, rules.failure_rate_threshold);
+        let drags =
+            |slow: u16| rules.slow_calls.is_some_and(|calls| reaches(slow, calls.rate_threshold));
+        let open = total.saturating_sub(succeeded).saturating_sub(failed);
+        if fails(failed) {
             self.open(Reason::ProbesFailed { failed, of: total });
-        } else if !trips(total.saturating_sub(succeeded)) {
-            self.close(Reason::ProbesSucceeded { succeeded, of: total });
+        } else if drags(slow) {
+            self.open(Reason::ProbesSlow { slow, of: total });
+        } else if total > 0 && !fails(failed + open) && !drags(slow.saturating_add(open)) {
+            self.recover(Reason::ProbesSucceeded { succeeded, of: total });
         }
     }
 
-    fn count(&mut self, verdict: Verdict) {
-        let failed = match verdict {
-            Verdict::Success => false,
-            Verdict::Failure => true,
-            Verdict::Ignored => return,
-        };
+    fn count(&mut self, outcome: &Outcome) {
+        self.heed(outcome);
+        let verdict = outcome.verdict;
+        if verdict == Verdict::Ignored && !outcome.slow {
+            return;
+        }
         self.dirty = true;
-        window::count(&mut self.record.window, self.rules.window, self.now, failed);
-        if failed {
-            self.record.consecutive_failures = self.record.consecutive_failures.saturating_add(1);
-        } else {
-            self.record.consecutive_failures = 0;
+        let (failed, window) = (verdict.is_failure(), self.rules.window);
+        window::count(&mut self.record.window, window, self.now, failed, outcome.slow);
+        self.count_in_a_row(verdict);
+        if verdict == Verdict::Success {
             self.decay();
         }
         if let Some(reason) = self.reason_to_trip() {
             self.open(reason);
         }
+    }
+
+    fn count_in_a_row(&mut self, verdict: Verdict) {
+        let splits = self.rules.local_origin_failures.is_some();
+        let record = &mut self.record;
+        let grow = |run: &mut u32| *run = run.saturating_add(1);
+        match verdict {
+            Verdict::Ignored | Verdict::Shed => return,
+            Verdict::Success => record.consecutive_failures = 0,
+            // As in Envoy, it says nothing of what the endpoint would have answered.
+            Verdict::Local if splits => {
+                grow(&mut record.consecutive_local_origin_failures);
+                return;
+            }
+            Verdict::Failure | Verdict::Gateway | Verdict::Local => {
+                grow(&mut record.consecutive_failures);
+            }
+        }
+        // Without the split, what the proxy made itself is the 503 or 504 that the client sees.
+        match verdict {
+            Verdict::Gateway | Verdict::Local => grow(&mut record.consecutive_gateway_failures),
+            _ => record.consecutive_gateway_failures = 0,
+        }
+        record.consecutive_local_origin_failures = 0;
     }
 
     /// Forgets one trip when the interval is over and enough requests succeeded since it began.
@@ -352,30 +533,83 @@ impl<'a> Machine<'a> {
     }
 
     fn reason_to_trip(&self) -> Option<Reason> {
-        let in_a_row = self.record.consecutive_failures;
-        if self.rules.consecutive_failures > 0 && in_a_row >= self.rules.consecutive_failures {
-            return Some(Reason::ConsecutiveFailures(in_a_row));
-        }
+        let (record, rules) = (&self.record, self.rules);
+        let reached = |run: u32, limit: u32| (limit > 0 && run >= limit).then_some(run);
+        let local = rules.local_origin_failures.unwrap_or(0);
+        let in_a_row = reached(record.consecutive_failures, rules.consecutive_failures)
+            .map(Reason::ConsecutiveFailures);
+        let in_a_row = in_a_row.or_else(|| {
+            reached(record.consecutive_gateway_failures, rules.consecutive_gateway_failures)
+                .map(Reason::ConsecutiveGatewayFailures)
+        });
+        let in_a_row = in_a_row.or_else(|| {
+            reached(record.consecutive_local_origin_failures, local)
+                .map(Reason::ConsecutiveLocalOriginFailures)
+        });
+        in_a_row.or_else(|| self.rate_to_trip())
+    }
+
+    fn rate_to_trip(&self) -> Option<Reason> {
         let sums: Sums = window::sums(&self.record.window);
-        let is_enough = sums.total() >= u64::from(self.rules.minimum_number_of_calls);
-        (is_enough && sums.failed > 0 && sums.failure_rate() >= self.rules.failure_rate_threshold)
-            .then(|| Reason::FailureRate { percent: sums.failure_rate(), calls: sums.total() })
+        if sums.total < u64::from(self.rules.minimum_number_of_calls) {
+            return None;
+        }
+        let (calls, rate) = (sums.total, sums.failure_rate());
+        if sums.failed > 0 && rate >= self.rules.failure_rate_threshold {
+            return Some(Reason::FailureRate { percent: rate, calls });
+        }
+        let percent = sums.slow_rate();
+        let slow = self.rules.slow_calls.filter(|slow| percent >= slow.rate_threshold);
+        slow.filter(|_| sums.slow > 0).map(|_| Reason::SlowCallRate { percent, calls })
     }
 
     fn open(&mut self, reason: Reason) {
         self.record.trips = self.record.trips.saturating_add(1);
-        let open_time = self.rules.backoff.open_time(self.record.trips, self.draw);
+        let drawn = self.rules.backoff.open_time(self.record.trips, self.draw);
+        let open_time = drawn.max(self.least_open_time());
+        let percent = match reason {
+            Reason::FailureRate { percent, .. } | Reason::SlowCallRate { percent, .. } => percent,
+            Reason::Outlier { percent, .. } => 100.0 - percent,
+            _ => 100.0,
+        };
         self.enter(BreakerState::Open, reason);
+        // A cast of a float saturates.
+        self.record.severity = (percent * 10.0) as u16;
         self.record.open_until = self.now.plus(open_time);
         if let Some(change) = &mut self.change {
-            change.open_time = Some(open_time);
+            change.time = Some(open_time);
         }
     }
 
-    fn close(&mut self, reason: Reason) {
-        self.enter(BreakerState::Closed, reason);
+    /// The way back after the probes: all at once, or along the ramp.
+    fn recover(&mut self, reason: Reason) {
+        let window = self.rules.ramp.window;
+        let to = if window.is_zero() { BreakerState::Closed } else { BreakerState::Ramping };
+        self.enter(to, reason);
+        self.record.ramp_until = self.now.plus(window);
+        self.record.counted_from = self.now;
         self.record.decay_from = self.now;
         self.record.decay_successes = 0;
+        if let (BreakerState::Ramping, Some(change)) = (to, &mut self.change) {
+            change.time = Some(window);
+        }
+    }
+
+    /// From here on all requests pass. Those that passed before were as good a proof, so what was
+    /// counted stays.
+    fn end_ramp(&mut self) {
+        let record = &mut self.record;
+        record.state = BreakerState::Closed;
+        record.epoch = record.epoch.wrapping_add(1);
+        record.changed_at = self.now;
+        self.change = Some(Change {
+            epoch: record.epoch,
+            from: BreakerState::Ramping,
+            to: BreakerState::Closed,
+            reason: Reason::RampOver,
+            time: None,
+        });
+        self.dirty = true;
     }
 
     /// Changes the state. Nothing that was counted in one state is carried into the next.
@@ -385,9 +619,11 @@ impl<'a> Machine<'a> {
         self.record.epoch = self.record.epoch.wrapping_add(1);
         self.record.changed_at = self.now;
         self.record.consecutive_failures = 0;
+        self.record.consecutive_gateway_failures = 0;
+        self.record.consecutive_local_origin_failures = 0;
         self.record.window = BreakerWindow::default();
         self.record.half_open = HalfOpenProgress::default();
-        self.change = Some(Change { epoch: self.record.epoch, from, to, reason, open_time: None });
+        self.change = Some(Change { epoch: self.record.epoch, from, to, reason, time: None });
         self.dirty = true;
     }
 }

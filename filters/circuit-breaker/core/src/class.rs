@@ -35,8 +35,11 @@ const THE_ENDPOINT: u64 = flag::UPSTREAM_REQUEST_TIMEOUT
     | flag::UPSTREAM_MAX_STREAM_DURATION
     | flag::UPSTREAM_PROTOCOL_ERROR;
 
-/// Says "slow down", which is no failure: an endpoint that sheds works.
+/// Says "slow down", which is no failure by itself: an endpoint that sheds works.
 const TOO_MANY_REQUESTS: u16 = 429;
+
+/// What a gateway answers for a server of its own that fails.
+const GATEWAY_FAILURES: [u16; 3] = [502, 503, 504];
 
 /// What is known of a request when it has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,13 +54,32 @@ pub struct Ending {
     pub grpc_status: Option<u32>,
 }
 
+impl Ending {
+    /// The client did not wait for the end.
+    pub(crate) const fn client_left(&self) -> bool {
+        self.flags & flag::DOWNSTREAM_CONNECTION_TERMINATION != 0
+    }
+}
+
+/// What an endpoint's word that it is asked for too much proves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RateLimited {
+    /// Nothing.
+    #[default]
+    Ignore,
+    /// A failure of the rate and of probes, though not one in a row: Linkerd's rule.
+    Failure,
+}
+
 /// Which responses are failures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Classify {
     /// Failures.
     pub failure_statuses: StatusSet,
-    /// Neither successes nor failures, as 429 always is.
+    /// Neither successes nor failures.
     pub ignore_statuses: StatusSet,
+    /// What 429 and RESOURCE_EXHAUSTED are.
+    pub rate_limited: RateLimited,
     /// gRPC codes that are failures: bit `n` for code `n`.
     pub grpc_failures: u32,
 }
@@ -69,7 +91,7 @@ impl Classify {
             return Verdict::Ignored;
         }
         if ending.flags & THE_ENDPOINT != 0 {
-            return Verdict::Failure;
+            return Verdict::Local;
         }
         match ending.status {
             Some(status) if ending.via_upstream => self.of_response(status, ending.grpc_status),
@@ -77,17 +99,38 @@ impl Classify {
         }
     }
 
+    /// True if an endpoint's answer with this status, which came to its end, is a success whatever
+    /// else the host might tell of it, and no word on when to come again.
+    pub fn is_plain(&self, status: u16) -> bool {
+        status < 500 && self.of_response(status, None) == Verdict::Success
+    }
+
     fn of_response(&self, status: u16, grpc_status: Option<u32>) -> Verdict {
-        if status == TOO_MANY_REQUESTS || self.ignore_statuses.contains(status) {
+        if self.ignore_statuses.contains(status) {
             return Verdict::Ignored;
         }
+        if status == TOO_MANY_REQUESTS {
+            return self.of_rate_limited();
+        }
         if self.failure_statuses.contains(status) {
-            return Verdict::Failure;
+            let is_gateway = GATEWAY_FAILURES.contains(&status);
+            return if is_gateway { Verdict::Gateway } else { Verdict::Failure };
         }
         match grpc_status {
-            Some(grpc::RESOURCE_EXHAUSTED) => Verdict::Ignored,
-            Some(code) if code < 32 && self.grpc_failures & (1 << code) != 0 => Verdict::Failure,
+            Some(grpc::RESOURCE_EXHAUSTED) => self.of_rate_limited(),
+            Some(code) if code < 32 && self.grpc_failures & (1 << code) != 0 => match code {
+                // As Envoy translates them: 503 and 504.
+                grpc::UNAVAILABLE | grpc::DEADLINE_EXCEEDED => Verdict::Gateway,
+                _ => Verdict::Failure,
+            },
             _ => Verdict::Success,
+        }
+    }
+
+    fn of_rate_limited(&self) -> Verdict {
+        match self.rate_limited {
+            RateLimited::Ignore => Verdict::Ignored,
+            RateLimited::Failure => Verdict::Shed,
         }
     }
 }
@@ -96,6 +139,8 @@ impl Classify {
 pub mod grpc {
     /// What a breaker answers that rejects.
     pub const UNAVAILABLE: u32 = 14;
+    /// The gRPC form of 504.
+    pub(crate) const DEADLINE_EXCEEDED: u32 = 4;
     /// The gRPC form of 429.
     pub(crate) const RESOURCE_EXHAUSTED: u32 = 8;
 
@@ -124,7 +169,7 @@ pub mod grpc {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Verdict::{Failure, Ignored, Success};
+    use Verdict::{Failure, Gateway, Ignored, Local, Shed, Success};
 
     fn statuses(text: &str) -> StatusSet {
         let mut set = StatusSet::default();
@@ -136,6 +181,7 @@ mod tests {
         Classify {
             failure_statuses: statuses("500-599"),
             ignore_statuses: statuses("404"),
+            rate_limited: RateLimited::Ignore,
             grpc_failures: 1 << 14 | 1 << 13,
         }
     }
@@ -155,12 +201,25 @@ mod tests {
     #[test]
     fn an_endpoints_own_answer_is_judged_by_its_status() {
         let statuses = [200, 499, 500, 503, 599].map(response);
-        assert_eq!(verdicts(statuses), [Success, Success, Failure, Failure, Failure]);
+        assert_eq!(verdicts(statuses), [Success, Success, Failure, Gateway, Failure]);
     }
 
     #[test]
     fn shedding_and_ignored_statuses_prove_nothing() {
         assert_eq!(verdicts([429, 404].map(response)), [Ignored; 2]);
+    }
+
+    #[test]
+    fn shedding_can_be_told_to_be_a_failure() {
+        let classify = Classify { rate_limited: RateLimited::Failure, ..classify() };
+        let grpc = Ending { grpc_status: Some(8), ..response(200) };
+        assert_eq!([response(429), grpc].map(|ending| classify.verdict(&ending)), [Shed, Shed]);
+    }
+
+    #[test]
+    fn a_plain_status_is_a_success_and_says_nothing_else() {
+        let plain = [200, 304, 403, 404, 429, 500, 503].map(|status| classify().is_plain(status));
+        assert_eq!(plain, [true, true, true, false, false, false, false]);
     }
 
     #[test]
@@ -171,7 +230,7 @@ mod tests {
         let other_plugin = flags(0, 503);
         assert_eq!(
             verdicts([refused, overflow, no_host, other_plugin]),
-            [Failure, Ignored, Ignored, Ignored]
+            [Local, Ignored, Ignored, Ignored]
         );
     }
 
@@ -179,7 +238,7 @@ mod tests {
     fn timeouts_and_resets_are_failures_even_after_a_good_status() {
         let timeout = flags(0x4, 504);
         let torn = Ending { flags: 0x40, ..response(200) };
-        assert_eq!(verdicts([timeout, torn]), [Failure, Failure]);
+        assert_eq!(verdicts([timeout, torn]), [Local, Local]);
     }
 
     #[test]
@@ -194,7 +253,7 @@ mod tests {
         let grpc = |code| Ending { grpc_status: Some(code), ..response(200) };
         assert_eq!(
             verdicts([0, 14, 13, 5, 8, 99].map(grpc)),
-            [Success, Failure, Failure, Success, Ignored, Success]
+            [Success, Gateway, Failure, Success, Ignored, Success]
         );
     }
 }

@@ -4,10 +4,14 @@
 //! resilience4j's field names, all ranges and all defaults.
 
 mod read;
+#[cfg(test)]
+mod readme;
 
 use crate::Rules;
 use crate::class::Classify;
+use crate::outlier::SuccessRate;
 use plugin_config::{Parsed, Problems};
+use request_key::KeyPart;
 
 /// Whether decisions are acted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +35,19 @@ pub struct Config {
     pub steering_header: String,
     /// Breakers of endpoints.
     pub endpoints: Option<EndpointScope>,
-    /// Breakers of routes or clusters.
-    pub guard: Option<GuardScope>,
+    /// All other breakers, in the order in which they are asked.
+    pub guards: Vec<GuardScope>,
+    /// Who may ask why a request was treated as it was.
+    pub debug: Option<Debug>,
+}
+
+/// The request header that asks for an explanation, and what it must say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Debug {
+    /// Its name.
+    pub header: String,
+    /// Its value.
+    pub secret: String,
 }
 
 /// One kind of breaker.
@@ -44,6 +59,28 @@ pub struct Scope {
     pub rules: Rules,
     /// What they count.
     pub classify: Classify,
+    /// Breakers whose state the operator has decided.
+    pub overrides: Vec<Override>,
+}
+
+/// A state that the operator has decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// Values of the scope's parts; empty for all of its breakers.
+    pub key: Vec<String>,
+    /// What holds.
+    pub state: Forced,
+}
+
+/// What an operator may decide about a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forced {
+    /// It rejects, whatever happens.
+    Open,
+    /// It lets everything pass and counts nothing.
+    Closed,
+    /// It counts and changes its state, and lets everything pass.
+    Shadow,
 }
 
 /// Breakers of endpoints: an open one is taken out of the steering header.
@@ -53,26 +90,58 @@ pub struct EndpointScope {
     pub scope: Scope,
     /// Leave one endpoint in the list even if all of them reject.
     pub always_keep_one: bool,
+    /// How many of a cluster's endpoints may be taken out at once, in percent.
+    pub max_ejection_percent: u8,
+    /// Whether an endpoint is compared with those beside it.
+    pub success_rate: Option<SuccessRate>,
 }
 
-/// Breakers of routes or clusters: an open one answers.
+/// Breakers of routes, clusters, clients or whatever else a request is told apart by.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GuardScope {
     /// What it shares with every scope.
     pub scope: Scope,
-    /// What has a breaker.
-    pub by: GuardedBy,
-    /// The answer.
-    pub reject: Rejection,
+    /// What has a breaker: each combination of the values of these.
+    pub by: Vec<KeyPart>,
+    /// The bound of memory, where clients choose the values; `None` for names of the proxy's own
+    /// configuration.
+    pub slots: Option<Slots>,
+    /// What becomes of a request that an open one rejects.
+    pub action: Action,
 }
 
-/// What a guard has one breaker for.
+/// Places for breakers whose number clients decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GuardedBy {
-    /// Each route; one without a name is known by its cluster.
-    Route,
-    /// Each cluster.
-    Cluster,
+pub struct Slots {
+    /// How many there are.
+    pub count: u16,
+    /// What a key has that finds none.
+    pub on_full: OnFull,
+}
+
+/// What a key has that finds no place of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFull {
+    /// No breaker.
+    Allow,
+    /// One breaker together with all that found none either.
+    Share,
+}
+
+/// What becomes of a request that an open breaker rejects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It is answered.
+    Reject(Rejection),
+    /// It goes elsewhere.
+    Fallback {
+        /// The request header that the route takes its cluster from.
+        header: String,
+        /// The cluster.
+        cluster: String,
+    },
+    /// It passes, and is counted and told of.
+    Pass,
 }
 
 /// The answer of an open breaker.
@@ -84,6 +153,19 @@ pub struct Rejection {
     pub retry_after: bool,
     /// Body.
     pub body: String,
+    /// More headers.
+    pub headers: Vec<(String, String)>,
+}
+
+impl GuardScope {
+    /// What has a breaker, in words that are a label of metrics.
+    pub fn kind(&self) -> &'static str {
+        match self.by.as_slice() {
+            [KeyPart::Route] => "route",
+            [KeyPart::Cluster] => "cluster",
+            _ => "key",
+        }
+    }
 }
 
 impl Config {
@@ -119,12 +201,13 @@ mod tests {
         let config = config("");
         assert_eq!((config.name.as_str(), config.mode), ("circuit_breaker", Mode::Enforce));
         assert_eq!(config.steering_header, "x-gateway-destination-endpoint");
-        assert_eq!(config.guard, None);
+        assert!(config.guards.is_empty());
         let endpoints = config.endpoints.unwrap();
         assert!(endpoints.always_keep_one);
-        let Scope { name, rules, classify } = endpoints.scope;
+        let Scope { name, rules, classify, .. } = endpoints.scope;
         assert_eq!(name, shared_state::DEFAULT_ENDPOINT_SCOPE);
-        assert_eq!(rules.window, Duration::from_secs(10));
+        assert_eq!(rules, Rules::DEFAULT);
+        assert_eq!(endpoints.max_ejection_percent, 100);
         assert_eq!((rules.minimum_number_of_calls, rules.consecutive_failures), (20, 5));
         assert_eq!(rules.failure_rate_threshold, 50.0);
         assert_eq!(rules.backoff.base, Duration::from_secs(5));
@@ -142,9 +225,11 @@ mod tests {
 
     #[test]
     fn a_route_scope_answers_503_with_retry_after() {
-        let guard = config(r#"{"scopes":[{"by":["route"]}]}"#).guard.unwrap();
-        assert_eq!((guard.scope.name.as_str(), guard.by), ("route", GuardedBy::Route));
-        assert_eq!(guard.reject, Rejection { status: 503, retry_after: true, body: String::new() });
+        let guard = config(r#"{"scopes":[{"by":["route"]}]}"#).guards.remove(0);
+        assert_eq!((guard.scope.name.as_str(), guard.by), ("route", vec![KeyPart::Route]));
+        let rejection =
+            Rejection { status: 503, retry_after: true, body: String::new(), headers: vec![] };
+        assert_eq!((guard.action, guard.slots), (Action::Reject(rejection), None));
     }
 
     #[test]
@@ -157,19 +242,72 @@ mod tests {
              "open":{"base":"1s","max":"2s","multiplier":1,"jitter":"none","decay_interval":"1s"},
              "half_open":{"permitted_calls":5,"max_concurrent":2,"permit_lease":"3s","on_lease_expiry":"ignored"}}]}"#;
         let config = config(json);
-        let guard = config.guard.unwrap();
-        assert_eq!(guard.by, GuardedBy::Cluster);
+        let guard = &config.guards[0];
+        assert_eq!(guard.by, [KeyPart::Cluster]);
         assert_eq!(guard.scope.rules.failure_rate_threshold, 12.5);
         assert_eq!(guard.scope.rules.max_concurrent, 2);
         assert!(!config.endpoints.unwrap().always_keep_one);
     }
 
     #[test]
-    fn a_count_window_is_refused_with_the_mend() {
+    fn a_count_window_holds_at_least_the_calls_that_it_waits_for() {
+        let rules = |window: &str| {
+            let json = format!(r#"{{"scopes":[{{"by":["route"],"window":{window}}}]}}"#);
+            let rules = config(&json).guards.remove(0).scope.rules;
+            (rules.window, rules.minimum_number_of_calls)
+        };
+        assert_eq!(rules(r#"{"type":"count"}"#), (crate::Window::Count(100), 20));
+        assert_eq!(rules(r#"{"type":"count","size":7}"#), (crate::Window::Count(7), 7));
+        let window = r#"{"type":"count","size":10,"minimum_number_of_calls":11}"#;
         assert_eq!(
-            one_problem(r#"{"by":["route"],"window":{"type":"count"}}"#),
-            "/scopes/0/window/type: 'count' is not supported: use \"time\", whose size is a duration"
+            one_problem(&format!(r#"{{"by":["route"],"window":{window}}}"#)),
+            "/scopes/0/window/minimum_number_of_calls: the window never holds more than its size, \
+             10: lower it, or raise size"
         );
+    }
+
+    #[test]
+    fn keys_are_bounded_and_names_are_not() {
+        let guard = config(r#"{"scopes":[{"by":["route","header:x-tenant"]}]}"#).guards.remove(0);
+        assert_eq!(guard.slots, Some(Slots { count: 1024, on_full: OnFull::Allow }));
+        assert_eq!((guard.scope.name.as_str(), guard.kind()), ("key", "key"));
+        let problem = one_problem(r#"{"by":["route"],"slots":8}"#);
+        assert!(problem.starts_with("/scopes/0/slots: "), "{problem}");
+    }
+
+    #[test]
+    fn an_override_names_a_scope_and_its_values() {
+        let scopes =
+            r#""scopes":[{"by":["route","header:x-tenant"]},{"name":"c","by":"cookie:id"}]"#;
+        let told = |overrides: &str| {
+            let told = problems(&format!(r#"{{{scopes},"overrides":[{overrides}]}}"#));
+            assert_eq!(told.len(), 1, "{told:?}");
+            told.into_iter().next().unwrap()
+        };
+        for (json, pointer) in [
+            (r#"{"scope":"other","state":"SHADOW"}"#, "/scope"),
+            (r#"{"scope":"key","key":["checkout"],"state":"SHADOW"}"#, "/key"),
+            (r#"{"scope":"key"}"#, "/state"),
+            (r#"{"scope":"key","state":"OPEN"}"#, "/state"),
+            (r#"{"scope":"c","key":"1","state":"SHADOW"}"#, "/key"),
+        ] {
+            let problem = told(json);
+            assert!(problem.starts_with(&format!("/overrides/0{pointer}: ")), "{json}: {problem}");
+        }
+    }
+
+    #[test]
+    fn more_than_eight_scopes_are_refused() {
+        let scope = |at| format!(r#"{{"name":"s{at}","by":["route"]}}"#);
+        let scopes = |count| (0..count).map(scope).collect::<Vec<_>>().join(",");
+        assert_eq!(config(&format!(r#"{{"scopes":[{}]}}"#, scopes(8))).guards.len(), 8);
+        assert!(problems(&format!(r#"{{"scopes":[{}]}}"#, scopes(9)))[0].starts_with("/scopes: "));
+    }
+
+    #[test]
+    fn a_secret_that_can_be_guessed_is_refused() {
+        let told = problems(r#"{"debug":{"secret":"short"}}"#);
+        assert!(told[0].starts_with("/debug/secret: "), "{told:?}");
     }
 
     #[test]
@@ -194,6 +332,16 @@ mod tests {
             (r#""half_open":{"max_concurrent":4}"#, "half_open/max_concurrent"),
             (r#""half_open":{"permit_lease":"0.01s"}"#, "half_open/permit_lease"),
             (r#""reject":{"status":200}"#, "reject/status"),
+            (r#""reject":{"headers":[{"name":"X","value":""}]}"#, "reject/headers/0/name"),
+            (r#""ramp":{"aggression":0}"#, "ramp/aggression"),
+            (r#""trip":{"slow_call_duration":"0s"}"#, "trip/slow_call_duration"),
+            (r#""trip":{"slow_call_rate_threshold":50}"#, "trip/slow_call_rate_threshold"),
+            (
+                r#""trip":{"consecutive_local_origin_failures":3}"#,
+                "trip/consecutive_local_origin_failures",
+            ),
+            (r#""action":"fallback_cluster""#, "fallback_cluster"),
+            (r#""action":"pass","reject":{}"#, "reject"),
             (r#""classify":{"failure_statuses":["5xx"]}"#, "classify/failure_statuses/0"),
             (r#""classify":{"ignore_statuses":["501"]}"#, "classify/ignore_statuses"),
             (r#""classify":{"grpc_failures":["UNAVAILABEL"]}"#, "classify/grpc_failures/0"),
@@ -206,7 +354,7 @@ mod tests {
 
     #[test]
     fn what_has_a_breaker_must_be_known() {
-        for by in [r#"["endpoint"]"#, "[]", r#"["route","endpoint"]"#] {
+        for by in ["[]", r#"["route","endpoint"]"#] {
             assert!(
                 one_problem(&format!(r#"{{"by":{by}}}"#)).starts_with("/scopes/0/by: "),
                 "{by}"
@@ -225,9 +373,18 @@ mod tests {
     }
 
     #[test]
-    fn two_scopes_of_one_action_are_refused() {
-        let told = problems(r#"{"scopes":[{"by":["route"]},{"by":["cluster"]}]}"#);
-        assert_eq!(told, ["/scopes/1: scope 0 rejects already: one is enough, merge them"]);
+    fn the_cluster_of_an_endpoint_goes_without_saying() {
+        let config = config(r#"{"scopes":[{"by":"endpoint"}]}"#);
+        assert!(config.endpoints.is_some());
+    }
+
+    #[test]
+    fn two_scopes_of_endpoints_are_refused_and_so_are_two_of_one_name() {
+        let two = r#"{"scopes":[{"by":["endpoint"]},{"name":"b","by":["endpoint"]}]}"#;
+        let message = "/scopes/1: scope 0 excludes endpoints already: one is enough, merge them";
+        assert_eq!(problems(two), [message]);
+        let named = r#"{"scopes":[{"by":["route"]},{"name":"route","by":["cluster"]}]}"#;
+        assert_eq!(problems(named), ["/scopes/1/name: 'route' is taken by entry 0: rename one"]);
     }
 
     #[test]

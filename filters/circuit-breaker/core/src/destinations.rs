@@ -3,9 +3,11 @@
 //! The host tries the list from the front: the first attempt goes to the first endpoint, each retry
 //! to the next. So a half-open endpoint keeps its place only at the front, where the request will
 //! prove something: a permit for a later entry would be spent on a request that, most likely, never
-//! gets there.
+//! gets there. One that ramps keeps the front for its share of requests, and goes to the end for the
+//! others: it is fit to be asked, only not by everybody at once.
 
 use crate::Admission;
+use crate::config::Forced;
 use core::fmt::Write as _;
 use shared_state::{BreakerState, Endpoint, UnixNanos};
 
@@ -20,11 +22,25 @@ pub struct View {
     pub state: BreakerState,
     /// When it becomes half-open, if it is open.
     pub open_until: UnixNanos,
+    /// A request that was sent earlier does not count.
+    pub counted_from: UnixNanos,
+    /// The operator wants it to reject nothing.
+    pub shadow: bool,
 }
 
 impl View {
     /// Of a breaker without a record.
-    pub const CLOSED: Self = Self { state: BreakerState::Closed, open_until: UnixNanos::ZERO };
+    pub const CLOSED: Self = Self {
+        state: BreakerState::Closed,
+        open_until: UnixNanos::ZERO,
+        counted_from: UnixNanos::ZERO,
+        shadow: false,
+    };
+
+    /// True if this is what the operator decided, and not what was observed.
+    pub(crate) fn is_forced(&self, forced: Option<Forced>) -> bool {
+        matches!(forced, Some(Forced::Open | Forced::Closed))
+    }
 }
 
 /// The breakers of a list's endpoints.
@@ -32,8 +48,13 @@ pub trait Breakers {
     /// What is known of the endpoint's breaker.
     fn view(&mut self, endpoint: Endpoint) -> View;
 
-    /// Asks a half-open breaker for admission.
+    /// Asks a half-open or ramping breaker for admission.
     fn admit(&mut self, endpoint: Endpoint) -> Admission;
+
+    /// True if an open endpoint must stay because too many of its cluster are open.
+    fn is_pardoned(&mut self, _endpoint: Endpoint) -> bool {
+        false
+    }
 }
 
 /// What is left of a list.
@@ -43,6 +64,8 @@ pub struct Selection {
     pub keep: Vec<Endpoint>,
     /// Those that were taken out, in order.
     pub excluded: Vec<Endpoint>,
+    /// Those that were moved to the end: they ramp, and this request is none of their share.
+    pub demoted: Vec<Endpoint>,
     /// The first one passes as a probe.
     pub permit: Option<crate::Permit>,
     /// All of them reject; the one that is kept is the least bad.
@@ -73,15 +96,23 @@ pub fn select(list: &[Endpoint], always_keep_one: bool, breakers: &mut impl Brea
     let mut least_bad: Option<(UnixNanos, Endpoint)> = None;
     for endpoint in list {
         let view = breakers.view(*endpoint);
+        let at_front = selection.keep.is_empty();
         let passes = match view.state {
+            _ if view.shadow => true,
             BreakerState::Closed => true,
-            BreakerState::Open => false,
-            BreakerState::HalfOpen if !selection.keep.is_empty() => false,
-            BreakerState::HalfOpen => match breakers.admit(*endpoint) {
+            BreakerState::Open => breakers.is_pardoned(*endpoint),
+            BreakerState::HalfOpen if !at_front => false,
+            // Later entries get what is retried, which is little.
+            BreakerState::Ramping if !at_front => true,
+            BreakerState::HalfOpen | BreakerState::Ramping => match breakers.admit(*endpoint) {
                 Admission::Allow => true,
                 Admission::Probe(permit) => {
                     selection.permit = Some(permit);
                     true
+                }
+                Admission::Reject { .. } if view.state == BreakerState::Ramping => {
+                    selection.demoted.push(*endpoint);
+                    continue;
                 }
                 Admission::Reject { .. } => false,
             },
@@ -95,6 +126,7 @@ pub fn select(list: &[Endpoint], always_keep_one: bool, breakers: &mut impl Brea
             }
         }
     }
+    selection.keep.extend_from_slice(&selection.demoted);
     if let (true, Some((_, endpoint))) = (selection.keep.is_empty(), least_bad) {
         selection.all_rejected = true;
         if always_keep_one {
@@ -128,6 +160,7 @@ mod tests {
 
     #[derive(Default)]
     struct Known {
+        pardoned: Vec<Endpoint>,
         views: BTreeMap<Endpoint, View>,
         no_permits: bool,
         asked: Vec<Endpoint>,
@@ -146,6 +179,10 @@ mod tests {
                 Admission::Probe(PERMIT)
             }
         }
+
+        fn is_pardoned(&mut self, endpoint: Endpoint) -> bool {
+            self.pardoned.contains(&endpoint)
+        }
     }
 
     fn endpoint(port: u16) -> Endpoint {
@@ -157,7 +194,10 @@ mod tests {
     }
 
     fn known(states: &[(u16, BreakerState, u64)]) -> Known {
-        let view = |state, until| View { state, open_until: UnixNanos::from_secs(until) };
+        let view = |state, until| {
+            let open_until = UnixNanos::from_secs(until);
+            View { state, open_until, ..View::CLOSED }
+        };
         let views =
             states.iter().map(|(port, state, until)| (endpoint(*port), view(*state, *until)));
         Known { views: views.collect(), ..Known::default() }
@@ -234,6 +274,28 @@ mod tests {
         known.no_permits = true;
         assert_eq!(ports(&chosen(&mut known, &[1, 2]).keep), [2]);
         assert!(chosen(&mut known, &[1]).all_rejected);
+    }
+
+    #[test]
+    fn a_ramping_endpoint_goes_to_the_end_when_it_is_not_its_turn() {
+        let mut known = known(&[(1, BreakerState::Ramping, 9)]);
+        known.no_permits = true;
+        let selection = chosen(&mut known, &[1, 2, 3]);
+        assert_eq!((ports(&selection.keep), ports(&selection.demoted)), (vec![2, 3, 1], vec![1]));
+        assert!(selection.excluded.is_empty());
+        let alone = chosen(&mut known, &[1]);
+        assert_eq!((ports(&alone.keep), alone.all_rejected), (vec![1], false));
+        let behind = chosen(&mut known, &[2, 1]);
+        assert_eq!(ports(&behind.keep), [2, 1]);
+    }
+
+    #[test]
+    fn open_endpoints_stay_that_are_pardoned_or_only_watched() {
+        let mut known = known(&[(1, BreakerState::Open, 9), (2, BreakerState::Open, 5)]);
+        known.pardoned.push(endpoint(2));
+        assert_eq!(ports(&chosen(&mut known, &[1, 2, 3]).keep), [2, 3]);
+        known.views.get_mut(&endpoint(1)).unwrap().shadow = true;
+        assert_eq!(ports(&chosen(&mut known, &[1, 2, 3]).keep), [1, 2, 3]);
     }
 
     #[test]

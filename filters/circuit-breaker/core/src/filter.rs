@@ -1,38 +1,91 @@
 //! One worker's filter: what a request, and its end, mean to every breaker it touches.
 //!
-//! On the way in the guard decides first, for a rejected request has no destination; then the list
-//! of endpoints is thinned out. At the end each breaker learns what the request proved about it,
-//! and each permit that the request held is resolved, whatever happened: a permit for an endpoint
-//! that was never tried is given back.
+//! On the way in the guards decide first, in the order of the configuration, for a rejected request
+//! has no destination; then the list of endpoints is thinned out. At the end each breaker learns what
+//! the request proved about it, and each permit that the request held is resolved, whatever
+//! happened: a permit of a guard behind which another one rejected, or for an endpoint that was
+//! never tried, is given back.
+//!
+//! What the host knows costs a hostcall each, and almost every request finds all breakers closed and
+//! succeeds. So nothing is asked before it matters: of a response that came to its end with a status
+//! which no scope counts, neither the flags nor their details; of an endpoint that is known in one
+//! cluster only, that cluster only if it must be told what went wrong.
 
 use crate::breaker::{Admission, Outcome, Permit, Verdict};
 use crate::class::Ending;
-use crate::config::{Config, GuardedBy, Mode};
+use crate::config::{Action, Config, Debug, GuardScope, Mode};
 use crate::destinations::{self, Breakers, Selection, View};
-use crate::worker::{Event, Subject, WorkerBreakers};
+use crate::worker::{Clock, Degradation, Event, Subject, Which, WorkerBreakers};
 use core::time::Duration;
-use shared_state::{Endpoint, SharedStore, UnixNanos};
+use request_key::{Attributes, KeyPart, fingerprint, fingerprint_of};
+use shared_state::{BreakerState, Endpoint, HashSeed, SharedStore, Transition, UnixNanos, update};
 use std::rc::Rc;
 
 /// Names of clusters and routes that are kept; they come from the host's configuration.
 const MAX_NAMES: usize = 1024;
 
-/// A request before it is sent.
-#[derive(Clone, Copy, Debug)]
-pub struct Incoming<'a> {
-    /// Cluster that its route names.
-    pub cluster: &'a str,
-    /// Name of its route, if that has one.
-    pub route: Option<&'a str>,
-    /// The steering header, if there is one.
-    pub destinations: Option<&'a str>,
+/// For so long after a breaker began to count, the moment at which a request is sent must be exact:
+/// it says whether its outcome counts.
+const EXACT: Duration = Duration::from_secs(10);
+
+/// How often endpoints are compared with each other.
+const COMPARE: Duration = Duration::from_secs(1);
+
+/// The request, as far as the filter asks for it.
+///
+/// [`Attributes::route`] gives the name of the cluster for a route without one.
+pub trait Request: Attributes {
+    /// The steering header.
+    fn destinations(&self) -> Option<String>;
+
+    /// Endpoints of the cluster.
+    fn num_endpoints(&self) -> Option<u32>;
+}
+
+/// The end of a request, as far as the filter asks for it.
+pub trait Response {
+    /// Who served the last attempt.
+    fn server(&self) -> Option<Endpoint>;
+
+    /// The cluster that it belongs to.
+    fn cluster(&self) -> Option<String>;
+
+    /// Status that the client got.
+    fn status(&self) -> Option<u16>;
+
+    /// The response came to its end.
+    fn is_complete(&self) -> bool;
+
+    /// `response.flags`.
+    fn flags(&self) -> u64;
+
+    /// The response is the endpoint's own.
+    fn via_upstream(&self) -> bool;
+
+    /// Status of a gRPC response, be it in headers or trailers.
+    fn grpc_status(&self) -> Option<u32>;
+
+    /// How many attempts there were.
+    fn attempts(&self) -> u32;
+
+    /// Endpoints of the cluster.
+    fn num_endpoints(&self) -> u32;
+
+    /// How long the endpoint asked not to be called.
+    fn retry_after(&self) -> Option<Duration>;
+
+    /// How long the endpoint took to answer, or had not answered when the request ended. `None` if
+    /// that was surely less than [`Filter::slow_after`].
+    fn elapsed(&self) -> Option<Duration>;
 }
 
 /// What becomes of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
-    /// The guard rejects it.
+    /// A guard rejects it.
     Reject {
+        /// Which one, in the order of the configuration.
+        guard: usize,
         /// Which breaker is open.
         subject: Subject,
         /// When it is worth another try.
@@ -44,6 +97,8 @@ pub enum Decision {
         steering: Steering,
         /// What was taken out of it, and why not more.
         selection: Selection,
+        /// The first guard that is open and only passes, with what is open.
+        open: Option<(usize, Subject)>,
     },
 }
 
@@ -62,23 +117,26 @@ pub enum Steering {
 #[derive(Clone, Debug)]
 pub struct Exchange {
     started_at: UnixNanos,
-    cluster: Rc<str>,
+    /// If the host was asked.
+    cluster: Option<Rc<str>>,
     destinations: Vec<Endpoint>,
     probe: Option<(Endpoint, Permit)>,
-    guard: Option<(Subject, Option<Permit>)>,
+    held: Vec<Held>,
 }
 
-/// The end of a request.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ended {
-    /// How it ended.
-    pub ending: Ending,
-    /// Who served the last attempt.
-    pub server: Option<Endpoint>,
-    /// How many attempts there were; see [`Exchange::was_retried`].
-    pub attempts: u32,
-    /// Endpoints of the cluster; matters only if there was a retry.
-    pub num_endpoints: u32,
+/// A guard that let a request pass.
+#[derive(Clone, Debug)]
+struct Held {
+    guard: usize,
+    subject: Subject,
+    permit: Option<Permit>,
+}
+
+#[derive(Debug)]
+struct Guard {
+    breakers: WorkerBreakers,
+    /// Overrides have been told, which for keys takes the seed.
+    is_ready: bool,
 }
 
 /// All breakers, as one worker sees them.
@@ -86,9 +144,16 @@ pub struct Ended {
 pub struct Filter {
     config: Config,
     endpoints: Option<WorkerBreakers>,
-    guard: Option<WorkerBreakers>,
+    guards: Vec<Guard>,
+    drawn: HashSeed,
+    seed: Option<HashSeed>,
     /// In order.
     names: Vec<Rc<str>>,
+    /// What keys are called.
+    nameless: Rc<str>,
+    slow_after: Option<Duration>,
+    compared_at: UnixNanos,
+    degraded: Vec<Degradation>,
 }
 
 impl Exchange {
@@ -102,16 +167,57 @@ impl Exchange {
     pub fn probed(&self) -> Option<Endpoint> {
         self.probe.map(|(endpoint, _)| endpoint)
     }
+
+    /// When it was let pass, to within the age of [`Clock::recent`].
+    pub fn started_at(&self) -> UnixNanos {
+        self.started_at
+    }
+
+    fn has_permit(&self) -> bool {
+        self.probe.is_some() || self.held.iter().any(|held| held.permit.is_some())
+    }
 }
 
 impl Filter {
-    /// Follows no breaker yet.
-    pub fn new(config: Config) -> Self {
-        let endpoints = config.endpoints.as_ref().map(|endpoints| &endpoints.scope);
-        let guard = config.guard.as_ref().map(|guard| &guard.scope);
-        let follow = |scope: &crate::Scope| WorkerBreakers::new(&scope.name, scope.rules);
-        let (endpoints, guard) = (endpoints.map(follow), guard.map(follow));
-        Self { config, endpoints, guard, names: Vec::new() }
+    /// Follows no breaker yet. `drawn` is a seed drawn by this worker; it is used if no worker has
+    /// stored one before.
+    pub fn new(config: Config, drawn: HashSeed) -> Self {
+        let endpoints = config.endpoints.as_ref().map(|endpoints| {
+            let scope = &endpoints.scope;
+            let mut breakers = WorkerBreakers::new(&scope.name, scope.rules);
+            let which = |key: &[String]| match key {
+                [cluster, endpoint] => Which::Named(Subject {
+                    name: cluster.as_str().into(),
+                    endpoint: endpoint.parse().ok(),
+                    key: None,
+                }),
+                _ => Which::All,
+            };
+            let overrides = scope.overrides.iter();
+            breakers.force(overrides.map(|forced| (which(&forced.key), forced.state)).collect());
+            breakers
+        });
+        let guards = config.guards.iter().map(|guard| {
+            let breakers = WorkerBreakers::new(&guard.scope.name, guard.scope.rules);
+            Guard { breakers: breakers.with_slots(guard.slots), is_ready: false }
+        });
+        let guards = guards.collect();
+        let slow = |scope: &crate::Scope| scope.rules.slow_calls.map(|slow| slow.duration);
+        let scopes = config.guards.iter().map(|guard| &guard.scope);
+        let scopes = scopes.chain(config.endpoints.iter().map(|endpoints| &endpoints.scope));
+        let slow_after = scopes.filter_map(slow).min();
+        Self {
+            config,
+            endpoints,
+            guards,
+            drawn,
+            seed: None,
+            names: Vec::new(),
+            nameless: "".into(),
+            slow_after,
+            compared_at: UnixNanos::ZERO,
+            degraded: Vec::new(),
+        }
     }
 
     /// The configuration.
@@ -119,44 +225,99 @@ impl Filter {
         &self.config
     }
 
-    /// Decides on a request. There is an exchange if it passes; hand that to [`Filter::end`]. In
+    /// The least duration that makes a call slow in any scope; `None` if none does.
+    pub fn slow_after(&self) -> Option<Duration> {
+        self.slow_after
+    }
+
+    /// Decides on a request. There is an exchange if it is sent; hand that to [`Filter::end`]. In
     /// shadow mode the decision is told, and the exchange is that of the request as it was.
     pub fn begin(
         &mut self,
         store: &impl SharedStore,
-        incoming: Incoming<'_>,
-        now: UnixNanos,
+        request: &impl Request,
+        clock: impl Clock,
         draw: &mut impl FnMut() -> u64,
     ) -> (Decision, Option<Exchange>) {
         let enforces = self.config.mode == Mode::Enforce;
-        let cluster = self.intern(incoming.cluster);
-        let (mut guard, mut rejection) = (None, None);
-        match self.ask_guard(store, incoming, now, draw) {
-            None => {}
-            Some((subject, Admission::Allow)) => guard = Some((subject, None)),
-            Some((subject, Admission::Probe(permit))) => guard = Some((subject, Some(permit))),
-            Some((subject, Admission::Reject { retry_after })) => {
-                let rejected = Decision::Reject { subject, retry_after };
-                if enforces {
-                    return (rejected, None);
+        let (mut held, mut rejection, mut open, mut is_exact) = (Vec::new(), None, None, false);
+        for guard in 0..self.guards.len() {
+            let Some(subject) = self.subject(store, guard, request) else { continue };
+            let Some(Guard { breakers, .. }) = self.guards.get_mut(guard) else { continue };
+            let admission = breakers.admit(store, &subject, clock, draw());
+            is_exact |= clock.recent().since(breakers.counted_from(&subject)) < EXACT;
+            let retry_after = match admission {
+                Admission::Allow => {
+                    held.push(Held { guard, subject, permit: None });
+                    continue;
                 }
-                rejection = Some(rejected);
+                Admission::Probe(permit) => {
+                    held.push(Held { guard, subject, permit: Some(permit) });
+                    continue;
+                }
+                Admission::Reject { retry_after } => retry_after,
+            };
+            if self.config.guards.get(guard).is_some_and(|guard| guard.action == Action::Pass) {
+                open.get_or_insert((guard, subject));
+                continue;
             }
+            let decision = Decision::Reject { guard, subject, retry_after };
+            if enforces {
+                self.give_back(store, held, clock, draw);
+                return (decision, self.elsewhere(guard, clock));
+            }
+            rejection.get_or_insert(decision);
         }
-        let list = incoming.destinations.map(destinations::parse).unwrap_or_default();
-        let selection = self.select(store, &cluster, &list, now, draw);
+        let list = self.endpoints.as_ref().and_then(|_| request.destinations());
+        let list = list.map(|list| destinations::parse(&list)).unwrap_or_default();
+        let (cluster, selection) = self.select(store, request, &list, clock, draw);
+        if let (Some(breakers), Some(cluster)) = (&self.endpoints, &cluster) {
+            let counted_from = |endpoint: &Endpoint| {
+                let name = Rc::clone(cluster);
+                breakers.counted_from(&Subject { name, endpoint: Some(*endpoint), key: None })
+            };
+            let from = list.iter().map(counted_from).max().unwrap_or(UnixNanos::ZERO);
+            is_exact |= clock.recent().since(from) < EXACT;
+        }
         let steering = steering(&list, &selection);
         let probe = selection.permit.zip(selection.keep.first().copied());
         let sent = if enforces { selection.keep.clone() } else { list };
         let exchange = Exchange {
-            started_at: now,
+            started_at: if is_exact { clock.now() } else { clock.recent() },
             cluster,
             destinations: sent,
             probe: probe.map(|(permit, endpoint)| (endpoint, permit)),
-            guard,
+            held,
         };
-        let decision = rejection.unwrap_or(Decision::Pass { steering, selection });
+        let decision = rejection.unwrap_or(Decision::Pass { steering, selection, open });
         (decision, Some(exchange))
+    }
+
+    /// The exchange of a request that a guard sends to another cluster: whoever serves it there is
+    /// judged, and nothing that was asked about it here.
+    fn elsewhere(&self, guard: usize, clock: impl Clock) -> Option<Exchange> {
+        let guard = self.config.guards.get(guard)?;
+        matches!(guard.action, Action::Fallback { .. }).then(|| Exchange {
+            started_at: clock.recent(),
+            cluster: None,
+            destinations: Vec::new(),
+            probe: None,
+            held: Vec::new(),
+        })
+    }
+
+    fn give_back(
+        &mut self,
+        store: &impl SharedStore,
+        held: Vec<Held>,
+        clock: impl Clock,
+        draw: &mut impl FnMut() -> u64,
+    ) {
+        for held in held.into_iter().filter(|held| held.permit.is_some()) {
+            let Some(guard) = self.guards.get_mut(held.guard) else { continue };
+            let outcome = Outcome::new(clock.recent(), held.permit, Verdict::Ignored);
+            guard.breakers.record(store, &held.subject, outcome, clock, draw());
+        }
     }
 
     /// Tells every breaker what the end of a request means to it.
@@ -164,104 +325,288 @@ impl Filter {
         &mut self,
         store: &impl SharedStore,
         exchange: Exchange,
-        ended: &Ended,
-        now: UnixNanos,
+        response: &impl Response,
+        clock: impl Clock,
         draw: &mut impl FnMut() -> u64,
     ) {
-        if let (Some(guard), Some(breakers), Some((subject, permit))) =
-            (&self.config.guard, &mut self.guard, &exchange.guard)
-        {
-            let verdict = guard.scope.classify.verdict(&ended.ending);
-            let outcome = Outcome { started_at: exchange.started_at, permit: *permit, verdict };
-            breakers.record(store, subject, outcome, now, draw());
+        let server = self.endpoints.as_ref().and_then(|_| response.server());
+        let ending = self.ending(&exchange, response, server);
+        let asks_to_wait = ending.via_upstream && matches!(ending.status, Some(429 | 503));
+        let retry_after = if asks_to_wait { response.retry_after() } else { None };
+        let elapsed = self.slow_after.and_then(|_| response.elapsed());
+        let reached = || server.is_some() || response.server().is_some();
+        let outcome = |scope: &crate::Scope, permit| {
+            let verdict = scope.classify.verdict(&ending);
+            let limit = scope.rules.slow_calls.map(|slow| slow.duration);
+            let is_over = elapsed.zip(limit).is_some_and(|(elapsed, limit)| elapsed > limit);
+            let counts = || verdict != Verdict::Ignored || ending.client_left() && reached();
+            let slow = is_over && counts();
+            Outcome { slow, retry_after, ..Outcome::new(exchange.started_at, permit, verdict) }
+        };
+        for held in &exchange.held {
+            let scope = self.config.guards.get(held.guard).map(|guard| &guard.scope);
+            let (Some(scope), Some(guard)) = (scope, self.guards.get_mut(held.guard)) else {
+                continue;
+            };
+            let outcome = outcome(scope, held.permit);
+            guard.breakers.record(store, &held.subject, outcome, clock, draw());
         }
-        self.end_at_endpoints(store, exchange, ended, now, draw);
+        if let Some(endpoints) = &self.config.endpoints {
+            let last = outcome(&endpoints.scope, None);
+            self.end_at_endpoints(store, exchange, response, (server, last), (clock, draw));
+        }
+    }
+
+    /// How the request ended, by as few questions as will do.
+    fn ending(
+        &self,
+        exchange: &Exchange,
+        response: &impl Response,
+        server: Option<Endpoint>,
+    ) -> Ending {
+        let status = response.status();
+        let is_plain = |status| {
+            let guards = self.config.guards.iter().map(|guard| &guard.scope);
+            let mut scopes = guards.chain(self.config.endpoints.iter().map(|e| &e.scope));
+            scopes.all(|scope| scope.classify.is_plain(status))
+        };
+        let is_plain = !exchange.has_permit()
+            && response.is_complete()
+            && status.is_some_and(is_plain)
+            && (server.is_some() || response.via_upstream());
+        let grpc_status = response.grpc_status();
+        if is_plain {
+            return Ending { flags: 0, via_upstream: true, status, grpc_status };
+        }
+        let (flags, via_upstream) = (response.flags(), response.via_upstream());
+        Ending { flags, via_upstream, status, grpc_status }
     }
 
     fn end_at_endpoints(
         &mut self,
         store: &impl SharedStore,
         exchange: Exchange,
-        ended: &Ended,
-        now: UnixNanos,
-        draw: &mut impl FnMut() -> u64,
+        response: &impl Response,
+        (server, last): (Option<Endpoint>, Outcome),
+        (clock, draw): (impl Clock, &mut impl FnMut() -> u64),
     ) {
-        let (Some(endpoints), Some(breakers)) = (&self.config.endpoints, &mut self.endpoints)
-        else {
+        let attempts = if exchange.was_retried(server) { response.attempts() } else { 1 };
+        let Exchange { started_at, cluster, destinations, mut probe, .. } = exchange;
+        let is_simple = attempts <= 1 && last.verdict == Verdict::Success && !last.slow;
+        let known = cluster.or_else(|| {
+            let breakers = self.endpoints.as_ref().filter(|_| is_simple)?;
+            breakers.cluster_of(server?).cloned()
+        });
+        // Nobody was asked, so there is nobody to tell of.
+        if known.is_none() && server.is_none() && destinations.is_empty() {
+            return;
+        }
+        let cluster = known.or_else(|| Some(self.intern(&response.cluster()?)));
+        let (Some(breakers), Some(cluster)) = (&mut self.endpoints, cluster) else {
+            if server.is_some() {
+                self.degraded.push(Degradation::NoCluster);
+            }
             return;
         };
-        let Exchange { started_at, cluster, destinations, mut probe, .. } = exchange;
-        let subject = |endpoint| Subject { name: Rc::clone(&cluster), endpoint: Some(endpoint) };
-        let mut outcome = |endpoint, verdict| {
-            let permit = probe.take_if(|(probed, _)| *probed == endpoint).map(|(_, permit)| permit);
-            Outcome { started_at, permit, verdict }
-        };
-        for failed in destinations::failed_before(&destinations, ended.attempts, ended.server) {
-            let failure = outcome(failed, Verdict::Failure);
-            let at = (now, draw());
-            breakers.record_unconfirmed(store, &subject(failed), failure, ended.num_endpoints, at);
+        let subject =
+            |endpoint| Subject { name: Rc::clone(&cluster), endpoint: Some(endpoint), key: None };
+        let mut permit =
+            |endpoint| probe.take_if(|(probed, _)| *probed == endpoint).map(|(_, permit)| permit);
+        let earlier = destinations::failed_before(&destinations, attempts, server);
+        let earlier: Vec<_> = earlier.collect();
+        let num_endpoints = if earlier.is_empty() { 0 } else { response.num_endpoints() };
+        for failed in earlier {
+            // Which kind of failure is not told; what is retried is mostly of a gateway's.
+            let failure = Outcome::new(started_at, permit(failed), Verdict::Gateway);
+            let at = (clock, draw());
+            breakers.record_unconfirmed(store, &subject(failed), failure, num_endpoints, at);
         }
-        if let Some(server) = ended.server {
-            let last = outcome(server, endpoints.scope.classify.verdict(&ended.ending));
-            breakers.record(store, &subject(server), last, now, draw());
+        if let Some(server) = server {
+            let last = Outcome { permit: permit(server), ..last };
+            breakers.record(store, &subject(server), last, clock, draw());
         }
         if let Some((untried, permit)) = probe {
-            let returned = Outcome { started_at, permit: Some(permit), verdict: Verdict::Ignored };
-            breakers.record(store, &subject(untried), returned, now, draw());
+            let returned = Outcome::new(started_at, Some(permit), Verdict::Ignored);
+            breakers.record(store, &subject(untried), returned, clock, draw());
         }
     }
 
-    /// Stores what has waited long enough.
+    /// Stores what has waited long enough, and compares endpoints with each other.
     pub fn tick(
         &mut self,
         store: &impl SharedStore,
         now: UnixNanos,
         draw: &mut impl FnMut() -> u64,
     ) {
-        for breakers in [&mut self.endpoints, &mut self.guard].into_iter().flatten() {
+        let guards = self.guards.iter_mut().map(|guard| &mut guard.breakers);
+        for breakers in self.endpoints.iter_mut().chain(guards) {
             breakers.tick(store, now, &mut *draw);
+        }
+        let rule = self.config.endpoints.as_ref().and_then(|endpoints| endpoints.success_rate);
+        let is_due = now < self.compared_at || now.since(self.compared_at) >= COMPARE;
+        if let (Some(rule), Some(breakers), true) = (rule, &mut self.endpoints, is_due) {
+            self.compared_at = now;
+            breakers.open_outliers(store, &rule, now, draw);
         }
     }
 
-    /// What happened since the last call: to endpoints, and to what is guarded.
-    pub fn take_events(&mut self) -> (Vec<Event>, Vec<Event>) {
-        let take = |breakers: &mut Option<WorkerBreakers>| {
-            breakers.as_mut().map(WorkerBreakers::take_events).unwrap_or_default()
-        };
-        (take(&mut self.endpoints), take(&mut self.guard))
+    /// What happened since the last call, each with its guard; `None` for endpoints.
+    pub fn take_events(&mut self) -> Vec<(Option<usize>, Event)> {
+        let mut events = Vec::new();
+        events.extend(self.degraded.drain(..).map(|why| (None, Event::Degraded(why))));
+        if let Some(breakers) = &mut self.endpoints {
+            events.extend(breakers.take_events().into_iter().map(|event| (None, event)));
+        }
+        for (at, guard) in self.guards.iter_mut().enumerate() {
+            let of_guard = guard.breakers.take_events().into_iter();
+            events.extend(of_guard.map(|event| (Some(at), event)));
+        }
+        events
     }
 
-    fn ask_guard(
+    /// The configured question, if this is its secret.
+    pub fn debug(&self) -> Option<&Debug> {
+        self.config.debug.as_ref()
+    }
+
+    /// What is known of the breakers that a request touches, in words.
+    pub fn explain(
+        &self,
+        decision: &Decision,
+        exchange: Option<&Exchange>,
+        now: UnixNanos,
+    ) -> String {
+        let mut told: Vec<String> = Vec::new();
+        let mut tell = |kind: &str, breakers: &WorkerBreakers, subject: &Subject| {
+            told.push(format!("{kind} {subject}: {}", breakers.describe(subject, now)));
+        };
+        if let Decision::Reject { guard, subject, .. } = decision
+            && let (Some(config), Some(own)) =
+                (self.config.guards.get(*guard), self.guards.get(*guard))
+        {
+            tell(&config.scope.name, &own.breakers, subject);
+        }
+        for held in exchange.map(|exchange| exchange.held.as_slice()).unwrap_or_default() {
+            if let (Some(config), Some(own)) =
+                (self.config.guards.get(held.guard), self.guards.get(held.guard))
+            {
+                tell(&config.scope.name, &own.breakers, &held.subject);
+            }
+        }
+        if let (Decision::Pass { selection, .. }, Some(breakers)) = (decision, &self.endpoints) {
+            let kept = exchange.map(|exchange| exchange.destinations.as_slice());
+            for endpoint in selection.excluded.iter().chain(kept.unwrap_or_default()) {
+                let cluster = exchange.and_then(|exchange| exchange.cluster.as_ref());
+                if let Some(name) = cluster.or_else(|| breakers.cluster_of(*endpoint)) {
+                    let name = Rc::clone(name);
+                    tell(
+                        "endpoint",
+                        breakers,
+                        &Subject { name, endpoint: Some(*endpoint), key: None },
+                    );
+                }
+            }
+        }
+        told.join("; ")
+    }
+
+    /// What a guard has a breaker for, of this request; `None` if a part of the key has no value.
+    fn subject(
         &mut self,
         store: &impl SharedStore,
-        incoming: Incoming<'_>,
-        now: UnixNanos,
-        draw: &mut impl FnMut() -> u64,
-    ) -> Option<(Subject, Admission)> {
-        let name = match self.config.guard.as_ref()?.by {
-            GuardedBy::Route => incoming.route.unwrap_or(incoming.cluster),
-            GuardedBy::Cluster => incoming.cluster,
+        guard: usize,
+        request: &impl Request,
+    ) -> Option<Subject> {
+        let config = self.config.guards.get(guard)?;
+        if config.slots.is_some() {
+            let seed = self.seed(store);
+            let config = self.config.guards.get(guard)?;
+            let own = self.guards.get_mut(guard)?;
+            own.tell_overrides(config, |key| {
+                let values = config.by.iter().zip(key).map(|(part, text)| part.value_of(text));
+                let key = fingerprint_of(seed, &config.scope.name, values)?;
+                Some(Subject { name: Rc::clone(&self.nameless), endpoint: None, key: Some(key) })
+            });
+            let key = fingerprint(seed, &config.scope.name, &config.by, request)?;
+            let name = Rc::clone(&self.nameless);
+            return Some(Subject { name, endpoint: None, key: Some(key) });
+        }
+        let mut names = Vec::with_capacity(config.by.len());
+        for part in &config.by {
+            let name = match part {
+                KeyPart::Route => request.route(),
+                _ => request.cluster(),
+            };
+            let Some(name) = name else {
+                self.degraded.push(Degradation::NoCluster);
+                return None;
+            };
+            names.push(name);
+        }
+        let name = match names.as_slice() {
+            [one] => self.intern(one),
+            _ => self.intern(&names.join("/")),
         };
-        let subject = Subject { name: self.intern(name), endpoint: None };
-        let admission = self.guard.as_mut()?.admit(store, &subject, now, draw());
-        Some((subject, admission))
+        let config = self.config.guards.get(guard)?;
+        self.guards.get_mut(guard)?.tell_overrides(config, |key| {
+            Some(Subject { name: key.join("/").into(), endpoint: None, key: None })
+        });
+        Some(Subject { name, endpoint: None, key: None })
+    }
+
+    /// The seed of all workers, fetched once.
+    fn seed(&mut self, store: &impl SharedStore) -> HashSeed {
+        if let Some(seed) = self.seed {
+            return seed;
+        }
+        let drawn = self.drawn;
+        let found = update(store, &HashSeed::key(), |prior| match prior {
+            Some(seed) => Transition::Keep(seed),
+            None => Transition::Store(drawn, drawn),
+        });
+        match found {
+            Ok(found) => {
+                self.seed = Some(found.value);
+                found.value
+            }
+            // This worker's own keys agree with each other, until the others' can be asked for.
+            Err(_) => {
+                self.degraded.push(Degradation::Store);
+                drawn
+            }
+        }
     }
 
     fn select(
         &mut self,
         store: &impl SharedStore,
-        cluster: &Rc<str>,
+        request: &impl Request,
         list: &[Endpoint],
-        now: UnixNanos,
+        clock: impl Clock,
         draw: &mut impl FnMut() -> u64,
-    ) -> Selection {
-        match (&self.config.endpoints, &mut self.endpoints) {
-            (Some(endpoints), Some(breakers)) => {
-                let mut of_cluster = OfCluster { breakers, store, cluster, now, draw };
-                destinations::select(list, endpoints.always_keep_one, &mut of_cluster)
-            }
-            _ => Selection { keep: list.to_vec(), ..Selection::default() },
+    ) -> (Option<Rc<str>>, Selection) {
+        let as_it_is = || Selection { keep: list.to_vec(), ..Selection::default() };
+        let (Some(scope), Some(breakers), false) =
+            (&self.config.endpoints, &mut self.endpoints, list.is_empty())
+        else {
+            return (None, as_it_is());
+        };
+        if are_closed(breakers, store, list, clock) {
+            return (None, as_it_is());
         }
+        let (always_keep_one, percent) = (scope.always_keep_one, scope.max_ejection_percent);
+        let Some(cluster) = request.cluster() else {
+            self.degraded.push(Degradation::NoCluster);
+            return (None, as_it_is());
+        };
+        let cluster = self.intern(&cluster);
+        let Some(breakers) = &mut self.endpoints else { return (None, as_it_is()) };
+        let size = || request.num_endpoints().unwrap_or(0);
+        let pardoned = None;
+        let mut of_cluster =
+            OfCluster { breakers, store, cluster: &cluster, clock, draw, percent, size, pardoned };
+        let selection = destinations::select(list, always_keep_one, &mut of_cluster);
+        (Some(cluster), selection)
     }
 
     fn intern(&mut self, name: &str) -> Rc<str> {
@@ -277,6 +622,42 @@ impl Filter {
     }
 }
 
+impl Guard {
+    /// Once, and then never again.
+    fn tell_overrides(
+        &mut self,
+        config: &GuardScope,
+        named: impl Fn(&[String]) -> Option<Subject>,
+    ) {
+        if self.is_ready {
+            return;
+        }
+        self.is_ready = true;
+        let which = |key: &[String]| match key {
+            [] => Some(Which::All),
+            key => named(key).map(Which::Named),
+        };
+        let overrides = config.scope.overrides.iter();
+        let forced = overrides.filter_map(|forced| Some((which(&forced.key)?, forced.state)));
+        self.breakers.force(forced.collect());
+    }
+}
+
+/// True if every endpoint of a list is known in one cluster only, and closed there.
+fn are_closed(
+    breakers: &mut WorkerBreakers,
+    store: &impl SharedStore,
+    list: &[Endpoint],
+    clock: impl Clock,
+) -> bool {
+    list.iter().all(|endpoint| {
+        let Some(name) = breakers.cluster_of(*endpoint).cloned() else { return false };
+        let subject = Subject { name, endpoint: Some(*endpoint), key: None };
+        breakers.view(store, &subject, clock).state == BreakerState::Closed
+            && breakers.is_settled(&subject)
+    })
+}
+
 fn steering(list: &[Endpoint], selection: &Selection) -> Steering {
     if selection.keep == list {
         Steering::Keep
@@ -288,28 +669,44 @@ fn steering(list: &[Endpoint], selection: &Selection) -> Steering {
 }
 
 /// The breakers of one cluster's endpoints, during one request.
-struct OfCluster<'a, S, D> {
+struct OfCluster<'a, S, C, D, N> {
     breakers: &'a mut WorkerBreakers,
     store: &'a S,
     cluster: &'a Rc<str>,
-    now: UnixNanos,
+    clock: C,
     draw: &'a mut D,
+    percent: u8,
+    size: N,
+    pardoned: Option<Vec<Endpoint>>,
 }
 
-impl<S, D> OfCluster<'_, S, D> {
+impl<S, C, D, N> OfCluster<'_, S, C, D, N> {
     fn subject(&self, endpoint: Endpoint) -> Subject {
-        Subject { name: Rc::clone(self.cluster), endpoint: Some(endpoint) }
+        Subject { name: Rc::clone(self.cluster), endpoint: Some(endpoint), key: None }
     }
 }
 
-impl<S: SharedStore, D: FnMut() -> u64> Breakers for OfCluster<'_, S, D> {
+impl<S: SharedStore, C: Clock, D: FnMut() -> u64, N: Fn() -> u32> Breakers
+    for OfCluster<'_, S, C, D, N>
+{
     fn view(&mut self, endpoint: Endpoint) -> View {
-        self.breakers.view(self.store, &self.subject(endpoint), self.now)
+        self.breakers.view(self.store, &self.subject(endpoint), self.clock)
     }
 
     fn admit(&mut self, endpoint: Endpoint) -> Admission {
         let subject = self.subject(endpoint);
-        self.breakers.admit(self.store, &subject, self.now, (self.draw)())
+        self.breakers.admit(self.store, &subject, self.clock, (self.draw)())
+    }
+
+    fn is_pardoned(&mut self, endpoint: Endpoint) -> bool {
+        if self.percent >= 100 {
+            return false;
+        }
+        let Self { breakers, cluster, clock, percent, size, .. } = self;
+        let pardoned = self
+            .pardoned
+            .get_or_insert_with(|| breakers.pardoned(cluster, *percent, size(), clock.recent()));
+        pardoned.contains(&endpoint)
     }
 }
 

@@ -27,22 +27,35 @@ mod class;
 mod config;
 pub mod destinations;
 mod filter;
+mod outlier;
+mod ramp;
 mod retry_after;
 mod status;
 mod window;
 mod worker;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod races;
+#[cfg(test)]
+mod resilience4j;
 
 pub use backoff::{Backoff, Jitter};
 pub use breaker::{
-    Admission, LeaseExpiry, Outcome, Permit, PermitTally, Rules, Step, Verdict, admit, record,
+    Admission, LeaseExpiry, Outcome, Permit, PermitTally, Rules, SlowCalls, Step, Verdict, admit,
+    record,
 };
 pub use change::{Change, Reason};
-pub use class::{Classify, Ending, grpc};
-pub use config::{Config, EndpointScope, GuardScope, GuardedBy, Mode, Rejection, Scope};
-pub use filter::{Decision, Ended, Exchange, Filter, Incoming, Steering};
-pub use retry_after::retry_after_secs;
+pub use class::{Classify, Ending, RateLimited, grpc};
+pub use config::{
+    Action, Config, Debug, EndpointScope, Forced, GuardScope, Mode, OnFull, Override, Rejection,
+    Scope, Slots,
+};
+pub use filter::{Decision, Exchange, Filter, Request, Response, Steering};
+pub use outlier::SuccessRate;
+pub use ramp::Ramp;
+pub use retry_after::{parse_retry_after, retry_after_secs};
 pub use status::StatusSet;
-pub use worker::{Degradation, Event, Subject, WorkerBreakers};
+pub use window::Window;
+pub use worker::{Clock, Degradation, Event, Subject, WorkerBreakers};

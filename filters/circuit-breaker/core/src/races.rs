@@ -1,8 +1,8 @@
 //! Four workers over one store, in any order, each losing races to the others.
 
-use crate::breaker::{Admission, LeaseExpiry, Outcome, Permit, Rules, Verdict, admit, record};
-use crate::worker::{Degradation, Event, Subject, WorkerBreakers};
-use crate::{Backoff, Change, Jitter};
+use crate::breaker::{Admission, Outcome, Permit, Rules, Verdict, admit, record};
+use crate::worker::{Clock, Degradation, Event, Subject, WorkerBreakers};
+use crate::{Backoff, Change, Jitter, OnFull, Ramp, Slots};
 use core::time::Duration;
 use proptest::prelude::*;
 use shared_state::{
@@ -16,9 +16,7 @@ const WORKERS: usize = 4;
 
 fn rules() -> Rules {
     Rules {
-        window: Duration::from_secs(10),
         minimum_number_of_calls: 4,
-        failure_rate_threshold: 50.0,
         consecutive_failures: 3,
         backoff: Backoff {
             base: Duration::from_secs(1),
@@ -30,7 +28,8 @@ fn rules() -> Rules {
         permitted_calls: 3,
         max_concurrent: 2,
         permit_lease: Duration::from_secs(2),
-        on_lease_expiry: LeaseExpiry::Failure,
+        ramp: Ramp { window: Duration::from_secs(2), ..Ramp::NONE },
+        ..Rules::DEFAULT
     }
 }
 
@@ -43,7 +42,7 @@ fn subject_key(subject: &Subject) -> Key<BreakerRecord> {
 }
 
 fn subject() -> Subject {
-    Subject { name: "backend".into(), endpoint: Some("10.0.0.1:80".parse().unwrap()) }
+    Subject { name: "backend".into(), endpoint: Some("10.0.0.1:80".parse().unwrap()), key: None }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -138,7 +137,7 @@ fn perform(store: &MemoryStore, world: &RefCell<World>, act: Act) {
             (Some(world.held.remove(0)), verdict)
         }
     };
-    let outcome = [Outcome { started_at: now, permit, verdict }];
+    let outcome = [Outcome::new(now, permit, verdict)];
     let step = update(store, &key(), |prior| record(&rules(), prior, &outcome, now, draw)).unwrap();
     world.borrow_mut().noticed(step.value.change);
 }
@@ -212,6 +211,28 @@ proptest! {
     }
 }
 
+#[test]
+fn two_keys_that_race_for_one_slot_do_not_share_it() {
+    let store = MemoryStore::default();
+    let slots = Slots { count: 1, on_full: OnFull::Allow };
+    let worker = || WorkerBreakers::new("tenant", rules()).with_slots(Some(slots));
+    let (mut one, mut two) = (worker(), worker());
+    let key = |key| Subject { name: "".into(), endpoint: None, key: Some(key) };
+    let now = UnixNanos::from_secs(1000);
+    // Both find the slot free, then both write.
+    one.view(&store, &key(8), now);
+    two.view(&store, &key(9), now);
+    let failure = Outcome::new(now, None, Verdict::Failure);
+    for _ in 0..3 {
+        one.record(&store, &key(8), failure, now, 0);
+        two.record(&store, &key(9), failure, now, 0);
+    }
+    assert!(matches!(one.admit(&store, &key(8), now, 0), Admission::Reject { .. }));
+    assert_eq!(two.admit(&store, &key(9), now, 0), Admission::Allow);
+    let full = Event::Degraded(Degradation::NoSlot);
+    assert!(two.take_events().contains(&full) && !one.take_events().contains(&full));
+}
+
 struct Fleet {
     store: MemoryStore,
     workers: Vec<WorkerBreakers>,
@@ -236,7 +257,7 @@ impl Fleet {
 
     fn end(&mut self, worker: usize, permit: Option<Permit>, verdict: Verdict) {
         let now = self.now();
-        let outcome = Outcome { started_at: now, permit, verdict };
+        let outcome = Outcome::new(now, permit, verdict);
         self.workers[worker].record(&self.store, &subject(), outcome, now, 0);
     }
 
@@ -285,6 +306,50 @@ fn failures_seen_by_three_workers_trip_the_breaker_of_the_fourth() {
     assert!(matches!(fleet.admit(3), Admission::Reject { .. }));
 }
 
+/// A clock that a tick has read, some time ago.
+#[derive(Clone, Copy)]
+struct Ticked(UnixNanos, UnixNanos);
+
+impl Clock for Ticked {
+    fn recent(self) -> UnixNanos {
+        self.0
+    }
+
+    fn now(self) -> UnixNanos {
+        self.1
+    }
+
+    fn patience(self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[test]
+fn what_was_read_before_the_last_tick_is_not_believed_and_what_was_read_since_is() {
+    let mut fleet = Fleet::new();
+    let ticked = fleet.now();
+    let clock = |ms| Ticked(ticked, ticked.plus(Duration::from_millis(ms)));
+    let admit =
+        |fleet: &mut Fleet, clock| fleet.workers[3].admit(&fleet.store, &subject(), clock, 0);
+    admit(&mut fleet, clock(10));
+    fleet.trip();
+    assert_eq!(admit(&mut fleet, clock(90)), Admission::Allow, "read since the tick");
+    let next = ticked.plus(Duration::from_millis(100));
+    let rejected = admit(&mut fleet, Ticked(next, next));
+    assert!(matches!(rejected, Admission::Reject { .. }), "{rejected:?}");
+}
+
+#[test]
+fn where_no_tick_comes_a_request_looks_for_itself() {
+    let mut fleet = Fleet::new();
+    fleet.admit(3);
+    fleet.trip();
+    fleet.now_ms += 99;
+    assert_eq!(fleet.admit(3), Admission::Allow);
+    fleet.now_ms += 1;
+    assert!(matches!(fleet.admit(3), Admission::Reject { .. }));
+}
+
 #[test]
 fn all_workers_together_get_the_permits_of_one() {
     let mut fleet = Fleet::new();
@@ -299,7 +364,7 @@ fn all_workers_together_get_the_permits_of_one() {
 #[test]
 fn successes_wait_for_a_batch_and_failures_do_not() {
     let mut fleet = Fleet::new();
-    for _ in 0..15 {
+    for _ in 0..255 {
         fleet.end(0, None, Verdict::Success);
     }
     assert_eq!(fleet.store.sets_tried(), 0);
@@ -379,7 +444,7 @@ fn a_probe_that_lost_every_race_passes() {
 fn a_list_that_anyone_may_write_makes_no_more_records_than_the_cluster_has_endpoints() {
     let mut fleet = Fleet::new();
     let now = fleet.now();
-    let outcome = Outcome { started_at: now, permit: None, verdict: Verdict::Failure };
+    let outcome = Outcome::new(now, None, Verdict::Failure);
     for port in 1..100 {
         let endpoint = Some(format!("10.9.9.9:{port}").parse().unwrap());
         let invented = Subject { endpoint, ..subject() };
@@ -395,7 +460,7 @@ fn a_list_that_anyone_may_write_makes_no_more_records_than_the_cluster_has_endpo
 fn a_worker_follows_a_bounded_number_of_breakers() {
     let mut fleet = Fleet::new();
     let now = fleet.now();
-    let outcome = Outcome { started_at: now, permit: None, verdict: Verdict::Success };
+    let outcome = Outcome::new(now, None, Verdict::Success);
     for port in 1..2000u16 {
         let endpoint = Some(format!("10.9.9.9:{port}").parse().unwrap());
         let answered = Subject { endpoint, ..subject() };
@@ -430,6 +495,6 @@ fn a_clock_that_steps_back_refreshes_the_cache() {
     let mut fleet = Fleet::new();
     fleet.admit(3);
     fleet.trip();
-    fleet.now_ms -= 1;
+    fleet.now_ms -= 600;
     assert!(matches!(fleet.admit(3), Admission::Reject { .. }));
 }

@@ -2,30 +2,48 @@
 //!
 //! A request costs no shared data but for the two things that must be exact: a failure is recorded
 //! at once, and a half-open breaker is asked for a permit. Successes wait for [`BATCH`] of them or
-//! [`PATIENCE`], whichever comes first, and states are read again after [`PATIENCE`]. So another
-//! worker's trip is noticed within that time, and a run of failures is never broken by a success
-//! that came before it.
+//! [`PATIENCE`], whichever comes first, and states are read again after [`PATIENCE`]; both by the
+//! tick, so that a request finds them done. Another worker's trip is noticed within that time, and a
+//! run of failures is never broken by a success that came before it.
 //!
 //! When the host fails, or every race for a record is lost, the request passes: a breaker that
 //! cannot be read does not exist. Outcomes that could not be stored for want of luck wait for the
 //! next try, within bounds.
+//!
+//! Breakers of routes, clusters and endpoints are named by the proxy's configuration, and each has a
+//! record of its own. Breakers of clients and the like are named by whoever sends requests, so
+//! there is a fixed number of places for them, and a record says whose it is. See `place`.
 
-use crate::breaker::{Admission, Outcome, PermitTally, Rules, Step, Verdict, admit, record};
+mod place;
+
+use crate::breaker::{
+    Admission, Outcome, PermitTally, Rules, Step, admit, outlier, ramping, record,
+};
 use crate::change::Change;
+use crate::config::{Forced, Slots};
 use crate::destinations::View;
+use crate::outlier::SuccessRate;
+use crate::window;
 use core::time::Duration;
 use hashbrown::HashMap;
+use place::{Placed, claim};
 use shared_state::{
-    BreakerRecord, BreakerState, Endpoint, Key, ReadError, SharedStore, UnixNanos, UpdateError,
-    read, update,
+    BreakerRecord, BreakerState, Endpoint, Key, ReadError, SharedStore, Transition, UnixNanos,
+    UpdateError, read, update,
 };
 use std::rc::Rc;
 
 /// Outcomes that wait at most.
-const BATCH: usize = 16;
+const BATCH: usize = 256;
 
 /// How long an outcome waits, and a cached state is believed, at most.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// After so long a request does what the tick should have done.
+const IMPATIENCE: Duration = Duration::from_millis(150);
+
+/// How late a tick may be.
+const TICK_LAG: Duration = Duration::from_millis(500);
 
 /// Outcomes that are kept when they cannot be stored.
 const MAX_BACKLOG: usize = 64;
@@ -36,22 +54,73 @@ const MAX_SUBJECTS: usize = 1024;
 /// A breaker that nobody asked for so long is no longer followed; its record stays.
 const IDLE: Duration = Duration::from_secs(600);
 
+/// The same for breakers whose number clients decide, if their window is not longer.
+const KEYED_IDLE: Duration = Duration::from_secs(10);
+
+/// The moment, in two qualities.
+pub trait Clock: Copy {
+    /// A moment that a callback of this worker read, at most [`PATIENCE`] ago where the host ticks.
+    fn recent(self) -> UnixNanos;
+
+    /// Now. May cost a hostcall.
+    fn now(self) -> UnixNanos;
+
+    /// How long before [`Clock::recent`] a state may have been read to be believed: not at all where
+    /// that is itself as old as the last tick.
+    fn patience(self) -> Duration;
+}
+
+/// A clock that was read.
+impl Clock for UnixNanos {
+    fn recent(self) -> UnixNanos {
+        self
+    }
+
+    fn now(self) -> UnixNanos {
+        self
+    }
+
+    fn patience(self) -> Duration {
+        PATIENCE
+    }
+}
+
 /// What has a breaker.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Subject {
-    /// The route's name, or the cluster's.
+    /// The route's name, or the cluster's; empty for a key.
     pub name: Rc<str>,
     /// An endpoint of the cluster, if it is one.
     pub endpoint: Option<Endpoint>,
+    /// Keyed hash of what clients sent, if that has a breaker.
+    pub key: Option<u64>,
 }
 
 impl Subject {
-    fn key(&self, scope: &str) -> Key<BreakerRecord> {
+    fn record_key(&self, scope: &str) -> Key<BreakerRecord> {
         match self.endpoint {
             Some(endpoint) => BreakerRecord::key(scope, &[&self.name, &endpoint.to_string()]),
             None => BreakerRecord::key(scope, &[&self.name]),
         }
     }
+}
+
+/// As logs and access logs name it. Of a key, nothing but its hash is ever written down.
+impl core::fmt::Display for Subject {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match (self.key, self.endpoint) {
+            (Some(key), _) => write!(f, "#{key:016x}"),
+            (None, Some(endpoint)) => write!(f, "{endpoint} of {}", self.name),
+            (None, None) => f.write_str(&self.name),
+        }
+    }
+}
+
+/// Which breakers an override is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    All,
+    Named(Subject),
 }
 
 /// Something that the operator may want to know.
@@ -64,6 +133,8 @@ pub enum Event {
         /// From what, to what, and why.
         change: Change,
     },
+    /// A request passes only because the operator wants this breaker to reject nothing.
+    Pardoned(Subject),
     /// A permit was granted.
     Granted,
     /// Permits were resolved.
@@ -85,6 +156,10 @@ pub enum Degradation {
     TooManyBreakers,
     /// A list named more endpoints that never answered than the cluster has.
     UnconfirmedEndpoint,
+    /// Every place that a key may have is in use.
+    NoSlot,
+    /// The host names no cluster.
+    NoCluster,
 }
 
 impl Degradation {
@@ -96,6 +171,8 @@ impl Degradation {
             Self::Contended => "contended",
             Self::TooManyBreakers => "too_many_breakers",
             Self::UnconfirmedEndpoint => "unconfirmed_endpoint",
+            Self::NoSlot => "no_slot",
+            Self::NoCluster => "no_cluster",
         }
     }
 
@@ -106,6 +183,10 @@ impl Degradation {
             Self::Store => "shared data cannot be read or written, requests pass",
             Self::Contended => "a breaker's record lost every race, its outcomes wait",
             Self::TooManyBreakers => "a worker follows too many breakers, this one does not exist",
+            Self::NoCluster => "a request has no cluster",
+            Self::NoSlot => {
+                "every slot that a key may have is in use: it is treated as on_full says"
+            }
             Self::UnconfirmedEndpoint => {
                 "the steering header names more endpoints that never answered than the cluster has"
             }
@@ -118,66 +199,143 @@ impl Degradation {
 pub struct WorkerBreakers {
     scope: String,
     rules: Rules,
+    slots: Option<Slots>,
+    forced: Vec<(Which, Forced)>,
     followed: HashMap<Subject, Followed>,
+    /// The one cluster that an endpoint is known in; `None` for one that is known in several.
+    clusters: HashMap<Endpoint, Option<Rc<str>>>,
     events: Vec<Event>,
 }
 
 #[derive(Debug)]
 struct Followed {
     key: Key<BreakerRecord>,
+    /// What the record must say whose it is.
+    owner: u64,
+    forced: Option<Forced>,
     record: Option<BreakerRecord>,
     read_at: Option<UnixNanos>,
     waiting: Vec<Outcome>,
     waiting_since: UnixNanos,
     used_at: UnixNanos,
+    /// Requests since the last tick.
+    uses: u32,
     /// The subject has answered, so it exists. An endpoint that only a list names may not.
     answered: bool,
+}
+
+impl Followed {
+    /// True if it was read after `recent`, or not so long before. What was read in a future was read
+    /// before the clock stepped back.
+    fn is_fresh(&self, recent: UnixNanos, patience: Duration) -> bool {
+        let Some(read_at) = self.read_at else { return false };
+        let is_later = read_at >= recent && !read_at.is_stale_deadline(recent, TICK_LAG);
+        is_later || read_at < recent && recent.since(read_at) < patience
+    }
+
+    fn refresh(&mut self, store: &impl SharedStore, now: UnixNanos) -> Option<Degradation> {
+        self.read_at = Some(now);
+        match read(store, &self.key) {
+            Ok(record) => {
+                self.record = record.filter(|record| record.owner == self.owner);
+                None
+            }
+            Err(error) => {
+                self.record = None;
+                Some(of_read(error))
+            }
+        }
+    }
 }
 
 impl WorkerBreakers {
     /// Follows no breaker yet.
     pub fn new(scope: &str, rules: Rules) -> Self {
-        let scope = scope.to_owned();
-        Self { scope, rules, followed: HashMap::new(), events: Vec::new() }
+        Self {
+            scope: scope.to_owned(),
+            rules,
+            slots: None,
+            forced: Vec::new(),
+            followed: HashMap::new(),
+            clusters: HashMap::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// With places for keys.
+    pub(crate) fn with_slots(self, slots: Option<Slots>) -> Self {
+        Self { slots, ..self }
+    }
+
+    /// Says what the operator has decided. Earlier decisions on what is followed already stay.
+    pub(crate) fn force(&mut self, forced: Vec<(Which, Forced)>) {
+        self.forced = forced;
     }
 
     /// What is known of a breaker, at most [`PATIENCE`] old.
-    pub fn view(&mut self, store: &impl SharedStore, subject: &Subject, now: UnixNanos) -> View {
-        let Some(followed) = self.follow(subject, now) else { return View::CLOSED };
-        let is_fresh =
-            followed.read_at.is_some_and(|read_at| read_at <= now && now.since(read_at) < PATIENCE);
-        let mut degraded = None;
-        if !is_fresh {
-            followed.read_at = Some(now);
-            match read(store, &followed.key) {
-                Ok(record) => followed.record = record,
-                Err(error) => {
-                    followed.record = None;
-                    degraded = Some(of_read(error));
-                }
+    pub fn view(&mut self, store: &impl SharedStore, subject: &Subject, clock: impl Clock) -> View {
+        let recent = clock.recent();
+        let base = self.rules.backoff.base;
+        let Some(followed) = self.follow(store, subject, recent) else { return View::CLOSED };
+        followed.uses = followed.uses.saturating_add(1);
+        match followed.forced {
+            Some(Forced::Closed) => return View::CLOSED,
+            Some(Forced::Open) => {
+                let open_until = recent.plus(base);
+                return View { state: BreakerState::Open, open_until, ..View::CLOSED };
             }
+            Some(Forced::Shadow) | None => {}
         }
+        let mut degraded = None;
+        if !followed.is_fresh(recent, clock.patience()) {
+            degraded = followed.refresh(store, recent);
+        }
+        let shadow = followed.forced == Some(Forced::Shadow);
         let view = followed.record.as_ref().map_or(View::CLOSED, |record| View {
-            state: record.state_at(now),
+            state: record.state_at(recent),
             open_until: record.open_until,
+            counted_from: record.counted_from,
+            shadow,
         });
         self.events.extend(degraded.map(Event::Degraded));
         view
     }
 
-    /// Whether a request may pass. Asks the shared record only if the cached state is HalfOpen.
+    /// Whether a request may pass. Asks the shared record only if the cached state is HalfOpen, or
+    /// one whose time is over.
     pub fn admit(
         &mut self,
         store: &impl SharedStore,
         subject: &Subject,
-        now: UnixNanos,
+        clock: impl Clock,
         draw: u64,
     ) -> Admission {
-        let view = self.view(store, subject, now);
-        match view.state {
-            BreakerState::Closed => Admission::Allow,
-            BreakerState::Open => Admission::Reject { retry_after: view.open_until.since(now) },
-            BreakerState::HalfOpen => self.ask(store, subject, now, draw),
+        let view = self.view(store, subject, clock);
+        let Some(followed) = self.followed.get(subject) else { return Admission::Allow };
+        let known = followed.record.as_ref().filter(|_| !view.is_forced(followed.forced));
+        let is_settled = known.is_none_or(|record| record.state == BreakerState::Closed);
+        if view.state == BreakerState::Closed && is_settled {
+            return Admission::Allow;
+        }
+        let now = clock.now();
+        let admission = match known {
+            None => Admission::Reject { retry_after: view.open_until.since(now) },
+            Some(record) => match (record.state, record.state_at(now)) {
+                (BreakerState::Open, BreakerState::Open) => {
+                    Admission::Reject { retry_after: record.open_until.since(now) }
+                }
+                (BreakerState::Ramping, BreakerState::Ramping) => {
+                    ramping(&self.rules, record, now, draw)
+                }
+                _ => self.ask(store, subject, now, draw),
+            },
+        };
+        match admission {
+            Admission::Reject { .. } if view.shadow => {
+                self.events.push(Event::Pardoned(subject.clone()));
+                Admission::Allow
+            }
+            other => other,
         }
     }
 
@@ -189,23 +347,61 @@ impl WorkerBreakers {
         draw: u64,
     ) -> Admission {
         let rules = self.rules;
-        let Some(followed) = self.follow(subject, now) else { return Admission::Allow };
-        match update(store, &followed.key, |prior| admit(&rules, prior, now, draw)) {
-            Ok(updated) => {
-                let admission = updated.value.value;
-                let mut events = learn(followed, subject, updated.value, now);
-                events.extend(updated.corrupt.map(|_| Event::Degraded(Degradation::Corrupt)));
+        let done = self.change(store, subject, now, |prior| admit(&rules, prior, now, draw));
+        match done {
+            Some(Ok(admission)) => {
                 if matches!(admission, Admission::Probe(_)) {
-                    events.push(Event::Granted);
+                    self.events.push(Event::Granted);
                 }
-                self.events.append(&mut events);
                 admission
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 self.events.push(Event::Degraded(of_update(error)));
                 Admission::Allow
             }
+            None => Admission::Allow,
         }
+    }
+
+    /// Makes one step of a followed breaker's state machine and learns what came of it. `None` if
+    /// its place has gone to another key: it is no longer followed.
+    fn change<T>(
+        &mut self,
+        store: &impl SharedStore,
+        subject: &Subject,
+        now: UnixNanos,
+        step: impl Fn(Option<BreakerRecord>) -> Transition<BreakerRecord, Step<T>>,
+    ) -> Option<Result<T, UpdateError>> {
+        let rules = self.rules;
+        let followed = self.followed.get_mut(subject)?;
+        let owner = followed.owner;
+        let decided =
+            update(store, &followed.key, |prior| match claim(prior, owner, &rules, now) {
+                None => Transition::Keep(None),
+                Some(prior) => match step(prior) {
+                    Transition::Keep(step) => Transition::Keep(Some(step)),
+                    Transition::Store(record, step) => Transition::Store(record, Some(step)),
+                },
+            });
+        let updated = match decided {
+            Ok(updated) => updated,
+            Err(error) => return Some(Err(error)),
+        };
+        if updated.corrupt.is_some() {
+            self.events.push(Event::Degraded(Degradation::Corrupt));
+        }
+        let Some(Step { value, change, permits, record }) = updated.value else {
+            self.followed.remove(subject);
+            return None;
+        };
+        followed.record = Some(record);
+        followed.read_at = Some(now);
+        let subject = || subject.clone();
+        self.events.extend(change.map(|change| Event::Changed { subject: subject(), change }));
+        if permits != PermitTally::default() {
+            self.events.push(Event::Resolved(permits));
+        }
+        Some(Ok(value))
     }
 
     /// Records what became of a request to a subject that answered it, or that the host names.
@@ -214,15 +410,15 @@ impl WorkerBreakers {
         store: &impl SharedStore,
         subject: &Subject,
         outcome: Outcome,
-        now: UnixNanos,
+        clock: impl Clock,
         draw: u64,
     ) {
-        if outcome.verdict == Verdict::Ignored && outcome.permit.is_none() {
+        if outcome.says_nothing() {
             return;
         }
-        let Some(followed) = self.follow(subject, now) else { return };
+        let Some(followed) = self.follow(store, subject, clock.recent()) else { return };
         followed.answered = true;
-        self.push(store, subject, outcome, now, draw);
+        self.push(store, subject, outcome, clock, draw);
     }
 
     /// Records that an earlier attempt failed at an endpoint which only the list names. Anyone
@@ -234,9 +430,9 @@ impl WorkerBreakers {
         subject: &Subject,
         outcome: Outcome,
         num_endpoints: u32,
-        (now, draw): (UnixNanos, u64),
+        (clock, draw): (impl Clock, u64),
     ) {
-        let Some(followed) = self.follow(subject, now) else { return };
+        let Some(followed) = self.follow(store, subject, clock.recent()) else { return };
         if !followed.answered {
             let known = self.followed.iter().filter(|(other, followed)| {
                 other.name == subject.name && (followed.answered || followed.record.is_some())
@@ -248,7 +444,7 @@ impl WorkerBreakers {
                 return;
             }
         }
-        self.push(store, subject, outcome, now, draw);
+        self.push(store, subject, outcome, clock, draw);
     }
 
     fn push(
@@ -256,43 +452,190 @@ impl WorkerBreakers {
         store: &impl SharedStore,
         subject: &Subject,
         outcome: Outcome,
-        now: UnixNanos,
+        clock: impl Clock,
         draw: u64,
     ) {
         let Some(followed) = self.followed.get_mut(subject) else { return };
-        if followed.waiting.is_empty() {
-            followed.waiting_since = now;
+        if matches!(followed.forced, Some(Forced::Open | Forced::Closed)) {
+            return;
         }
-        let is_urgent = outcome.verdict == Verdict::Failure || outcome.permit.is_some();
+        let recent = clock.recent();
+        if followed.waiting.is_empty() {
+            followed.waiting_since = recent;
+        }
+        let is_urgent = outcome.verdict.is_failure() || outcome.permit.is_some() || outcome.slow;
         followed.waiting.push(outcome);
-        if is_urgent || followed.waiting.len() >= BATCH || is_overdue(followed, now) {
-            let events = flush(store, subject, followed, &self.rules, now, draw);
-            self.events.extend(events);
+        let is_due = followed.waiting.len() >= BATCH || is_overdue(followed, recent, IMPATIENCE);
+        if is_urgent || is_due {
+            self.flush(store, subject, clock.now(), draw);
         }
     }
 
-    /// Stores what has waited long enough, and forgets breakers that nobody asks for. If there is
-    /// no room left, what never answered and has no record goes first: a list that anyone may write
-    /// has named it, or a route that takes its cluster from the request.
+    fn flush(&mut self, store: &impl SharedStore, subject: &Subject, now: UnixNanos, draw: u64) {
+        let Some(followed) = self.followed.get_mut(subject) else { return };
+        let waiting = core::mem::take(&mut followed.waiting);
+        let rules = self.rules;
+        let done =
+            self.change(store, subject, now, |prior| record(&rules, prior, &waiting, now, draw));
+        let Some(Err(error)) = done else { return };
+        self.events.push(Event::Degraded(of_update(error)));
+        if let (UpdateError::Contended, Some(followed)) = (error, self.followed.get_mut(subject)) {
+            let excess = waiting.len().saturating_sub(MAX_BACKLOG);
+            followed.waiting = waiting.into_iter().skip(excess).collect();
+            followed.waiting_since = now;
+        }
+    }
+
+    /// Stores what has waited long enough, reads what requests will ask for, and forgets breakers
+    /// that nobody asks for. If there is no room left, what never answered and has no record goes
+    /// first: a list that anyone may write has named it, or a route that takes its cluster from the
+    /// request.
     pub fn tick(
         &mut self,
         store: &impl SharedStore,
         now: UnixNanos,
         mut draw: impl FnMut() -> u64,
     ) {
-        let Self { followed, rules, events, .. } = self;
-        for (subject, followed) in followed.iter_mut() {
-            if !followed.waiting.is_empty() && is_overdue(followed, now) {
-                events.extend(flush(store, subject, followed, rules, now, draw()));
-            }
+        let due = |followed: &Followed| {
+            !followed.waiting.is_empty() && is_overdue(followed, now, PATIENCE)
+        };
+        let overdue: Vec<Subject> =
+            self.followed.iter().filter(|(_, f)| due(f)).map(|(s, _)| s.clone()).collect();
+        for subject in &overdue {
+            self.flush(store, subject, now, draw());
         }
-        let has_room = followed.len() < MAX_SUBJECTS;
-        followed.retain(|_, followed| {
+        let Self { followed, events, .. } = self;
+        for followed in followed.values_mut() {
+            // One request is served as well by reading when it comes.
+            if followed.uses > 1 && !followed.is_fresh(now, Duration::ZERO) {
+                events.extend(followed.refresh(store, now).map(Event::Degraded));
+            }
+            followed.uses = 0;
+        }
+        let (room, idle) = (self.room(), self.idle());
+        let has_room = self.followed.len() < room;
+        let before = self.followed.len();
+        self.followed.retain(|_, followed| {
             // A use in the future was before the clock stepped back: its age counts from here.
             followed.used_at = followed.used_at.min(now);
             let is_kept = has_room || followed.answered || followed.record.is_some();
-            !followed.waiting.is_empty() || is_kept && now.since(followed.used_at) < IDLE
+            !followed.waiting.is_empty() || is_kept && now.since(followed.used_at) < idle
         });
+        if self.followed.len() < before {
+            let Self { clusters, followed, .. } = self;
+            clusters.clear();
+            for subject in followed.keys() {
+                know(clusters, subject);
+            }
+        }
+    }
+
+    /// The cluster of an endpoint that is known in no other.
+    pub(crate) fn cluster_of(&self, endpoint: Endpoint) -> Option<&Rc<str>> {
+        self.clusters.get(&endpoint)?.as_ref()
+    }
+
+    /// The endpoints of a cluster that are open and may not be, for no more than `percent` of
+    /// `size` may: those that were the least bad when they opened. At least one may be.
+    pub(crate) fn pardoned(
+        &self,
+        cluster: &str,
+        percent: u8,
+        size: u32,
+        now: UnixNanos,
+    ) -> Vec<Endpoint> {
+        let of_cluster = self.followed.iter().filter(|(subject, _)| *subject.name == *cluster);
+        let mut known = 0u32;
+        let mut open = Vec::new();
+        for (subject, followed) in of_cluster {
+            known = known.saturating_add(u32::from(followed.answered));
+            let Some((endpoint, record)) = subject.endpoint.zip(followed.record.as_ref()) else {
+                continue;
+            };
+            if record.state_at(now) == BreakerState::Open {
+                open.push((core::cmp::Reverse((record.severity, record.trips)), endpoint));
+            }
+        }
+        let size = u64::from(size.max(known));
+        let most = usize::try_from(size * u64::from(percent) / 100).unwrap_or(usize::MAX).max(1);
+        open.sort_unstable();
+        open.into_iter().skip(most).map(|(_, endpoint)| endpoint).collect()
+    }
+
+    /// Opens the breakers of endpoints that do much worse than those beside them.
+    pub(crate) fn open_outliers(
+        &mut self,
+        store: &impl SharedStore,
+        rule: &SuccessRate,
+        now: UnixNanos,
+        draw: &mut impl FnMut() -> u64,
+    ) {
+        let mut rated: Vec<(Rc<str>, f64, Subject)> = Vec::new();
+        for (subject, followed) in &self.followed {
+            let Some(record) = &followed.record else { continue };
+            let sums = window::sums_at(&record.window, self.rules.window, now);
+            let counts = record.state_at(now) == BreakerState::Closed;
+            if counts && sums.total >= u64::from(rule.request_volume) {
+                let rate = 100.0 - sums.failure_rate();
+                rated.push((Rc::clone(&subject.name), rate, subject.clone()));
+            }
+        }
+        rated.sort_unstable_by(|a, b| (&a.0, a.2.endpoint).cmp(&(&b.0, b.2.endpoint)));
+        for peers in rated.chunk_by(|a, b| a.0 == b.0) {
+            let rates: Vec<f64> = peers.iter().map(|(_, rate, _)| *rate).collect();
+            let Some(threshold) = rule.threshold(&rates) else { continue };
+            for (_, rate, subject) in peers {
+                if *rate < threshold {
+                    let (rules, draw) = (self.rules, draw());
+                    let step = |prior| outlier(&rules, prior, threshold, now, draw);
+                    if let Some(Err(error)) = self.change(store, subject, now, step) {
+                        self.events.push(Event::Degraded(of_update(error)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// From when on requests count, as far as is known.
+    pub(crate) fn counted_from(&self, subject: &Subject) -> UnixNanos {
+        let record = self.followed.get(subject).and_then(|followed| followed.record.as_ref());
+        record.map_or(UnixNanos::ZERO, |record| record.counted_from)
+    }
+
+    /// True if what is known of a breaker is closed, and not only will be.
+    pub(crate) fn is_settled(&self, subject: &Subject) -> bool {
+        let record = self.followed.get(subject).and_then(|followed| followed.record.as_ref());
+        record.is_none_or(|record| record.state == BreakerState::Closed)
+    }
+
+    /// What is known of a breaker, in words for whoever asks why it is open.
+    pub(crate) fn describe(&self, subject: &Subject, now: UnixNanos) -> String {
+        let Some(followed) = self.followed.get(subject) else { return "not followed".to_owned() };
+        let forced = match followed.forced {
+            None => "",
+            Some(Forced::Open) => "FORCED_OPEN, ",
+            Some(Forced::Closed) => "FORCED_CLOSED, ",
+            Some(Forced::Shadow) => "SHADOW, ",
+        };
+        let Some(record) = &followed.record else { return format!("{forced}Closed, no record") };
+        let sums = window::sums_at(&record.window, self.rules.window, now);
+        let state = record.state_at(now);
+        let left = match state {
+            BreakerState::Open => record.open_until.since(now),
+            BreakerState::Ramping => record.ramp_until.since(now),
+            BreakerState::Closed | BreakerState::HalfOpen => Duration::ZERO,
+        };
+        let window::Sums { total, failed, slow } = sums;
+        format!(
+            "{forced}{} since {}s, {}s to go, {failed} failed and {slow} slow of {total}, {} in a \
+             row, {} trips, {} permille when it opened",
+            state.name(),
+            now.since(record.changed_at).as_secs(),
+            left.as_secs(),
+            record.consecutive_failures,
+            record.trips,
+            record.severity,
+        )
     }
 
     /// What happened since the last call.
@@ -300,70 +643,85 @@ impl WorkerBreakers {
         core::mem::take(&mut self.events)
     }
 
-    fn follow(&mut self, subject: &Subject, now: UnixNanos) -> Option<&mut Followed> {
-        if !self.followed.contains_key(subject) && self.followed.len() >= MAX_SUBJECTS {
-            self.events.push(Event::Degraded(Degradation::TooManyBreakers));
-            return None;
+    fn room(&self) -> usize {
+        self.slots.map_or(MAX_SUBJECTS, |slots| usize::from(slots.count).max(MAX_SUBJECTS))
+    }
+
+    fn idle(&self) -> Duration {
+        match (self.slots, self.rules.window) {
+            (None, _) => IDLE,
+            (Some(_), window::Window::Time(size)) => size.max(KEYED_IDLE),
+            (Some(_), window::Window::Count(_)) => KEYED_IDLE,
         }
-        let scope = &self.scope;
-        let followed = self.followed.entry(subject.clone()).or_insert_with(|| Followed {
-            key: subject.key(scope),
+    }
+
+    fn follow(
+        &mut self,
+        store: &impl SharedStore,
+        subject: &Subject,
+        now: UnixNanos,
+    ) -> Option<&mut Followed> {
+        if !self.followed.contains_key(subject) {
+            if self.followed.len() >= self.room() {
+                self.events.push(Event::Degraded(Degradation::TooManyBreakers));
+                return None;
+            }
+            let fresh = self.begin_to_follow(store, subject, now)?;
+            know(&mut self.clusters, subject);
+            self.followed.insert(subject.clone(), fresh);
+        }
+        let followed = self.followed.get_mut(subject)?;
+        followed.used_at = now;
+        Some(followed)
+    }
+
+    fn begin_to_follow(
+        &mut self,
+        store: &impl SharedStore,
+        subject: &Subject,
+        now: UnixNanos,
+    ) -> Option<Followed> {
+        let placed = match (subject.key, self.slots) {
+            (Some(key), Some(slots)) => {
+                let placed = place::find(store, &self.scope, slots, key, &self.rules, now);
+                if placed.is_overflow {
+                    self.events.push(Event::Degraded(Degradation::NoSlot));
+                }
+                placed.place?
+            }
+            _ => Placed { key: subject.record_key(&self.scope), owner: 0 },
+        };
+        let applies = |which: &Which| match which {
+            Which::All => true,
+            Which::Named(other) => other == subject,
+        };
+        let named = self.forced.iter().rev().find(|(which, _)| applies(which));
+        Some(Followed {
+            key: placed.key,
+            owner: placed.owner,
+            forced: named.map(|(_, state)| *state),
             record: None,
             read_at: None,
             waiting: Vec::new(),
             waiting_since: now,
             used_at: now,
+            uses: 0,
             answered: false,
-        });
-        followed.used_at = now;
-        Some(followed)
+        })
+    }
+}
+
+fn know(clusters: &mut HashMap<Endpoint, Option<Rc<str>>>, subject: &Subject) {
+    let Some(endpoint) = subject.endpoint else { return };
+    let known = clusters.entry(endpoint).or_insert_with(|| Some(Rc::clone(&subject.name)));
+    if known.as_ref().is_some_and(|cluster| *cluster != subject.name) {
+        *known = None;
     }
 }
 
 /// True if the oldest outcome has waited long enough; a clock that went back makes it so.
-fn is_overdue(followed: &Followed, now: UnixNanos) -> bool {
-    now < followed.waiting_since || now.since(followed.waiting_since) >= PATIENCE
-}
-
-fn flush(
-    store: &impl SharedStore,
-    subject: &Subject,
-    followed: &mut Followed,
-    rules: &Rules,
-    now: UnixNanos,
-    draw: u64,
-) -> Vec<Event> {
-    let waiting = &followed.waiting;
-    match update(store, &followed.key, |prior| record(rules, prior, waiting, now, draw)) {
-        Ok(updated) => {
-            followed.waiting.clear();
-            let mut events = learn(followed, subject, updated.value, now);
-            events.extend(updated.corrupt.map(|_| Event::Degraded(Degradation::Corrupt)));
-            events
-        }
-        Err(error) => {
-            let excess = followed.waiting.len().saturating_sub(MAX_BACKLOG);
-            followed.waiting.drain(..excess);
-            if matches!(error, UpdateError::Store(_)) {
-                followed.waiting.clear();
-            }
-            followed.waiting_since = now;
-            vec![Event::Degraded(of_update(error))]
-        }
-    }
-}
-
-fn learn<T>(
-    followed: &mut Followed,
-    subject: &Subject,
-    step: Step<T>,
-    now: UnixNanos,
-) -> Vec<Event> {
-    followed.record = Some(step.record);
-    followed.read_at = Some(now);
-    let changed = step.change.map(|change| Event::Changed { subject: subject.clone(), change });
-    let resolved = (step.permits != PermitTally::default()).then_some(step.permits);
-    changed.into_iter().chain(resolved.map(Event::Resolved)).collect()
+fn is_overdue(followed: &Followed, now: UnixNanos, patience: Duration) -> bool {
+    now < followed.waiting_since || now.since(followed.waiting_since) >= patience
 }
 
 fn of_read(error: ReadError) -> Degradation {

@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "the exports are those of the ABI")]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod exchange;
 mod report;
 mod root;
 mod stream;

@@ -1,17 +1,19 @@
 //! What the operator gets to see: metrics, logs and the access log.
 
+use crate::exchange::HostRequest;
 use circuit_breaker_core::{
-    Change, Config, Decision, Event, Exchange, GuardedBy, Mode, PermitTally, Subject,
+    Action, Change, Config, Decision, Event, Exchange, Mode, PermitTally, Subject,
 };
 use core::fmt::Write as _;
 use plugin_kit::metrics::{Counter, Family, Gauge};
 use plugin_kit::{Degraded, set_filter_state};
+use request_key::Attributes;
 use shared_state::{BreakerState, Endpoint};
 
 pub(crate) struct Report {
     degraded: Degraded,
     endpoints: Option<EndpointReport>,
-    guard: Option<GuardReport>,
+    guards: Vec<GuardReport>,
 }
 
 struct EndpointReport {
@@ -23,7 +25,11 @@ struct EndpointReport {
 
 struct GuardReport {
     scope: ScopeReport,
+    name: String,
+    /// Clients choose what it has breakers for, so that is no label.
+    is_keyed: bool,
     rejected: Family<Counter>,
+    pardoned: Family<Counter>,
 }
 
 struct ScopeReport {
@@ -48,70 +54,101 @@ impl Report {
                 unsteered: Counter::new("weir_breaker_unsteered_total", &[plugin]),
             }
         });
-        let guard = config.guard.as_ref().map(|guard| {
+        let guards = config.guards.iter().map(|guard| {
             let name = ("scope", guard.scope.name.as_str());
-            let scope = [plugin, name];
-            let (scope, key): (_, &'static [_]) = match guard.by {
-                GuardedBy::Route => {
-                    (ScopeReport::new("route", &scope, &["route"], &["route", "to"]), &["route"])
-                }
-                GuardedBy::Cluster => (
-                    ScopeReport::new("cluster", &scope, &["cluster"], &["cluster", "to"]),
-                    &["cluster"],
-                ),
+            let kind = guard.kind();
+            type Labels = &'static [&'static str];
+            let (key, key_and_to): (Labels, Labels) = match kind {
+                "route" => (&["route"], &["route", "to"]),
+                "cluster" => (&["cluster"], &["cluster", "to"]),
+                _ if guard.slots.is_some() => (&[], &["to"]),
+                _ => (&["key"], &["key", "to"]),
             };
-            let rejected = Family::new("weir_breaker_rejected_total", &[plugin, name, mode], key);
-            GuardReport { scope, rejected }
+            let rejected = |mode| {
+                let fixed = [plugin, name, ("mode", mode)];
+                Family::new("weir_breaker_rejected_total", &fixed, key)
+            };
+            let acts = guard.action != Action::Pass;
+            GuardReport {
+                scope: ScopeReport::new(kind, &[plugin, name], key, key_and_to),
+                name: guard.scope.name.clone(),
+                is_keyed: guard.slots.is_some(),
+                rejected: rejected(if acts { mode.1 } else { "shadow" }),
+                pardoned: rejected("shadow"),
+            }
         });
-        Self { degraded: Degraded::new(&config.name), endpoints, guard }
+        let guards = guards.collect();
+        Self { degraded: Degraded::new(&config.name), endpoints, guards }
     }
 
-    /// The request has no cluster that this filter could know of.
-    pub(crate) fn no_cluster(&self) {
-        self.degraded.note("no_cluster", "a request has no cluster");
-    }
-
-    /// The request has no list of endpoints.
-    pub(crate) fn unsteered(&self) {
-        if let Some(endpoints) = &self.endpoints {
-            endpoints.unsteered.add(1);
-        }
-    }
-
-    pub(crate) fn decision(&self, cluster: &str, decision: &Decision, exchange: Option<&Exchange>) {
-        match (decision, &self.endpoints, &self.guard) {
-            (Decision::Reject { subject, .. }, _, Some(guard)) => {
-                guard.rejected.with(&[&subject.name]).add(1);
-            }
-            (Decision::Pass { selection, .. }, Some(endpoints), _) => {
-                for excluded in &selection.excluded {
-                    endpoints.excluded.with(&[cluster, &excluded.to_string()]).add(1);
+    pub(crate) fn decision(
+        &self,
+        request: &HostRequest<'_>,
+        decision: &Decision,
+        exchange: Option<&Exchange>,
+    ) {
+        match (decision, &self.endpoints) {
+            (Decision::Reject { guard, subject, .. }, _) => self.rejected(*guard, subject),
+            (Decision::Pass { selection, open, .. }, endpoints) => {
+                if let Some((guard, subject)) = open {
+                    self.rejected(*guard, subject);
                 }
-                if selection.all_rejected {
-                    endpoints.all_rejected.add(1);
+                if let Some(endpoints) = endpoints {
+                    if selection.keep.is_empty() && selection.excluded.is_empty() {
+                        endpoints.unsteered.add(1);
+                    }
+                    for excluded in &selection.excluded {
+                        let cluster = request.cluster().unwrap_or_default();
+                        endpoints.excluded.with(&[&cluster, &excluded.to_string()]).add(1);
+                    }
+                    if selection.all_rejected {
+                        endpoints.all_rejected.add(1);
+                    }
                 }
+                let open = open.as_ref().and_then(|(guard, subject)| {
+                    Some((self.guards.get(*guard)?.name.as_str(), subject))
+                });
                 let probed = exchange.and_then(Exchange::probed);
-                access_log(&selection.excluded, selection.all_rejected, probed);
+                access_log(open, &selection.excluded, selection.all_rejected, probed);
             }
-            _ => {}
         }
     }
 
-    /// Events of endpoints, and of what is guarded.
-    pub(crate) fn events(&self, (of_endpoints, of_guarded): (Vec<Event>, Vec<Event>)) {
-        let endpoints = self.endpoints.as_ref().map(|endpoints| &endpoints.scope);
-        let guard = self.guard.as_ref().map(|guard| &guard.scope);
-        for (scope, events) in [(endpoints, of_endpoints), (guard, of_guarded)] {
-            let Some(scope) = scope else { continue };
-            for event in events {
-                match event {
-                    Event::Changed { subject, change } => scope.changed(&subject, &change),
-                    Event::Granted => scope.permits.with(&["granted"]).add(1),
-                    Event::Resolved(tally) => resolved(&scope.permits, tally),
-                    Event::Degraded(why) => self.degraded.note(why.label(), why.consequence()),
+    fn rejected(&self, guard: usize, subject: &Subject) {
+        if let Some(guard) = self.guards.get(guard) {
+            guard.rejected.with(guard.labels(&[&subject.name])).add(1);
+        }
+    }
+
+    /// Events, each with its guard.
+    pub(crate) fn events(&self, events: Vec<(Option<usize>, Event)>) {
+        for (at, event) in events {
+            let guard = at.and_then(|at| self.guards.get(at));
+            let scope = match (at, guard) {
+                (Some(_), Some(guard)) => Some(&guard.scope),
+                _ => self.endpoints.as_ref().map(|endpoints| &endpoints.scope),
+            };
+            match (event, scope) {
+                (Event::Degraded(why), _) => self.degraded.note(why.label(), why.consequence()),
+                (Event::Changed { subject, change }, Some(scope)) => {
+                    scope.changed(guard.is_some_and(|guard| guard.is_keyed), &subject, &change);
                 }
+                (Event::Granted, Some(scope)) => scope.permits.with(&["granted"]).add(1),
+                (Event::Resolved(tally), Some(scope)) => resolved(&scope.permits, tally),
+                (Event::Pardoned(subject), _) => {
+                    if let Some(guard) = guard {
+                        guard.pardoned.with(guard.labels(&[&subject.name])).add(1);
+                    }
+                }
+                (_, None) => {}
             }
         }
+    }
+}
+
+impl GuardReport {
+    fn labels<'a>(&self, labels: &'a [&'a str]) -> &'a [&'a str] {
+        if self.is_keyed { &[] } else { labels }
     }
 }
 
@@ -130,20 +167,20 @@ impl ScopeReport {
         }
     }
 
-    fn changed(&self, subject: &Subject, change: &Change) {
+    fn changed(&self, is_keyed: bool, subject: &Subject, change: &Change) {
         let to = change.to.label();
         match subject.endpoint.map(|endpoint| endpoint.to_string()) {
             Some(endpoint) => {
                 self.transitions.with(&[&subject.name, &endpoint, to]).add(1);
                 self.state.with(&[&subject.name, &endpoint]).set(gauge(change.to));
-                say(change, format_args!("{} {endpoint} of {}", self.kind, subject.name));
             }
+            None if is_keyed => self.transitions.with(&[to]).add(1),
             None => {
                 self.transitions.with(&[&subject.name, to]).add(1);
                 self.state.with(&[&subject.name]).set(gauge(change.to));
-                say(change, format_args!("{} {}", self.kind, subject.name));
             }
         }
+        say(change, format_args!("{} {subject}", self.kind));
     }
 }
 
@@ -164,6 +201,7 @@ fn gauge(state: BreakerState) -> u64 {
         BreakerState::Closed => 0,
         BreakerState::HalfOpen => 1,
         BreakerState::Open => 2,
+        BreakerState::Ramping => 3,
     }
 }
 
@@ -171,21 +209,32 @@ fn gauge(state: BreakerState) -> u64 {
 fn say(change: &Change, of: core::fmt::Arguments<'_>) {
     match change.to {
         BreakerState::Open => log::warn!("{of}: {change}"),
-        BreakerState::Closed | BreakerState::HalfOpen => log::info!("{of}: {change}"),
+        BreakerState::Closed | BreakerState::HalfOpen | BreakerState::Ramping => {
+            log::info!("{of}: {change}")
+        }
     }
 }
 
 /// Says what was done to the request; nothing, if nothing was.
-fn access_log(excluded: &[Endpoint], all_rejected: bool, probed: Option<Endpoint>) {
-    if excluded.is_empty() && !all_rejected && probed.is_none() {
+fn access_log(
+    open: Option<(&str, &Subject)>,
+    excluded: &[Endpoint],
+    all_rejected: bool,
+    probed: Option<Endpoint>,
+) {
+    if open.is_none() && excluded.is_empty() && !all_rejected && probed.is_none() {
         return;
     }
     let mut line = String::new();
-    // Writing to a String cannot fail.
-    for (at, endpoint) in excluded.iter().enumerate() {
-        let _ = write!(line, "{}{endpoint}", if at == 0 { "excluded=" } else { "," });
-    }
     let space = |line: &str| if line.is_empty() { "" } else { " " };
+    // Writing to a String cannot fail.
+    if let Some((scope, subject)) = open {
+        let _ = write!(line, "open {scope}={subject}");
+    }
+    for (at, endpoint) in excluded.iter().enumerate() {
+        let before = if at > 0 { "," } else { space(&line) };
+        let _ = write!(line, "{before}{}{endpoint}", if at == 0 { "excluded=" } else { "" });
+    }
     if let Some(endpoint) = probed {
         let _ = write!(line, "{}probe={endpoint}", space(&line));
     }

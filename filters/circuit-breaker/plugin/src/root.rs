@@ -1,18 +1,24 @@
 //! The root context: one filter for all streams of this worker, and the tick that stores what
-//! waits.
+//! waits and reads what requests will ask for.
 
 use crate::report::Report;
 use crate::stream::Stream;
 use circuit_breaker_core::{Config, Filter, Mode};
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
+use core::hash::{BuildHasher, Hasher};
 use core::time::Duration;
 use plugin_kit::Draws;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
+use shared_state::{HashSeed, UnixNanos};
+use std::hash::RandomState;
 use std::rc::Rc;
 
 /// As long as an outcome may wait.
-const TICK: Duration = Duration::from_millis(100);
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// Streams after which the clock is read though no tick came.
+const STREAMS_A_TICK: u32 = 4096;
 
 /// What all streams of a worker share.
 pub(crate) struct Worker {
@@ -20,8 +26,13 @@ pub(crate) struct Worker {
     pub(crate) draws: RefCell<Draws>,
     pub(crate) report: Report,
     pub(crate) mode: Mode,
-    pub(crate) steering_header: Option<String>,
-    pub(crate) guards_routes: bool,
+    pub(crate) steering_header: String,
+    pub(crate) edits_list: bool,
+    /// The clock as it was last read.
+    clock: Cell<UnixNanos>,
+    /// The host ticks.
+    ticks: Cell<bool>,
+    asked: Cell<u32>,
 }
 
 pub(crate) struct Root {
@@ -37,17 +48,36 @@ impl Root {
 
 impl Worker {
     fn new(config: Config, salt: u32) -> Self {
-        let is_by_route = |guard: &circuit_breaker_core::GuardScope| {
-            guard.by == circuit_breaker_core::GuardedBy::Route
-        };
+        let now = plugin_kit::now();
         Self {
-            draws: RefCell::new(Draws::new(plugin_kit::now(), u64::from(salt))),
+            draws: RefCell::new(Draws::new(now, u64::from(salt))),
             report: Report::new(&config),
             mode: config.mode,
-            steering_header: config.endpoints.is_some().then(|| config.steering_header.clone()),
-            guards_routes: config.guard.as_ref().is_some_and(is_by_route),
-            filter: RefCell::new(Filter::new(config)),
+            steering_header: config.steering_header.clone(),
+            edits_list: config.endpoints.is_some(),
+            filter: RefCell::new(Filter::new(config, draw_seed())),
+            clock: Cell::new(now),
+            ticks: Cell::new(false),
+            asked: Cell::new(0),
         }
+    }
+
+    /// What the clock said a moment ago; `None` where that cannot be relied on.
+    pub(crate) fn recent(&self) -> Option<UnixNanos> {
+        let asked = self.asked.get().saturating_add(1);
+        self.asked.set(asked);
+        (self.ticks.get() && asked < STREAMS_A_TICK).then(|| self.clock.get())
+    }
+
+    pub(crate) fn ticks(&self) -> bool {
+        self.ticks.get()
+    }
+
+    pub(crate) fn now(&self) -> UnixNanos {
+        let now = plugin_kit::now();
+        self.clock.set(now);
+        self.asked.set(0);
+        now
     }
 }
 
@@ -60,21 +90,25 @@ impl RootContext for Root {
         else {
             return false;
         };
-        if config.mode != Mode::Off {
+        let is_on = config.mode != Mode::Off;
+        let worker = Worker::new(config, self.context_id);
+        if is_on {
             plugin_kit::set_tick_period(TICK);
         }
-        self.worker = Some(Rc::new(Worker::new(config, self.context_id)));
+        self.worker = Some(Rc::new(worker));
         true
     }
 
     fn on_tick(&mut self) {
         let Some(worker) = &self.worker else { return };
+        worker.ticks.set(true);
+        let now = worker.now();
         let (Ok(mut filter), Ok(mut draws)) =
             (worker.filter.try_borrow_mut(), worker.draws.try_borrow_mut())
         else {
             return;
         };
-        filter.tick(&plugin_kit::HostStore, plugin_kit::now(), &mut || draws.next_u64());
+        filter.tick(&plugin_kit::HostStore, now, &mut || draws.next_u64());
         worker.report.events(filter.take_events());
     }
 
@@ -86,4 +120,15 @@ impl RootContext for Root {
     fn get_type(&self) -> Option<ContextType> {
         Some(ContextType::HttpContext)
     }
+}
+
+/// A seed that no client can guess. [`Draws`] would give one that follows from the time of start;
+/// the standard library keys its maps with the host's `random_get`, which does not.
+fn draw_seed() -> HashSeed {
+    let draw = |half: u8| {
+        let mut hasher = RandomState::new().build_hasher();
+        hasher.write_u8(half);
+        hasher.finish()
+    };
+    HashSeed([draw(0), draw(1)])
 }

@@ -1,10 +1,12 @@
 //! The stream context: the core's decision on the way in, and its end in `on_log`.
 
+use crate::exchange::{HostClock, HostRequest, HostResponse, Seen, began_at};
 use crate::root::Worker;
 use circuit_breaker_core::{
-    Decision, Ended, Ending, Exchange, GuardScope, Incoming, Mode, Steering, Subject, grpc,
+    Action as Acts, Clock, Decision, Exchange, Filter, Mode, Rejection, Steering, Subject, grpc,
     retry_after_secs,
 };
+use core::cell::Cell;
 use core::time::Duration;
 use plugin_kit::headers::{self, Map};
 use plugin_kit::{HostStore, Reply, property};
@@ -12,20 +14,40 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::rc::Rc;
 
-/// `response.code_details` of a response that the endpoint sent.
-const VIA_UPSTREAM: &str = "via_upstream";
+/// By how much what the worker knows of the time may be wrong where the host ticks, and a little more.
+const DOUBT: Duration = Duration::from_millis(200);
+
+/// The response header that explains.
+const EXPLANATION: &str = "x-weir-breaker";
 
 pub(crate) struct Stream {
     worker: Option<Rc<Worker>>,
     exchange: Option<Exchange>,
-    /// The response had trailers or no body, as every gRPC response: only then is there a status
-    /// to ask the host for.
-    may_be_grpc: bool,
+    seen: Seen,
+    has_answer: bool,
+    /// For whoever may ask why. Seldom there.
+    explanation: Option<String>,
 }
 
 impl Stream {
     pub(crate) fn new(worker: Option<Rc<Worker>>) -> Self {
-        Self { worker, exchange: None, may_be_grpc: false }
+        let seen = Seen::default();
+        Self { worker, exchange: None, seen, has_answer: false, explanation: None }
+    }
+
+    /// How long the answer took, or the client waited for none: asked of the host only where what
+    /// the worker knows of the time leaves doubt whether that was slow.
+    fn measure(&mut self) {
+        let (Some(worker), Some(exchange)) = (&self.worker, &self.exchange) else { return };
+        let Ok(filter) = worker.filter.try_borrow() else { return };
+        let Some(limit) = filter.slow_after() else { return };
+        let read = Cell::new(None);
+        let clock = HostClock::new(worker, &read);
+        let at_most = clock.recent().since(exchange.started_at()).saturating_add(DOUBT);
+        if at_most >= limit {
+            let began_at = began_at().unwrap_or(exchange.started_at());
+            self.seen.elapsed = Some(clock.now().since(began_at));
+        }
     }
 }
 
@@ -33,129 +55,157 @@ impl Context for Stream {}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        let Some(worker) = &self.worker else { return Action::Continue };
-        let (exchange, action) = begin(worker);
-        self.exchange = exchange;
-        action
+        let Some(worker) = self.worker.clone() else { return Action::Continue };
+        self.begin(&worker)
     }
 
     fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
-        self.may_be_grpc |= end_of_stream;
+        self.seen.may_be_grpc |= end_of_stream;
+        self.seen.is_complete |= end_of_stream;
+        if !self.has_answer {
+            self.has_answer = true;
+            self.measure();
+        }
+        if let Some(told) = self.explanation.take() {
+            headers::set(Map::Response, EXPLANATION, &told);
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_body(&mut self, _size: usize, end_of_stream: bool) -> Action {
+        self.seen.is_complete |= end_of_stream;
         Action::Continue
     }
 
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
-        self.may_be_grpc = true;
+        self.seen.may_be_grpc = true;
+        self.seen.is_complete = true;
         Action::Continue
     }
 
     fn on_log(&mut self) {
-        if let (Some(worker), Some(exchange)) = (&self.worker, self.exchange.take()) {
-            end(worker, exchange, self.may_be_grpc);
+        if !self.has_answer {
+            self.measure();
+        }
+        let (Some(worker), Some(exchange)) = (&self.worker, self.exchange.take()) else { return };
+        let (Ok(mut filter), Ok(mut draws)) =
+            (worker.filter.try_borrow_mut(), worker.draws.try_borrow_mut())
+        else {
+            return;
+        };
+        let read = Cell::new(None);
+        let clock = HostClock::new(worker, &read);
+        let response = HostResponse::new(self.seen);
+        filter.end(&HostStore, exchange, &response, clock, &mut || draws.next_u64());
+        worker.report.events(filter.take_events());
+    }
+}
+
+impl Stream {
+    fn begin(&mut self, worker: &Worker) -> Action {
+        let (Ok(mut filter), Ok(mut draws)) =
+            (worker.filter.try_borrow_mut(), worker.draws.try_borrow_mut())
+        else {
+            return Action::Continue;
+        };
+        let read = Cell::new(None);
+        let clock = HostClock::new(worker, &read);
+        let request = HostRequest::new(&worker.steering_header);
+        let mut draw = || draws.next_u64();
+        let (decision, exchange) = filter.begin(&HostStore, &request, clock, &mut draw);
+        worker.report.events(filter.take_events());
+        worker.report.decision(&request, &decision, exchange.as_ref());
+        if may_ask(&filter) {
+            self.explanation = Some(filter.explain(&decision, exchange.as_ref(), clock.now()));
+        }
+        self.exchange = exchange;
+        if worker.mode != Mode::Enforce {
+            return Action::Continue;
+        }
+        match decision {
+            Decision::Pass { steering, .. } => {
+                if worker.edits_list {
+                    steer(&worker.steering_header, &steering);
+                }
+                Action::Continue
+            }
+            Decision::Reject { guard, subject, retry_after } => {
+                let Some(guard) = filter.config().guards.get(guard) else {
+                    return Action::Continue;
+                };
+                let scope = &guard.scope.name;
+                match &guard.action {
+                    Acts::Reject(rejection) => {
+                        let explanation = self.explanation.as_deref();
+                        reject(scope, rejection, &subject, (retry_after, draw()), explanation)
+                    }
+                    Acts::Fallback { header, cluster } => {
+                        if worker.edits_list {
+                            // It lists endpoints of the cluster that is left.
+                            steer(&worker.steering_header, &Steering::Remove);
+                        }
+                        // Envoy chooses the route again when a header was changed.
+                        headers::set(Map::Request, header, cluster);
+                        say(&format!("fallback {scope}={subject} cluster={cluster}"));
+                        Action::Continue
+                    }
+                    Acts::Pass => Action::Continue,
+                }
+            }
         }
     }
 }
 
-fn begin(worker: &Worker) -> (Option<Exchange>, Action) {
-    let passes = (None, Action::Continue);
-    let (Ok(mut filter), Ok(mut draws)) =
-        (worker.filter.try_borrow_mut(), worker.draws.try_borrow_mut())
-    else {
-        return passes;
-    };
-    let Some(cluster) = property::cluster_name() else {
-        worker.report.no_cluster();
-        return passes;
-    };
-    let route = if worker.guards_routes { property::route_name() } else { None };
-    let header = worker.steering_header.as_deref();
-    let destinations = header.and_then(|header| headers::get(Map::Request, header));
-    if header.is_some() && destinations.is_none() {
-        worker.report.unsteered();
-    }
-    let incoming = Incoming {
-        cluster: &cluster,
-        route: route.as_deref(),
-        destinations: destinations.as_deref(),
-    };
-    let mut draw = || draws.next_u64();
-    let (decision, exchange) = filter.begin(&HostStore, incoming, plugin_kit::now(), &mut draw);
-    worker.report.events(filter.take_events());
-    worker.report.decision(&cluster, &decision, exchange.as_ref());
-    if worker.mode != Mode::Enforce {
-        return (exchange, Action::Continue);
-    }
-    let action = match (decision, &filter.config().guard) {
-        (Decision::Reject { subject, retry_after }, Some(guard)) => {
-            reject(guard, &subject, retry_after, draw())
-        }
-        (Decision::Pass { steering, .. }, _) => steer(header, &steering),
-        (Decision::Reject { .. }, None) => Action::Continue,
-    };
-    (exchange, action)
+/// True if the request shows the secret.
+fn may_ask(filter: &Filter) -> bool {
+    filter.debug().is_some_and(|debug| {
+        let shown = headers::get(Map::Request, &debug.header).unwrap_or_default();
+        let (shown, secret) = (shown.as_bytes(), debug.secret.as_bytes());
+        // In a time that does not tell how much of it was right.
+        let differ = shown.iter().zip(secret).fold(0, |differ, (a, b)| differ | (a ^ b));
+        shown.len() == secret.len() && differ == 0
+    })
 }
 
-fn steer(header: Option<&str>, steering: &Steering) -> Action {
-    match (header, steering) {
-        (Some(header), Steering::Replace(list)) => {
+fn say(line: &str) {
+    plugin_kit::set_filter_state("weir.circuit_breaker", line);
+}
+
+fn steer(header: &str, steering: &Steering) {
+    match steering {
+        Steering::Keep => {}
+        Steering::Replace(list) => {
             headers::set(Map::Request, header, list);
             property::set_edited_list(list);
         }
-        (Some(header), Steering::Remove) => {
+        Steering::Remove => {
             headers::remove(Map::Request, header);
             property::set_edited_list("");
         }
-        _ => {}
     }
-    Action::Continue
 }
 
-fn reject(guard: &GuardScope, subject: &Subject, wait: Duration, draw: u64) -> Action {
+fn reject(
+    scope: &str,
+    rejection: &Rejection,
+    subject: &Subject,
+    (wait, draw): (Duration, u64),
+    explanation: Option<&str>,
+) -> Action {
     let seconds = retry_after_secs(wait, draw).to_string();
-    plugin_kit::set_filter_state(
-        "weir.circuit_breaker",
-        &format!("rejected {}={} retry_after={seconds}", guard.scope.name, subject.name),
-    );
-    let headers = [("x-envoy-overloaded", "true"), ("retry-after", seconds.as_str())];
-    let kept = if guard.reject.retry_after { &headers[..] } else { &headers[..1] };
+    say(&format!("rejected {scope}={subject} retry_after={seconds}"));
+    let mut headers = vec![("x-envoy-overloaded", "true")];
+    if rejection.retry_after {
+        headers.push(("retry-after", seconds.as_str()));
+    }
+    headers.extend(rejection.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    headers.extend(explanation.map(|told| (EXPLANATION, told)));
     let taken = plugin_kit::reply(Reply {
-        status: guard.reject.status,
+        status: rejection.status,
         details: "circuit_breaker_open",
-        headers: kept,
-        body: guard.reject.body.as_bytes(),
+        headers: &headers,
+        body: rejection.body.as_bytes(),
         grpc_status: Some(grpc::UNAVAILABLE),
     });
     if taken { Action::Pause } else { Action::Continue }
-}
-
-fn end(worker: &Worker, exchange: Exchange, may_be_grpc: bool) {
-    let (Ok(mut filter), Ok(mut draws)) =
-        (worker.filter.try_borrow_mut(), worker.draws.try_borrow_mut())
-    else {
-        return;
-    };
-    let server = property::upstream_address();
-    let attempts = if exchange.was_retried(server) { property::attempt_count() } else { 1 };
-    let ended = Ended {
-        ending: ending(may_be_grpc),
-        server,
-        attempts,
-        num_endpoints: if attempts > 1 { property::num_endpoints().unwrap_or(0) } else { 0 },
-    };
-    filter.end(&HostStore, exchange, &ended, plugin_kit::now(), &mut || draws.next_u64());
-    worker.report.events(filter.take_events());
-}
-
-fn ending(may_be_grpc: bool) -> Ending {
-    let details = property::response_code_details();
-    let is_grpc = may_be_grpc
-        && headers::get(Map::Request, "content-type")
-            .is_some_and(|content| content.starts_with("application/grpc"));
-    let grpc_status = if is_grpc { property::uint(&["response", "grpc_status"]) } else { None };
-    Ending {
-        flags: property::response_flags(),
-        via_upstream: details.as_deref() == Some(VIA_UPSTREAM),
-        status: property::response_code(),
-        grpc_status: grpc_status.and_then(|status| u32::try_from(status).ok()),
-    }
 }

@@ -1,27 +1,11 @@
 use super::*;
 use crate::Jitter;
-use Verdict::{Failure, Ignored, Success};
+use Verdict::{Failure, Gateway, Ignored, Local, Shed, Success};
 
 const DRAW: u64 = 0;
 
 fn rules() -> Rules {
-    Rules {
-        window: Duration::from_secs(10),
-        minimum_number_of_calls: 20,
-        failure_rate_threshold: 50.0,
-        consecutive_failures: 5,
-        backoff: Backoff {
-            base: Duration::from_secs(5),
-            max: Duration::from_secs(300),
-            multiplier: 2.0,
-            jitter: Jitter::None,
-        },
-        decay_interval: Duration::from_secs(60),
-        permitted_calls: 3,
-        max_concurrent: 3,
-        permit_lease: Duration::from_secs(10),
-        on_lease_expiry: LeaseExpiry::Failure,
-    }
+    Rules { backoff: Backoff { jitter: Jitter::None, ..Backoff::DEFAULT }, ..Rules::DEFAULT }
 }
 
 fn by_rate() -> Rules {
@@ -101,12 +85,12 @@ impl Driver {
 
     fn ends(&mut self, verdicts: &[Verdict]) {
         let started_at = at(self.now);
-        let outcome = |verdict: &Verdict| Outcome { started_at, permit: None, verdict: *verdict };
+        let outcome = |verdict: &Verdict| Outcome::new(started_at, None, *verdict);
         self.record(&verdicts.iter().map(outcome).collect::<Vec<_>>());
     }
 
     fn resolve(&mut self, permit: Permit, verdict: Verdict) {
-        self.record(&[Outcome { started_at: at(self.now), permit: Some(permit), verdict }]);
+        self.record(&[Outcome::new(at(self.now), Some(permit), verdict)]);
     }
 }
 
@@ -222,7 +206,7 @@ fn probes_that_fail_reopen_it_for_longer() {
     driver.resolve(second, Failure);
     let change = driver.last_change.unwrap();
     assert_eq!(change.reason, Reason::ProbesFailed { failed: 2, of: 3 });
-    assert_eq!(change.open_time, Some(Duration::from_secs(10)), "twice the base");
+    assert_eq!(change.time, Some(Duration::from_secs(10)), "twice the base");
 }
 
 #[test]
@@ -280,7 +264,7 @@ fn requests_from_before_the_last_change_do_not_count() {
     let before = at(driver.now - 3);
     driver.resolve(first, Success);
     assert_eq!(driver.state(), BreakerState::Closed);
-    let late = Outcome { started_at: before, permit: None, verdict: Failure };
+    let late = Outcome::new(before, None, Failure);
     driver.record(&[late; 50]);
     assert_eq!(driver.state(), BreakerState::Closed);
 }
@@ -290,7 +274,7 @@ fn they_do_not_count_for_a_worker_whose_clock_is_a_moment_behind_the_change_eith
     let (mut driver, first) = Driver::half_open(Rules { permitted_calls: 1, ..rules() });
     let before = at(driver.now - 3);
     driver.resolve(first, Success);
-    let late = Outcome { started_at: before, permit: None, verdict: Failure };
+    let late = Outcome::new(before, None, Failure);
     let moment_before = at(driver.now).minus(Duration::from_micros(50));
     let step = record(&driver.rules, driver.record, &[late; 50], moment_before, DRAW);
     assert!(matches!(step, Transition::Keep(Step { change: None, .. })), "{step:?}");
@@ -316,8 +300,8 @@ fn what_follows_a_change_within_one_batch_was_sent_before_it() {
     let touchy = Rules { permitted_calls: 1, consecutive_failures: 1, ..rules() };
     let (mut driver, first) = Driver::half_open(touchy);
     let started_at = at(driver.now);
-    let closes = Outcome { started_at, permit: Some(first), verdict: Success };
-    let trips = Outcome { started_at, permit: None, verdict: Failure };
+    let closes = Outcome::new(started_at, Some(first), Success);
+    let trips = Outcome::new(started_at, None, Failure);
     driver.record(&[closes, trips]);
     assert_eq!(driver.state(), BreakerState::Closed);
 }
@@ -435,4 +419,214 @@ fn a_threshold_of_all_reopens_only_when_all_probes_fail() {
     let third = driver.probe();
     driver.resolve(third, Success);
     assert_eq!(driver.state(), BreakerState::Closed);
+}
+
+fn slow(verdict: Verdict, now: u64) -> Outcome {
+    Outcome { slow: true, ..Outcome::new(at(now), None, verdict) }
+}
+
+fn with_slow_calls(rules: Rules) -> Rules {
+    let duration = Duration::from_secs(1);
+    Rules { slow_calls: Some(SlowCalls { duration, rate_threshold: 80.0 }), ..rules }
+}
+
+#[test]
+fn slow_calls_trip_though_all_of_them_succeed() {
+    let mut driver = Driver::new(with_slow_calls(rules()));
+    driver.record(&[slow(Success, 1000); 15]);
+    driver.ends(&[Success; 4]);
+    assert_eq!(driver.state(), BreakerState::Closed, "19 calls say nothing");
+    driver.record(&[slow(Success, 1000)]);
+    let reason = driver.last_change.unwrap().reason;
+    assert_eq!(reason, Reason::SlowCallRate { percent: 80.0, calls: 20 });
+    assert_eq!(driver.record.unwrap().severity, 800);
+}
+
+#[test]
+fn a_client_that_gave_up_on_a_slow_call_has_seen_a_slow_call_and_no_failure() {
+    let mut driver = Driver::new(with_slow_calls(rules()));
+    driver.ends(&[Failure; 4]);
+    driver.record(&[slow(Ignored, 1000); 15]);
+    assert_eq!(driver.state(), BreakerState::Closed);
+    assert_eq!(driver.record.as_ref().unwrap().consecutive_failures, 4, "the row goes on");
+    driver.record(&[slow(Ignored, 1000); 5]);
+    assert!(matches!(driver.last_change.unwrap().reason, Reason::SlowCallRate { .. }));
+}
+
+#[test]
+fn probes_that_are_slow_reopen_it() {
+    let (mut driver, first) = Driver::half_open(with_slow_calls(rules()));
+    let probes = [first, driver.probe(), driver.probe()];
+    let outcome = |permit| Outcome { permit: Some(permit), ..slow(Success, 1005) };
+    driver.record(&probes[..2].iter().copied().map(outcome).collect::<Vec<_>>());
+    assert_eq!(driver.state(), BreakerState::HalfOpen, "two of three are not 80 percent");
+    driver.record(&[outcome(probes[2])]);
+    assert_eq!(driver.last_change.unwrap().reason, Reason::ProbesSlow { slow: 3, of: 3 });
+}
+
+#[test]
+fn a_window_by_number_knows_the_last_calls_only() {
+    let by_count = Rules { window: Window::Count(20), ..by_rate() };
+    let mut driver = Driver::new(by_count);
+    driver.ends(&[Success; 100]);
+    driver.ends(&[Failure; 9]);
+    driver.now += 100_000;
+    assert_eq!(driver.state(), BreakerState::Closed);
+    driver.ends(&[Failure]);
+    let reason = driver.last_change.unwrap().reason;
+    assert_eq!(reason, Reason::FailureRate { percent: 50.0, calls: 20 });
+}
+
+#[test]
+fn gateway_failures_are_a_row_of_their_own() {
+    let rules = Rules { consecutive_failures: 0, consecutive_gateway_failures: 3, ..rules() };
+    let mut driver = Driver::new(rules);
+    driver.ends(&[Gateway, Gateway, Failure, Gateway, Gateway]);
+    assert_eq!(driver.state(), BreakerState::Closed, "a plain 500 breaks the row");
+    driver.ends(&[Local]);
+    assert_eq!(driver.last_change.unwrap().reason, Reason::ConsecutiveGatewayFailures(3));
+}
+
+#[test]
+fn with_the_split_a_refused_connection_is_no_failure_of_the_endpoints_answers() {
+    let mut driver = Driver::new(Rules { local_origin_failures: Some(3), ..rules() });
+    driver.ends(&[Failure, Failure, Failure, Failure, Local, Local]);
+    assert_eq!(driver.state(), BreakerState::Closed);
+    driver.ends(&[Failure]);
+    assert_eq!(driver.last_change.unwrap().reason, Reason::ConsecutiveFailures(5));
+    let mut driver = Driver::new(Rules { local_origin_failures: Some(3), ..rules() });
+    driver.ends(&[Local, Local, Success, Local, Local]);
+    assert_eq!(driver.state(), BreakerState::Closed);
+    driver.ends(&[Local]);
+    assert_eq!(driver.last_change.unwrap().reason, Reason::ConsecutiveLocalOriginFailures(3));
+}
+
+#[test]
+fn shedding_counts_in_the_rate_and_never_in_a_row() {
+    let mut driver = Driver::new(rules());
+    driver.ends(&[Shed; 19]);
+    assert_eq!(driver.state(), BreakerState::Closed);
+    driver.ends(&[Shed]);
+    let reason = driver.last_change.unwrap().reason;
+    assert_eq!(reason, Reason::FailureRate { percent: 100.0, calls: 20 });
+}
+
+fn asking(wait: u64, verdict: Verdict) -> Outcome {
+    let retry_after = Some(Duration::from_secs(wait));
+    Outcome { retry_after, ..Outcome::new(at(1000), None, verdict) }
+}
+
+#[test]
+fn it_stays_open_for_as_long_as_the_endpoint_asks_to_be_left_alone() {
+    let mut driver = Driver::new(rules());
+    driver.record(&[asking(60, Ignored)]);
+    driver.ends(&[Failure; 5]);
+    assert_eq!(driver.last_change.unwrap().time, Some(Duration::from_secs(60)));
+    let mut driver = Driver::new(rules());
+    driver.record(&[asking(2, Ignored)]);
+    driver.ends(&[Failure; 5]);
+    assert_eq!(driver.last_change.unwrap().time, Some(Duration::from_secs(5)), "a floor only");
+}
+
+#[test]
+fn no_endpoint_can_ask_for_more_than_the_longest_open_time() {
+    let mut driver = Driver::new(rules());
+    driver.record(&[asking(u64::MAX, Gateway)]);
+    driver.ends(&[Failure; 4]);
+    assert_eq!(driver.last_change.unwrap().time, Some(Duration::from_secs(300)));
+    let mut driver = Driver::new(Rules { respect_retry_after: false, ..rules() });
+    driver.record(&[asking(60, Gateway)]);
+    driver.ends(&[Failure; 4]);
+    assert_eq!(driver.last_change.unwrap().time, Some(Duration::from_secs(5)));
+}
+
+#[test]
+fn what_was_asked_before_the_clock_stepped_back_is_forgotten() {
+    let mut driver = Driver::new(rules());
+    driver.record(&[asking(300, Ignored)]);
+    driver.now -= 500;
+    driver.ends(&[Failure; 5]);
+    assert_eq!(driver.last_change.unwrap().time, Some(Duration::from_secs(5)));
+}
+
+fn ramping_driver() -> Driver {
+    let ramp = Ramp { window: Duration::from_secs(30), ..Ramp::NONE };
+    let (mut driver, first) = Driver::half_open(Rules { permitted_calls: 1, ramp, ..rules() });
+    driver.resolve(first, Success);
+    let change = driver.last_change.unwrap();
+    assert_eq!((change.to, change.time), (BreakerState::Ramping, Some(ramp.window)));
+    driver
+}
+
+/// Of so many requests with draws spread evenly, how many pass.
+fn passing(driver: &Driver, of: u64) -> u64 {
+    let passes = |turn: u64| {
+        let draw = (u64::MAX / of) * turn + u64::MAX / of / 2;
+        match admit(&driver.rules, driver.record.clone(), at(driver.now), draw) {
+            Transition::Keep(step) | Transition::Store(_, step) => step.value == Admission::Allow,
+        }
+    };
+    (0..of).filter(|turn| passes(*turn)).count() as u64
+}
+
+#[test]
+fn after_the_probes_traffic_comes_back_along_the_ramp() {
+    let mut driver = ramping_driver();
+    assert_eq!(passing(&driver, 100), 10);
+    driver.now += 15;
+    assert_eq!(passing(&driver, 100), 50);
+    driver.now += 15;
+    assert_eq!(passing(&driver, 100), 100);
+    driver.admit();
+    let change = driver.last_change.unwrap();
+    assert_eq!((change.to, change.reason), (BreakerState::Closed, Reason::RampOver));
+}
+
+#[test]
+fn a_ramp_that_fails_opens_for_longer() {
+    let mut driver = ramping_driver();
+    driver.now += 3;
+    driver.ends(&[Failure; 5]);
+    let change = driver.last_change.unwrap();
+    assert_eq!((change.from, change.to), (BreakerState::Ramping, BreakerState::Open));
+    assert_eq!(change.time, Some(Duration::from_secs(10)));
+}
+
+#[test]
+fn what_was_counted_during_the_ramp_counts_on() {
+    let mut driver = ramping_driver();
+    driver.now += 29;
+    driver.ends(&[Failure; 4]);
+    let started_at = at(driver.now);
+    driver.now += 2;
+    driver.record(&[
+        Outcome::new(started_at, None, Success),
+        Outcome::new(started_at, None, Failure),
+    ]);
+    assert_eq!(driver.state(), BreakerState::Closed);
+    driver.ends(&[Failure; 4]);
+    let record = driver.record.as_ref().unwrap();
+    assert_eq!((record.state, record.epoch), (BreakerState::Open, 5));
+}
+
+#[test]
+fn a_clock_that_steps_back_ends_the_ramp() {
+    let mut driver = ramping_driver();
+    driver.now -= 500;
+    assert_eq!((driver.admit(), driver.state()), (Admission::Allow, BreakerState::Closed));
+}
+
+#[test]
+fn an_outlier_opens_unless_it_does_better_by_now() {
+    let mut driver = Driver::new(by_rate());
+    driver.ends(&[Success; 70]);
+    driver.ends(&[Failure; 30]);
+    let kept = outlier(&driver.rules, driver.record.clone(), 70.0, at(1000), DRAW);
+    assert!(matches!(kept, Transition::Keep(_)), "70 percent is not below 70");
+    let opened = outlier(&driver.rules, driver.record.clone(), 80.0, at(1000), DRAW);
+    driver.apply(opened);
+    let reason = driver.last_change.unwrap().reason;
+    assert_eq!(reason, Reason::Outlier { percent: 70.0, threshold: 80.0 });
+    let again = outlier(&driver.rules, driver.record.clone(), 80.0, at(1000), DRAW);
+    assert!(matches!(again, Transition::Keep(_)), "once");
 }

@@ -1,14 +1,29 @@
 //! The document: every field with its range and its default, and the rules between fields.
 //! resilience4j lowers or ignores some of what is refused here.
 
-use super::{Config, EndpointScope, GuardScope, GuardedBy, Mode, Rejection, Scope};
-use crate::class::{Classify, grpc};
+use super::{
+    Action, Config, Debug, EndpointScope, Forced, GuardScope, Mode, OnFull, Override, Rejection,
+    Scope, Slots,
+};
+use crate::breaker::SlowCalls;
+use crate::class::{Classify, RateLimited, grpc};
+use crate::outlier::SuccessRate;
 use crate::status::StatusSet;
-use crate::{Backoff, Jitter, LeaseExpiry, Rules};
+use crate::{Backoff, Jitter, LeaseExpiry, Ramp, Rules, Window};
 use core::ops::RangeInclusive;
 use core::time::Duration;
-use plugin_config::{Choice, Fields, Or, Presence, Required, Span};
-use shared_state::{DEFAULT_ENDPOINT_SCOPE, MAX_PERMITS};
+use plugin_config::{Choice, Fields, Or, Required, Span};
+use request_key::KeyPart;
+use shared_state::{DEFAULT_ENDPOINT_SCOPE, MAX_COUNT_WINDOW, MAX_PERMITS};
+
+/// Scopes of one plugin. Each costs its part of every request.
+const MAX_SCOPES: usize = 8;
+
+/// Parts of a key.
+const MAX_PARTS: usize = 8;
+
+/// Headers of an answer, as many as in Envoy.
+const MAX_HEADERS: usize = 10;
 
 /// A tenth of the shortest window is a tick: no bucket is shorter than a batch is late.
 const WINDOWS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -20,38 +35,50 @@ const DECAYS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from
 
 const LEASES: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 
+const SLOWNESS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
+
+const RAMPS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+
 impl Choice for Mode {
     const CHOICES: &'static [(&'static str, Self)] =
         &[("enforce", Self::Enforce), ("shadow", Self::Shadow), ("off", Self::Off)];
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum By {
-    Cluster,
-    Endpoint,
-    Route,
-}
-
-impl Choice for By {
+impl Choice for Forced {
     const CHOICES: &'static [(&'static str, Self)] =
-        &[("cluster", Self::Cluster), ("endpoint", Self::Endpoint), ("route", Self::Route)];
+        &[("FORCED_OPEN", Self::Open), ("FORCED_CLOSED", Self::Closed), ("SHADOW", Self::Shadow)];
+}
+
+impl Choice for OnFull {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("allow", Self::Allow), ("share", Self::Share)];
+}
+
+impl Choice for RateLimited {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("ignore", Self::Ignore), ("failure", Self::Failure)];
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
+enum Acts {
     ExcludeEndpoint,
     Reject,
+    FallbackCluster,
+    Pass,
 }
 
-impl Choice for Action {
-    const CHOICES: &'static [(&'static str, Self)] =
-        &[("exclude_endpoint", Self::ExcludeEndpoint), ("reject", Self::Reject)];
+impl Choice for Acts {
+    const CHOICES: &'static [(&'static str, Self)] = &[
+        ("exclude_endpoint", Self::ExcludeEndpoint),
+        ("reject", Self::Reject),
+        ("fallback_cluster", Self::FallbackCluster),
+        ("pass", Self::Pass),
+    ];
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WindowType {
     Time,
-    /// Known, so that its message can say more than "not known".
     Count,
 }
 
@@ -71,13 +98,24 @@ impl Choice for LeaseExpiry {
 }
 
 pub(super) fn config(mut fields: Fields<'_>) -> Config {
-    let Found { endpoints, guard, .. } = scopes(&mut fields);
+    let hops = fields.has("xff_trusted_hops");
+    let hops = hops.then(|| fields.integer("xff_trusted_hops", 0..=16, Or(0)));
+    let mut scopes = scopes(&mut fields, hops);
+    overrides(&mut fields, &mut scopes);
+    let (mut endpoints, mut guards) = (None, Vec::new());
+    for scope in scopes {
+        match scope {
+            AnyScope::Endpoints(scope) => endpoints = Some(scope),
+            AnyScope::Guard(scope) => guards.push(scope),
+        }
+    }
     Config {
         name: fields.name("name", Or("circuit_breaker")),
         mode: fields.choice("mode", Mode::Enforce),
         steering_header: steering(fields.object("steering")),
-        endpoints: endpoints.map(|(_, scope)| scope),
-        guard: guard.map(|(_, scope)| scope),
+        endpoints,
+        guards,
+        debug: debug(&mut fields),
     }
 }
 
@@ -86,161 +124,375 @@ fn steering(mut fields: Fields<'_>) -> String {
     fields.header_name("header", Or("x-gateway-destination-endpoint"))
 }
 
-/// One scope of each kind, with its index.
-#[derive(Default)]
-struct Found {
-    names: Vec<String>,
-    endpoints: Option<(usize, EndpointScope)>,
-    guard: Option<(usize, GuardScope)>,
+fn debug(fields: &mut Fields<'_>) -> Option<Debug> {
+    if !fields.has("debug") {
+        return None;
+    }
+    let mut fields = fields.object("debug");
+    let header = fields.header_name("header", Or("x-weir-breaker-debug"));
+    let secret = fields.text("secret", Required);
+    let is_long = secret.len() >= 16;
+    let message = "anybody could guess it, and learn what is open: write at least 16 characters";
+    if fields.is_clean() {
+        fields.require("secret", is_long, message);
+    }
+    Some(Debug { header, secret })
 }
 
-fn scopes(fields: &mut Fields<'_>) -> Found {
-    let mut found = Found::default();
+#[derive(Debug)]
+enum AnyScope {
+    Endpoints(EndpointScope),
+    Guard(GuardScope),
+}
+
+impl AnyScope {
+    fn scope(&mut self) -> (&mut Scope, Option<&[KeyPart]>) {
+        match self {
+            Self::Endpoints(endpoints) => (&mut endpoints.scope, None),
+            Self::Guard(guard) => (&mut guard.scope, Some(&guard.by)),
+        }
+    }
+}
+
+fn scopes(fields: &mut Fields<'_>, hops: Option<u8>) -> Vec<AnyScope> {
+    let mut found = Vec::new();
     if !fields.has("scopes") {
-        let by: &[By] = &[By::Cluster, By::Endpoint];
-        scope(fields.object("scopes"), Or(by), 0, &mut found);
+        scope(fields.object("scopes"), &["cluster", "endpoint"], hops, &mut found);
         return found;
     }
-    let some = fields.count("scopes") != Some(0);
+    let count = fields.count("scopes");
     let message = "nothing would have a breaker: name at least one scope, or leave the field out";
-    fields.require("scopes", some, message);
-    fields.each("scopes", |at, fields| scope(fields, Required, at, &mut found));
+    fields.require("scopes", count != Some(0), message);
+    if count > Some(MAX_SCOPES) {
+        fields.problem_at("scopes", "more than 8 scopes: leave some out");
+    }
+    fields.each("scopes", |_, fields| scope(fields, &[], hops, &mut found));
     found
 }
 
-fn scope(mut fields: Fields<'_>, by: Presence<&[By]>, at: usize, found: &mut Found) {
-    let (default_name, guarded) = match fields.choices("by", by).as_slice() {
-        [By::Cluster, By::Endpoint] | [By::Endpoint, By::Cluster] => (DEFAULT_ENDPOINT_SCOPE, None),
-        [By::Route] => ("route", Some(GuardedBy::Route)),
-        [By::Cluster] => ("cluster", Some(GuardedBy::Cluster)),
-        _ => {
-            if fields.is_clean() {
-                let message =
-                    "what has a breaker: [\"cluster\", \"endpoint\"], [\"route\"] or [\"cluster\"]";
-                fields.problem_at("by", message);
-            }
-            ("", None)
-        }
-    };
+fn scope(mut fields: Fields<'_>, by_default: &[&str], hops: Option<u8>, found: &mut Vec<AnyScope>) {
+    let by = by(&mut fields, by_default, hops);
     let is_known = fields.is_clean();
+    let default_name = match &by {
+        Some(By::Endpoints) => DEFAULT_ENDPOINT_SCOPE,
+        Some(By::Parts(parts)) => match parts.as_slice() {
+            [KeyPart::Route] => "route",
+            [KeyPart::Cluster] => "cluster",
+            _ => "key",
+        },
+        None => "",
+    };
     let name = fields.name("name", Or(default_name));
-    if let Some(first) = found.names.iter().position(|other| *other == name && is_known) {
+    let taken = found.iter_mut().position(|other| other.scope().0.name == name);
+    if let (Some(first), true) = (taken, is_known) {
         fields.problem_at("name", format!("'{name}' is taken by entry {first}: rename one"));
     }
-    found.names.push(name.clone());
-    let classify = classify(fields.object("classify"));
-    let scope = Scope { name, rules: rules(&mut fields), classify };
-    if !is_known {
-        // Which action is meant, and so which fields there are, is not known either.
-        for name in ["action", "reject", "always_keep_one"] {
-            fields.has(name);
-        }
-        return;
-    }
-    match guarded {
+    let (split, classify) = classify(fields.object("classify"));
+    let rules = rules(&mut fields, split);
+    let scope = Scope { name, rules, classify, overrides: Vec::new() };
+    match by.filter(|_| is_known) {
         None => {
-            let scope = endpoint_scope(&mut fields, scope);
-            once(&mut fields, &mut found.endpoints, at, scope, "excludes endpoints");
+            // Which action is meant, and so which fields there are, is not known either.
+            for name in ["action", "reject", "fallback_cluster", "slots", "on_full"] {
+                fields.has(name);
+            }
+            for name in ["always_keep_one", "max_ejection_percent", "success_rate"] {
+                fields.has(name);
+            }
         }
-        Some(by) => {
-            let scope = guard_scope(&mut fields, scope, by);
-            once(&mut fields, &mut found.guard, at, scope, "rejects");
+        Some(By::Endpoints) => {
+            let first = found.iter().position(|other| matches!(other, AnyScope::Endpoints(_)));
+            if let Some(first) = first {
+                let message =
+                    format!("scope {first} excludes endpoints already: one is enough, merge them");
+                fields.problem(message);
+            }
+            found.push(AnyScope::Endpoints(endpoint_scope(&mut fields, scope)));
+        }
+        Some(By::Parts(parts)) => {
+            found.push(AnyScope::Guard(guard_scope(&mut fields, scope, parts)));
         }
     }
 }
 
-fn once<T>(
-    fields: &mut Fields<'_>,
-    place: &mut Option<(usize, T)>,
-    at: usize,
-    scope: T,
-    does: &str,
-) {
-    match place {
-        Some((first, _)) => {
-            fields.problem(format!("scope {first} {does} already: one is enough, merge them"));
+enum By {
+    Endpoints,
+    Parts(Vec<KeyPart>),
+}
+
+/// What has a breaker.
+fn by(fields: &mut Fields<'_>, absent: &[&str], hops: Option<u8>) -> Option<By> {
+    let (mut parts, mut has_endpoint) = (Vec::new(), false);
+    if absent.is_empty() && !fields.has("by") {
+        fields.problem("missing field 'by': add it, it has no default");
+        return None;
+    }
+    let count = fields.count("by");
+    fields.require("by", count <= Some(MAX_PARTS), "more than 8 parts: leave some out");
+    fields.one_or_many("by", absent, &mut |text| {
+        if text == "endpoint" {
+            has_endpoint = true;
+            return Ok(());
         }
-        None => *place = Some((at, scope)),
+        let part = KeyPart::parse(text, hops)?;
+        if parts.contains(&part) {
+            return Err(format!("'{text}' stands twice: keep one"));
+        }
+        parts.push(part);
+        Ok(())
+    });
+    if !fields.is_clean() {
+        return None;
+    }
+    match (has_endpoint, parts.as_slice()) {
+        (true, [] | [KeyPart::Cluster]) => Some(By::Endpoints),
+        (false, [_, ..]) => Some(By::Parts(parts)),
+        (true, _) => {
+            let message = "an endpoint's breaker is shared by all who use the endpoint: write \
+                           [\"cluster\", \"endpoint\"], and another scope for the rest";
+            fields.problem_at("by", message);
+            None
+        }
+        (false, []) => {
+            let message = "what has a breaker: [\"cluster\", \"endpoint\"], [\"route\"], \
+                           [\"cluster\"], [\"header:x-tenant\"] and the like";
+            fields.problem_at("by", message);
+            None
+        }
+    }
+}
+
+fn absent(fields: &mut Fields<'_>, names: &[&'static str], message: &str) {
+    for name in names {
+        let is_absent = !fields.has(name);
+        fields.require(name, is_absent, message);
     }
 }
 
 fn endpoint_scope(fields: &mut Fields<'_>, scope: Scope) -> EndpointScope {
-    action(fields, Action::ExcludeEndpoint, "exclude_endpoint");
-    let absent = !fields.has("reject");
-    fields.require(
-        "reject",
-        absent,
-        "only a scope by [\"route\"] or [\"cluster\"] rejects: leave it out",
-    );
-    EndpointScope { scope, always_keep_one: fields.flag("always_keep_one", true) }
-}
-
-fn guard_scope(fields: &mut Fields<'_>, scope: Scope, by: GuardedBy) -> GuardScope {
-    action(fields, Action::Reject, "reject");
-    let absent = !fields.has("always_keep_one");
-    let message = "only a scope by [\"cluster\", \"endpoint\"] keeps endpoints: leave it out";
-    fields.require("always_keep_one", absent, message);
-    GuardScope { scope, by, reject: reject(fields.object("reject")) }
-}
-
-/// Follows from `by`, and may be said.
-fn action(fields: &mut Fields<'_>, wanted: Action, name: &str) {
-    if fields.choice("action", wanted) != wanted {
-        let message = format!("does not fit 'by': leave it out, or write \"{name}\"");
+    if fields.choice("action", Acts::ExcludeEndpoint) != Acts::ExcludeEndpoint {
+        let message = "does not fit 'by': leave it out, or write \"exclude_endpoint\"";
         fields.problem_at("action", message);
+    }
+    let message = "an endpoint's breaker answers nobody, others serve in its place: leave it out";
+    absent(fields, &["reject", "fallback_cluster"], message);
+    absent(fields, &["slots", "on_full"], "endpoints are few: leave it out");
+    let success_rate = fields.has("success_rate");
+    EndpointScope {
+        scope,
+        always_keep_one: fields.flag("always_keep_one", true),
+        max_ejection_percent: fields.integer("max_ejection_percent", 1..=100, Or(100)),
+        success_rate: success_rate.then(|| self::success_rate(fields.object("success_rate"))),
     }
 }
 
+/// Names and defaults of Envoy's `outlier_detection`, without its factor of a thousand.
+fn success_rate(mut fields: Fields<'_>) -> SuccessRate {
+    SuccessRate {
+        minimum_hosts: fields.integer("minimum_hosts", 2..=1000, Or(5)),
+        request_volume: fields.integer("request_volume", 1..=1_000_000, Or(100)),
+        stdev_factor: fields.number("stdev_factor", 0.1..=10.0, Or(1.9)),
+    }
+}
+
+fn guard_scope(fields: &mut Fields<'_>, scope: Scope, by: Vec<KeyPart>) -> GuardScope {
+    let message = "only a scope by [\"cluster\", \"endpoint\"] has it: leave it out";
+    absent(fields, &["always_keep_one", "max_ejection_percent", "success_rate"], message);
+    let is_named = |part: &KeyPart| matches!(part, KeyPart::Route | KeyPart::Cluster);
+    let slots = if by.iter().all(is_named) {
+        let message = "routes and clusters are few and need no bound: leave it out";
+        absent(fields, &["slots", "on_full"], message);
+        None
+    } else {
+        let count = fields.integer("slots", 4..=16_384, Or(1024));
+        Some(Slots { count, on_full: fields.choice("on_full", OnFull::Allow) })
+    };
+    let acts = fields.choice("action", Acts::Reject);
+    let fits = |name: &str| format!("only where 'action' is \"{name}\": leave it out");
+    if acts != Acts::Reject {
+        absent(fields, &["reject"], &fits("reject"));
+    }
+    if acts != Acts::FallbackCluster {
+        absent(fields, &["fallback_cluster"], &fits("fallback_cluster"));
+    }
+    let action = match acts {
+        Acts::Reject => Action::Reject(reject(fields.object("reject"))),
+        Acts::Pass => Action::Pass,
+        Acts::FallbackCluster => {
+            let given = fields.has("fallback_cluster");
+            let message =
+                "say where to: {\"header\": the route's cluster_header, \"cluster\": ...}";
+            fields.require("fallback_cluster", given, message);
+            if given { fallback(fields.object("fallback_cluster")) } else { Action::Pass }
+        }
+        Acts::ExcludeEndpoint => {
+            let message = "does not fit 'by': write \"reject\", \"fallback_cluster\" or \"pass\"";
+            fields.problem_at("action", message);
+            Action::Pass
+        }
+    };
+    GuardScope { scope, by, slots, action }
+}
+
+fn fallback(mut fields: Fields<'_>) -> Action {
+    let header = fields.header_name("header", Required);
+    let cluster = fields.text("cluster", Required);
+    if fields.is_clean() {
+        fields.require("cluster", !cluster.is_empty(), "name a cluster of the proxy");
+    }
+    Action::Fallback { header, cluster }
+}
+
 fn reject(mut fields: Fields<'_>) -> Rejection {
+    let count = fields.count("headers");
+    fields.require("headers", count <= Some(MAX_HEADERS), "more than 10 headers: leave some out");
     Rejection {
         status: fields.integer("status", 400..=599, Or(503)),
         retry_after: fields.flag("retry_after", true),
         body: fields.text("body", Or("")),
+        headers: fields.each("headers", |_, fields| header(fields)),
     }
 }
 
-fn rules(fields: &mut Fields<'_>) -> Rules {
+fn header(mut fields: Fields<'_>) -> (String, String) {
+    let name = fields.header_name("name", Required);
+    let value = fields.text("value", Required);
+    let is_plain = value.bytes().all(|byte| byte >= b' ' && byte != 0x7f);
+    fields.require("value", is_plain, "a header's value is one line: leave control characters out");
+    (name, value)
+}
+
+/// Gives each override to its scope.
+fn overrides(fields: &mut Fields<'_>, scopes: &mut [AnyScope]) {
+    let is_clean = fields.is_clean();
+    fields.each("overrides", |_, mut fields| {
+        let name = fields.name("scope", Required);
+        let mut key = Vec::new();
+        fields.one_or_many("key", &[], &mut |value| {
+            key.push(value.to_owned());
+            Ok(())
+        });
+        let given = fields.has("state");
+        let message = "say what holds: \"FORCED_OPEN\", \"FORCED_CLOSED\" or \"SHADOW\"";
+        fields.require("state", given, message);
+        let state = fields.choice("state", Forced::Shadow);
+        if !fields.is_clean() {
+            return;
+        }
+        let found = scopes.iter_mut().map(AnyScope::scope).find(|(scope, _)| scope.name == name);
+        let Some((scope, by)) = found else {
+            // Where another scope is wrong, it may be the one that is meant.
+            fields.require("scope", !is_clean, "there is no such scope: name one of 'scopes'");
+            return;
+        };
+        let parts = by.map_or(2, <[KeyPart]>::len);
+        if !key.is_empty() && key.len() != parts {
+            let message = format!("{} values, but the scope is by {parts}: name each", key.len());
+            fields.problem_at("key", message);
+        }
+        let unnamed = |part: &&KeyPart| {
+            matches!(part, KeyPart::Cookie(_) | KeyPart::Query(_) | KeyPart::Claim(_))
+        };
+        if !key.is_empty() && by.is_some_and(|by| by.iter().find(unnamed).is_some()) {
+            let message = "cookies, parameters and claims cannot be named here: leave 'key' out";
+            fields.problem_at("key", message);
+        }
+        scope.overrides.push(Override { key, state });
+    });
+}
+
+fn rules(fields: &mut Fields<'_>, split: bool) -> Rules {
     let (window, minimum_number_of_calls) = window(fields.object("window"));
-    let (failure_rate_threshold, consecutive_failures) = trip(fields.object("trip"));
-    let (backoff, decay_interval) = open(fields.object("open"));
+    let trip = trip(fields.object("trip"), split);
+    let (backoff, decay_interval, respect_retry_after) = open(fields.object("open"));
+    let ramp = ramp(fields.object("ramp"));
     let mut half_open = fields.object("half_open");
     let permitted_calls = half_open.integer("permitted_calls", 1..=MAX_PERMITS, Or(3));
     let most = if half_open.is_clean() { permitted_calls } else { MAX_PERMITS };
     Rules {
         window,
         minimum_number_of_calls,
-        failure_rate_threshold,
-        consecutive_failures,
         backoff,
         decay_interval,
+        respect_retry_after,
+        ramp,
         permitted_calls,
         max_concurrent: half_open.integer("max_concurrent", 1..=most, Or(permitted_calls)),
         permit_lease: half_open.duration("permit_lease", LEASES, Or(Duration::from_secs(10))),
         on_lease_expiry: half_open.choice("on_lease_expiry", LeaseExpiry::Failure),
+        ..trip
     }
 }
 
 /// Size and minimum of calls. The size is long enough for the minimum of calls, and short enough to
 /// forget a mended fault; resilience4j's 100 calls suit a window of 60 s, 20 are Hystrix's, for the
 /// same 10 s as here.
-fn window(mut fields: Fields<'_>) -> (Duration, u32) {
-    let is_time = fields.choice("type", WindowType::Time) == WindowType::Time;
-    let message = "'count' is not supported: use \"time\", whose size is a duration";
-    fields.require("type", is_time, message);
-    let size = fields.duration("size", WINDOWS, Or(Duration::from_secs(10)));
-    (size, fields.integer("minimum_number_of_calls", 1..=1_000_000, Or(20)))
+fn window(mut fields: Fields<'_>) -> (Window, u32) {
+    match fields.choice("type", WindowType::Time) {
+        WindowType::Time => {
+            let size = fields.duration("size", WINDOWS, Or(Duration::from_secs(10)));
+            let minimum = fields.integer("minimum_number_of_calls", 1..=1_000_000, Or(20));
+            (Window::Time(size), minimum)
+        }
+        WindowType::Count => {
+            let size = fields.integer("size", 1..=MAX_COUNT_WINDOW, Or(100));
+            let default = Or(size.min(20).into());
+            let minimum = fields.integer("minimum_number_of_calls", 1..=1_000_000, default);
+            if fields.is_clean() && minimum > u32::from(size) {
+                let message = format!(
+                    "the window never holds more than its size, {size}: lower it, or raise size"
+                );
+                fields.problem_at("minimum_number_of_calls", message);
+            }
+            (Window::Count(size), minimum)
+        }
+    }
 }
 
-/// Percent of failures, and failures in a row: as Envoy's `consecutive_5xx`, 0 for never.
-fn trip(mut fields: Fields<'_>) -> (f64, u32) {
+/// Percent of failures and slow calls, and failures in a row, as Envoy's `consecutive_5xx`,
+/// `consecutive_gateway_failure` and `consecutive_local_origin_failure`: 0 for never. What else
+/// stands in the rules is not read here.
+fn trip(mut fields: Fields<'_>, split: bool) -> Rules {
     let rate = fields.number("failure_rate_threshold", 0.0..=100.0, Or(50.0));
     let message = "out of range: above 0, at most 100 percent";
     fields.require("failure_rate_threshold", rate > 0.0, message);
-    (rate, fields.integer("consecutive_failures", 0..=1_000_000, Or(5)))
+    let is_slow = fields.has("slow_call_duration");
+    let duration = fields.duration("slow_call_duration", SLOWNESS, Or(Duration::from_secs(60)));
+    let has_threshold = fields.has("slow_call_rate_threshold");
+    let slow = fields.number("slow_call_rate_threshold", 0.0..=100.0, Or(100.0));
+    fields.require("slow_call_rate_threshold", slow > 0.0, message);
+    let message = "no call is slow without 'slow_call_duration': add it, or leave this out";
+    fields.require("slow_call_rate_threshold", is_slow || !has_threshold, message);
+    let is_said = fields.has("consecutive_local_origin_failures");
+    let local = fields.integer("consecutive_local_origin_failures", 0..=1_000_000, Or(5));
+    let message = "counted apart only with classify.split_external_local_origin_errors: \
+                   set it, or leave this out";
+    fields.require("consecutive_local_origin_failures", split || !is_said, message);
+    Rules {
+        failure_rate_threshold: rate,
+        slow_calls: is_slow.then_some(SlowCalls { duration, rate_threshold: slow }),
+        consecutive_failures: fields.integer("consecutive_failures", 0..=1_000_000, Or(5)),
+        consecutive_gateway_failures: fields.integer(
+            "consecutive_gateway_failures",
+            0..=1_000_000,
+            Or(0),
+        ),
+        local_origin_failures: split.then_some(local),
+        ..Rules::DEFAULT
+    }
+}
+
+/// How traffic comes back: names and defaults of Envoy's `slow_start_config`.
+fn ramp(mut fields: Fields<'_>) -> Ramp {
+    Ramp {
+        window: fields.duration("window", RAMPS, Or(Duration::ZERO)),
+        min_percent: fields.number("min_percent", 0.0..=100.0, Or(10.0)),
+        aggression: fields.number("aggression", 0.1..=10.0, Or(1.0)),
+    }
 }
 
 /// The back-off, and the decay interval. `max` is as Envoy's `max_ejection_time`.
-fn open(mut fields: Fields<'_>) -> (Backoff, Duration) {
+fn open(mut fields: Fields<'_>) -> (Backoff, Duration, bool) {
     let base = fields.duration("base", BACKOFFS, Or(Duration::from_secs(5)));
     let max = fields.duration("max", BACKOFFS, Or(Duration::from_secs(300)));
     if fields.is_clean() && base > max {
@@ -251,10 +503,11 @@ fn open(mut fields: Fields<'_>) -> (Backoff, Duration) {
     let multiplier = fields.number("multiplier", 1.0..=100.0, Or(2.0));
     let jitter = fields.choice("jitter", Jitter::Equal);
     let decay_interval = fields.duration("decay_interval", DECAYS, Or(Duration::from_secs(60)));
-    (Backoff { base, max, multiplier, jitter }, decay_interval)
+    let respect_retry_after = fields.flag("respect_retry_after", true);
+    (Backoff { base, max, multiplier, jitter }, decay_interval, respect_retry_after)
 }
 
-fn classify(mut fields: Fields<'_>) -> Classify {
+fn classify(mut fields: Fields<'_>) -> (bool, Classify) {
     let failure_statuses = statuses(&mut fields, "failure_statuses", &["500-599"]);
     let ignore_statuses = statuses(&mut fields, "ignore_statuses", &[]);
     if let Some(both) = failure_statuses.overlap(&ignore_statuses) {
@@ -269,7 +522,9 @@ fn classify(mut fields: Fields<'_>) -> Classify {
         let message = || format!("'{name}' is no gRPC code: write one such as UNAVAILABLE");
         code.map(|_| ()).ok_or_else(message)
     });
-    Classify { failure_statuses, ignore_statuses, grpc_failures }
+    let rate_limited = fields.choice("rate_limited", RateLimited::Ignore);
+    let split = fields.flag("split_external_local_origin_errors", false);
+    (split, Classify { failure_statuses, ignore_statuses, rate_limited, grpc_failures })
 }
 
 fn statuses<'a>(fields: &mut Fields<'a>, name: &'a str, absent: &[&str]) -> StatusSet {

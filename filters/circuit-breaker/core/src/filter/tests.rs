@@ -1,4 +1,6 @@
 use super::*;
+use crate::worker::Degradation;
+use core::cell::RefCell;
 use shared_state::{BreakerRecord, BreakerState, MemoryStore, read};
 
 struct Proxy {
@@ -26,15 +28,133 @@ fn ports(endpoints: &[Endpoint]) -> Vec<u16> {
     endpoints.iter().map(|endpoint| endpoint.address().port()).collect()
 }
 
+/// A request, and what was asked of it.
+#[derive(Default)]
+struct Incoming {
+    cluster: Option<&'static str>,
+    route: Option<&'static str>,
+    destinations: Option<String>,
+    tenant: Option<String>,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl Incoming {
+    fn note<T>(&self, what: &'static str, value: T) -> T {
+        self.asked.borrow_mut().push(what);
+        value
+    }
+}
+
+impl Attributes for Incoming {
+    fn header(&self, name: &str) -> Option<String> {
+        let value = if name == "x-tenant" { self.tenant.clone() } else { None };
+        self.note("header", value)
+    }
+
+    fn method(&self) -> Option<String> {
+        None
+    }
+
+    fn source_address(&self) -> Option<String> {
+        None
+    }
+
+    fn route(&self) -> Option<String> {
+        let name = self.route.or(self.cluster).map(str::to_owned);
+        self.note("route", name)
+    }
+
+    fn cluster(&self) -> Option<String> {
+        self.note("cluster", self.cluster.map(str::to_owned))
+    }
+}
+
+impl Request for Incoming {
+    fn destinations(&self) -> Option<String> {
+        self.note("destinations", self.destinations.clone())
+    }
+
+    fn num_endpoints(&self) -> Option<u32> {
+        self.note("num_endpoints", Some(3))
+    }
+}
+
+/// The end of a request.
+#[derive(Clone, Debug, Default)]
+struct Ended {
+    ending: Ending,
+    server: Option<Endpoint>,
+    attempts: u32,
+    num_endpoints: u32,
+    torn: bool,
+    elapsed: Option<Duration>,
+    retry_after: Option<Duration>,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl Ended {
+    fn note<T>(&self, what: &'static str, value: T) -> T {
+        self.asked.borrow_mut().push(what);
+        value
+    }
+}
+
+impl Response for Ended {
+    fn server(&self) -> Option<Endpoint> {
+        self.note("server", self.server)
+    }
+
+    fn cluster(&self) -> Option<String> {
+        self.note("cluster", Some("backend".to_owned()))
+    }
+
+    fn status(&self) -> Option<u16> {
+        self.note("status", self.ending.status)
+    }
+
+    fn is_complete(&self) -> bool {
+        !self.torn
+    }
+
+    fn flags(&self) -> u64 {
+        self.note("flags", self.ending.flags)
+    }
+
+    fn via_upstream(&self) -> bool {
+        self.note("via_upstream", self.ending.via_upstream)
+    }
+
+    fn grpc_status(&self) -> Option<u32> {
+        self.ending.grpc_status
+    }
+
+    fn attempts(&self) -> u32 {
+        self.note("attempts", self.attempts)
+    }
+
+    fn num_endpoints(&self) -> u32 {
+        self.note("num_endpoints", self.num_endpoints)
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.note("retry_after", self.retry_after)
+    }
+
+    fn elapsed(&self) -> Option<Duration> {
+        self.elapsed
+    }
+}
+
 fn ended(server: u16, status: u16, attempts: u32) -> Ended {
     let ending = Ending { via_upstream: true, status: Some(status), ..Ending::default() };
-    Ended { ending, server: Some(endpoint(server)), attempts, num_endpoints: 3 }
+    Ended { ending, server: Some(endpoint(server)), attempts, num_endpoints: 3, ..Ended::default() }
 }
 
 impl Proxy {
     fn new(json: &str) -> Self {
         let config = Config::from_json(json.as_bytes()).unwrap().value;
-        Self { store: MemoryStore::default(), filter: Filter::new(config), now_ms: 1_000_000 }
+        let filter = Filter::new(config, HashSeed([1, 2]));
+        Self { store: MemoryStore::default(), filter, now_ms: 1_000_000 }
     }
 
     fn now(&self) -> UnixNanos {
@@ -42,9 +162,10 @@ impl Proxy {
     }
 
     fn begin(&mut self, ports: &[u16]) -> (Decision, Option<Exchange>) {
-        let destinations = list(ports);
-        let destinations = (!ports.is_empty()).then_some(destinations.as_str());
-        let incoming = Incoming { cluster: "backend", route: Some("checkout"), destinations };
+        self.send(&incoming(ports))
+    }
+
+    fn send(&mut self, incoming: &Incoming) -> (Decision, Option<Exchange>) {
         let now = self.now();
         self.filter.begin(&self.store, incoming, now, &mut || 0)
     }
@@ -80,9 +201,18 @@ impl Proxy {
     }
 }
 
+fn incoming(ports: &[u16]) -> Incoming {
+    Incoming {
+        cluster: Some("backend"),
+        route: Some("checkout"),
+        destinations: (!ports.is_empty()).then(|| list(ports)),
+        ..Incoming::default()
+    }
+}
+
 fn passed(decision: Decision) -> (Steering, Selection) {
     match decision {
-        Decision::Pass { steering, selection } => (steering, selection),
+        Decision::Pass { steering, selection, .. } => (steering, selection),
         rejected => panic!("{rejected:?}"),
     }
 }
@@ -144,13 +274,17 @@ fn a_probe_that_a_retry_rescued_was_still_a_failure() {
 fn a_probe_that_never_went_out_gives_its_permit_back() {
     for result in [
         Ended::default(),
-        Ended { ending: Ending { flags: 0x4000, ..Ending::default() }, ..ended(1, 200, 1) },
+        Ended {
+            ending: Ending { flags: 0x4000, ..Ending::default() },
+            torn: true,
+            ..ended(1, 200, 1)
+        },
         ended(2, 200, 1),
     ] {
         let mut proxy = Proxy::new(ONE_PROBE);
         proxy.trip(1);
         proxy.now_ms += 5000;
-        proxy.request(&[1, 2], result);
+        proxy.request(&[1, 2], result.clone());
         assert_eq!(proxy.record(1).unwrap().half_open.left, 1, "{result:?}");
     }
 }
@@ -210,9 +344,8 @@ fn a_route_that_fails_is_rejected_probed_and_let_through_again() {
 #[test]
 fn a_route_without_a_name_is_known_by_its_cluster() {
     let mut proxy = Proxy::new(ROUTES);
-    let incoming = Incoming { cluster: "backend", route: None, destinations: None };
-    let now = proxy.now();
-    let exchange = proxy.filter.begin(&proxy.store, incoming, now, &mut || 0).1.unwrap();
+    let incoming = Incoming { cluster: Some("backend"), ..Incoming::default() };
+    let exchange = proxy.send(&incoming).1.unwrap();
     proxy.end(exchange, ended(1, 503, 1));
     assert_eq!(proxy.store.keys(), ["weir/2/breaker/route/backend"]);
 }
@@ -237,4 +370,240 @@ fn the_two_scopes_keep_separate_records() {
         keys,
         ["weir/2/breaker/cluster/backend", "weir/2/breaker/endpoint/backend/10.0.0.1:1"]
     );
+}
+
+#[test]
+fn a_request_that_finds_all_closed_and_succeeds_costs_four_questions() {
+    let json = r#"{"scopes":[{"by":["cluster","endpoint"]},{"by":["route"]}]}"#;
+    let mut proxy = Proxy::new(json);
+    proxy.request(&[1, 2], ended(1, 200, 1));
+    proxy.request(&[2, 1], ended(2, 200, 1));
+    let request = incoming(&[1, 2]);
+    let exchange = proxy.send(&request).1.unwrap();
+    let response = ended(1, 200, 1);
+    let now = proxy.now();
+    proxy.filter.end(&proxy.store, exchange, &response, now, &mut || 0);
+    assert_eq!(*request.asked.borrow(), ["route", "destinations"]);
+    assert_eq!(*response.asked.borrow(), ["server", "status"]);
+}
+
+#[test]
+fn an_endpoint_that_two_clusters_have_is_told_of_in_its_own() {
+    let mut proxy = Proxy::new(ENDPOINTS);
+    proxy.request(&[1], ended(1, 200, 1));
+    let other = Incoming { cluster: Some("other"), ..incoming(&[1]) };
+    // Known in one cluster only, and closed there: nobody asks.
+    proxy.send(&other);
+    assert_eq!(*other.asked.borrow(), ["destinations"]);
+    proxy.trip(1);
+    let other = Incoming { cluster: Some("other"), ..incoming(&[1, 2]) };
+    let (steering, _) = passed(proxy.send(&other).0);
+    assert_eq!(steering, Steering::Keep, "the other cluster's breaker is closed");
+    assert!(other.asked.borrow().contains(&"cluster"));
+}
+
+fn tenant(name: &str) -> Incoming {
+    Incoming { tenant: Some(name.to_owned()), ..incoming(&[]) }
+}
+
+const TENANTS: &str = r#"{"scopes":[{"by":["header:x-tenant"],"slots":64}]}"#;
+
+fn trip_tenant(proxy: &mut Proxy, name: &str) {
+    for _ in 0..5 {
+        let exchange = proxy.send(&tenant(name)).1.unwrap();
+        proxy.end(exchange, ended(1, 500, 1));
+    }
+}
+
+#[test]
+fn the_failures_of_one_tenant_leave_the_others_untouched() {
+    let mut proxy = Proxy::new(TENANTS);
+    trip_tenant(&mut proxy, "acme");
+    assert!(is_rejected(&proxy.send(&tenant("acme")).0));
+    for other in 0..50 {
+        assert!(!is_rejected(&proxy.send(&tenant(&format!("t{other}"))).0), "{other}");
+    }
+    assert!(!is_rejected(&proxy.send(&incoming(&[])).0), "without a tenant there is no breaker");
+    for key in proxy.store.keys() {
+        assert!(!key.contains("acme"), "{key}");
+    }
+}
+
+#[test]
+fn a_flood_of_invented_tenants_makes_no_more_records_than_there_are_slots() {
+    let mut proxy = Proxy::new(TENANTS);
+    trip_tenant(&mut proxy, "acme");
+    for turn in 0..900 {
+        let exchange = proxy.send(&tenant(&format!("flood-{turn}"))).1.unwrap();
+        proxy.end(exchange, ended(1, 500, 1));
+    }
+    assert!(proxy.store.keys().len() <= 64 + 1, "slots and the seed");
+    assert!(is_rejected(&proxy.send(&tenant("acme")).0), "it keeps its place");
+    let events = proxy.filter.take_events();
+    let full = |(_, event): &(_, Event)| *event == Event::Degraded(Degradation::NoSlot);
+    assert!(events.iter().any(full));
+}
+
+#[test]
+fn composites_have_a_breaker_for_each_combination() {
+    let json = r#"{"scopes":[{"by":["route","header:x-tenant"]},{"name":"both","by":["cluster","route"]}]}"#;
+    let mut proxy = Proxy::new(json);
+    trip_tenant(&mut proxy, "acme");
+    let elsewhere = Incoming { route: Some("search"), ..tenant("acme") };
+    assert!(!is_rejected(&proxy.send(&elsewhere).0));
+    assert!(is_rejected(&proxy.send(&tenant("acme")).0));
+    assert!(proxy.store.keys().iter().any(|key| key.starts_with("weir/2/breaker/both/#")));
+}
+
+#[test]
+fn what_the_operator_decided_holds() {
+    let json = r#"{"scopes":[
+        {"by":["route"],"trip":{"consecutive_failures":1}},
+        {"name":"tenant","by":["header:x-tenant"],"trip":{"consecutive_failures":1}}],
+      "overrides":[
+        {"scope":"route","key":"checkout","state":"FORCED_CLOSED"},
+        {"scope":"route","key":"legacy","state":"FORCED_OPEN"},
+        {"scope":"tenant","state":"SHADOW"},
+        {"scope":"tenant","key":["acme"],"state":"FORCED_OPEN"}]}"#;
+    let mut proxy = Proxy::new(json);
+    let fail = |proxy: &mut Proxy, request: &Incoming| {
+        let (decision, exchange) = proxy.send(request);
+        if let Some(exchange) = exchange {
+            proxy.end(exchange, ended(1, 500, 1));
+        }
+        is_rejected(&decision)
+    };
+    assert!(
+        !fail(&mut proxy, &incoming(&[])) && !fail(&mut proxy, &incoming(&[])),
+        "forced closed"
+    );
+    let legacy = Incoming { route: Some("legacy"), ..incoming(&[]) };
+    assert!(fail(&mut proxy, &legacy), "forced open");
+    assert!(fail(&mut proxy, &tenant("acme")), "forced open by its key");
+    assert!(!fail(&mut proxy, &tenant("other")) && !fail(&mut proxy, &tenant("other")), "shadow");
+    let events = proxy.filter.take_events();
+    assert!(events.iter().any(|(_, event)| matches!(event, Event::Pardoned(_))));
+    assert!(
+        events.iter().any(|(at, event)| *at == Some(1) && matches!(event, Event::Changed { .. }))
+    );
+}
+
+#[test]
+fn a_permit_is_given_back_when_a_later_guard_rejects() {
+    let json = r#"{"scopes":[
+        {"by":["route"],"half_open":{"permitted_calls":1},"open":{"jitter":"none"}},
+        {"by":["cluster"],"open":{"base":"60s","jitter":"none"}}]}"#;
+    let mut proxy = Proxy::new(json);
+    for _ in 0..5 {
+        proxy.request(&[], ended(1, 500, 1));
+    }
+    proxy.now_ms += 5000;
+    for _ in 0..3 {
+        let (decision, _) = proxy.begin(&[]);
+        assert!(matches!(decision, Decision::Reject { guard: 1, .. }), "{decision:?}");
+    }
+    let record = read(&proxy.store, &BreakerRecord::key("route", &["checkout"])).unwrap().unwrap();
+    assert_eq!((record.state, record.half_open.left), (BreakerState::HalfOpen, 1));
+}
+
+#[test]
+fn a_breaker_that_only_passes_is_told_of_and_rejects_nobody() {
+    let json = r#"{"scopes":[{"by":["route"],"action":"pass"}]}"#;
+    let mut proxy = Proxy::new(json);
+    for _ in 0..5 {
+        proxy.request(&[], ended(1, 500, 1));
+    }
+    let (decision, exchange) = proxy.begin(&[]);
+    assert!(matches!(decision, Decision::Pass { open: Some((0, _)), .. }), "{decision:?}");
+    assert!(exchange.is_some());
+}
+
+#[test]
+fn a_request_that_goes_elsewhere_proves_nothing_about_where_it_did_not_go() {
+    let json = r#"{"scopes":[{"by":["cluster","endpoint"]},{"by":["route"],"action":"fallback_cluster",
+        "fallback_cluster":{"header":"x-cluster","cluster":"spare"}}]}"#;
+    let mut proxy = Proxy::new(json);
+    for _ in 0..5 {
+        proxy.request(&[1], ended(1, 500, 1));
+    }
+    let (decision, exchange) = proxy.begin(&[1]);
+    assert!(is_rejected(&decision));
+    proxy.end(exchange.unwrap(), ended(9, 200, 1));
+    assert_eq!(proxy.state(9), BreakerState::Closed);
+    let record = read(&proxy.store, &BreakerRecord::key("route", &["checkout"])).unwrap().unwrap();
+    assert_eq!(record.state, BreakerState::Open);
+}
+
+#[test]
+fn of_too_many_open_endpoints_the_worst_are_taken_out() {
+    let json = r#"{"scopes":[{"by":["cluster","endpoint"],"max_ejection_percent":34,
+        "trip":{"failure_rate_threshold":50},"window":{"minimum_number_of_calls":4}}]}"#;
+    let mut proxy = Proxy::new(json);
+    proxy.request(&[3], ended(3, 200, 1));
+    // The second fails always, the first every other time.
+    for turn in 0..4 {
+        proxy.request(&[1], ended(1, if turn % 2 == 0 { 200 } else { 500 }, 1));
+        proxy.request(&[2], ended(2, 500, 1));
+    }
+    assert_eq!((proxy.state(1), proxy.state(2)), (BreakerState::Open, BreakerState::Open));
+    let (steering, selection) = passed(proxy.begin(&[1, 2, 3]).0);
+    assert_eq!((steering, ports(&selection.excluded)), (Steering::Replace(list(&[1, 3])), vec![2]));
+}
+
+#[test]
+fn an_endpoint_far_below_its_peers_opens_and_its_peers_do_not() {
+    let json = r#"{"scopes":[{"by":["cluster","endpoint"],"success_rate":{"request_volume":20},
+        "trip":{"failure_rate_threshold":100,"consecutive_failures":0}}]}"#;
+    let mut proxy = Proxy::new(json);
+    for turn in 0..25 {
+        for port in 1..=5 {
+            let fails = port == 5 && turn % 2 == 0 || turn == 3;
+            proxy.request(&[port], ended(port, if fails { 500 } else { 200 }, 1));
+        }
+    }
+    proxy.now_ms += 200;
+    for _ in 0..2 {
+        let now = proxy.now();
+        proxy.filter.tick(&proxy.store, now, &mut || 0);
+        proxy.now_ms += 1000;
+    }
+    let states: Vec<_> = (1..=5).map(|port| proxy.state(port)).collect();
+    use BreakerState::{Closed, Open};
+    assert_eq!(states, [Closed, Closed, Closed, Closed, Open]);
+}
+
+#[test]
+fn a_slow_answer_counts_where_it_is_slow_and_a_refusal_of_somebody_else_nowhere() {
+    let json = r#"{"scopes":[{"by":["route"],
+        "trip":{"slow_call_duration":"1s"},"window":{"minimum_number_of_calls":3}}]}"#;
+    let mut proxy = Proxy::new(json);
+    let slow = |result: Ended| Ended { elapsed: Some(Duration::from_millis(1001)), ..result };
+    for _ in 0..5 {
+        // Another filter took its time to refuse.
+        proxy.request(
+            &[],
+            slow(Ended {
+                ending: Ending { status: Some(403), ..Ending::default() },
+                ..Ended::default()
+            }),
+        );
+    }
+    assert!(!is_rejected(&proxy.begin(&[]).0));
+    let left = Ending { flags: 0x4000, ..Ending::default() };
+    proxy.request(&[], slow(Ended { ending: left, torn: true, ..ended(1, 0, 1) }));
+    for _ in 0..2 {
+        proxy.request(&[], slow(ended(1, 200, 1)));
+    }
+    assert!(is_rejected(&proxy.begin(&[]).0));
+}
+
+#[test]
+fn whoever_may_ask_is_told_why() {
+    let mut proxy = Proxy::new(ROUTES);
+    for _ in 0..5 {
+        proxy.request(&[], ended(1, 503, 1));
+    }
+    let (decision, exchange) = proxy.begin(&[]);
+    let told = proxy.filter.explain(&decision, exchange.as_ref(), proxy.now());
+    assert!(told.starts_with("route checkout: Open since 0s, "), "{told}");
 }
