@@ -27,10 +27,10 @@ endif
 # By the shell and not by make's wildcard, which remembers what was there before setup-envoy ran.
 FIND_ENVOY := $${ENVOY_BIN:-$$(compgen -G '$(VENV)/lib/python3*/site-packages/envoy/_bin/envoy' || true)}
 
-.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check conform e2e third-party limitador prometheus sweep determinism explore soak bench dist ci clean
+.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check conform e2e third-party limitador prometheus sweep determinism explore soak soak-breaker aborts bench dist ci clean
 
 help: ## print this list
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: setup-target setup-envoy ## install what the rest needs: the wasm target, real Envoy in a venv
 
@@ -95,6 +95,13 @@ explore: wasm host-sim ## 10 000 orders of four workers on each module: nothing 
 soak: ## 100 000 000 random steps of the real limiter, and every order of a small one (STEPS=...)
 	@WEIR_MODEL=large WEIR_SOAK_STEPS=$(or $(STEPS),100000000) \
 	  $(CARGO) test --release -p token-bucket-core --lib makes_a_ -- --nocapture
+
+soak-breaker: ## 1 000 000 random schedules of the breaker's workers, a 100 000 000 steps against its specification (CASES=...)
+	@PROPTEST_CASES=$(or $(CASES),1000000) WEIR_MODEL_STEPS=100000000 \
+	  $(CARGO) test --release -p circuit-breaker-core --lib -- races:: model:: no_history_ --nocapture
+
+aborts: setup wasm ## 100 000 clients that leave a bulkhead, in real Envoy: nothing leaks (CLIENTS=...)
+	@WEIR_ABORTS=$(or $(CLIENTS),100000) ./tests/run.sh -p weir-tests clients_that_leave_leak_nothing
 
 bench: wasm ## what a request costs: in the whole chain, in an empty filter, beside Envoy's own limiter
 	@$(CARGO) build --release -p host-sim-cli -p host-sim-engine -p host-sim-rig --bin host-sim \

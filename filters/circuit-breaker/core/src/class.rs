@@ -59,6 +59,11 @@ impl Ending {
     pub(crate) const fn client_left(&self) -> bool {
         self.flags & flag::DOWNSTREAM_CONNECTION_TERMINATION != 0
     }
+
+    /// The endpoint did not answer in time.
+    pub(crate) const fn timed_out(&self) -> bool {
+        self.flags & flag::UPSTREAM_REQUEST_TIMEOUT != 0
+    }
 }
 
 /// What an endpoint's word that it is asked for too much proves.

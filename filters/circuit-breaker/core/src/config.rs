@@ -9,6 +9,7 @@ mod readme;
 
 use crate::Rules;
 use crate::class::Classify;
+use crate::load::LoadRules;
 use crate::outlier::SuccessRate;
 use plugin_config::{Parsed, Problems};
 use request_key::KeyPart;
@@ -108,6 +109,10 @@ pub struct GuardScope {
     pub slots: Option<Slots>,
     /// What becomes of a request that an open one rejects.
     pub action: Action,
+    /// How much may be under way.
+    pub load: LoadRules,
+    /// A request that passes a breaker which is not closed is not retried.
+    pub suppress_retries: bool,
 }
 
 /// Places for breakers whose number clients decide.

@@ -15,9 +15,10 @@ use crate::breaker::{Admission, Outcome, Permit, Verdict};
 use crate::class::Ending;
 use crate::config::{Action, Config, Debug, GuardScope, Mode};
 use crate::destinations::{self, Breakers, Selection, View};
+use crate::load::{Cause, Ended, Loads, Ticket};
 use crate::worker::{Clock, Degradation, Event, Subject, Which, WorkerBreakers};
 use core::time::Duration;
-use request_key::{Attributes, KeyPart, fingerprint, fingerprint_of};
+use request_key::{Attributes, KeyPart, fingerprint, fingerprint_of, siphash_2_4};
 use shared_state::{BreakerState, Endpoint, HashSeed, SharedStore, Transition, UnixNanos, update};
 use std::rc::Rc;
 
@@ -30,6 +31,9 @@ const EXACT: Duration = Duration::from_secs(10);
 
 /// How often endpoints are compared with each other.
 const COMPARE: Duration = Duration::from_secs(1);
+
+/// When it is worth another try after too much was under way.
+const OVERLOADED: Duration = Duration::from_secs(1);
 
 /// The request, as far as the filter asks for it.
 ///
@@ -86,8 +90,10 @@ pub enum Decision {
     Reject {
         /// Which one, in the order of the configuration.
         guard: usize,
-        /// Which breaker is open.
+        /// Which breaker is open, or what has too much under way.
         subject: Subject,
+        /// Which of both.
+        cause: Cause,
         /// When it is worth another try.
         retry_after: Duration,
     },
@@ -99,6 +105,8 @@ pub enum Decision {
         selection: Selection,
         /// The first guard that is open and only passes, with what is open.
         open: Option<(usize, Subject)>,
+        /// It is sent once and not again: it is a probe or one of few, or the budget is spent.
+        no_retries: bool,
     },
 }
 
@@ -114,7 +122,7 @@ pub enum Steering {
 }
 
 /// A request that was sent, until it ends.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Exchange {
     started_at: UnixNanos,
     /// If the host was asked.
@@ -125,16 +133,18 @@ pub struct Exchange {
 }
 
 /// A guard that let a request pass.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Held {
     guard: usize,
     subject: Subject,
     permit: Option<Permit>,
+    ticket: Option<Ticket>,
 }
 
 #[derive(Debug)]
 struct Guard {
     breakers: WorkerBreakers,
+    loads: Option<Loads>,
     /// Overrides have been told, which for keys takes the seed.
     is_ready: bool,
 }
@@ -197,15 +207,23 @@ impl Filter {
             breakers.force(overrides.map(|forced| (which(&forced.key), forced.state)).collect());
             breakers
         });
+        // A number that no other VM has, and that says nothing about the seed.
+        let owner = siphash_2_4(drawn.0, b"owner");
         let guards = config.guards.iter().map(|guard| {
-            let breakers = WorkerBreakers::new(&guard.scope.name, guard.scope.rules);
-            Guard { breakers: breakers.with_slots(guard.slots), is_ready: false }
+            let name = &guard.scope.name;
+            let breakers = WorkerBreakers::new(name, guard.scope.rules).with_slots(guard.slots);
+            let loads = || Loads::new(&config.name, name, guard.load, owner);
+            let loads = (!guard.load.is_empty()).then(loads);
+            Guard { breakers, loads, is_ready: false }
         });
         let guards = guards.collect();
         let slow = |scope: &crate::Scope| scope.rules.slow_calls.map(|slow| slow.duration);
         let scopes = config.guards.iter().map(|guard| &guard.scope);
         let scopes = scopes.chain(config.endpoints.iter().map(|endpoints| &endpoints.scope));
         let slow_after = scopes.filter_map(slow).min();
+        // Every latency matters.
+        let is_adaptive = config.guards.iter().any(|guard| guard.load.adaptive.is_some());
+        let slow_after = if is_adaptive { Some(Duration::ZERO) } else { slow_after };
         Self {
             config,
             endpoints,
@@ -240,28 +258,43 @@ impl Filter {
         draw: &mut impl FnMut() -> u64,
     ) -> (Decision, Option<Exchange>) {
         let enforces = self.config.mode == Mode::Enforce;
-        let (mut held, mut rejection, mut open, mut is_exact) = (Vec::new(), None, None, false);
+        let (mut held, mut rejection, mut open) = (Vec::new(), None, None);
+        let (mut is_exact, mut no_retries) = (false, false);
         for guard in 0..self.guards.len() {
             let Some(subject) = self.subject(store, guard, request) else { continue };
             let Some(Guard { breakers, .. }) = self.guards.get_mut(guard) else { continue };
             let admission = breakers.admit(store, &subject, clock, draw());
             is_exact |= clock.recent().since(breakers.counted_from(&subject)) < EXACT;
-            let retry_after = match admission {
-                Admission::Allow => {
-                    held.push(Held { guard, subject, permit: None });
-                    continue;
+            let few = !breakers.is_settled(&subject);
+            let (cause, retry_after) = match admission {
+                Admission::Reject { retry_after } => (Cause::Breaker, retry_after),
+                Admission::Allow | Admission::Probe(_) => {
+                    let permit = match admission {
+                        Admission::Probe(permit) => Some(permit),
+                        _ => None,
+                    };
+                    match self.count_in(store, guard, &subject, clock, draw()) {
+                        Ok((ticket, is_spent)) => {
+                            let suppresses =
+                                self.config.guards.get(guard).is_some_and(|g| g.suppress_retries);
+                            no_retries |= is_spent || few && suppresses;
+                            held.push(Held { guard, subject, permit, ticket });
+                            continue;
+                        }
+                        Err(cause) => {
+                            let subject = subject.clone();
+                            let back = Held { guard, subject, permit, ticket: None };
+                            self.give_back(store, vec![back], clock, draw);
+                            (cause, OVERLOADED)
+                        }
+                    }
                 }
-                Admission::Probe(permit) => {
-                    held.push(Held { guard, subject, permit: Some(permit) });
-                    continue;
-                }
-                Admission::Reject { retry_after } => retry_after,
             };
             if self.config.guards.get(guard).is_some_and(|guard| guard.action == Action::Pass) {
                 open.get_or_insert((guard, subject));
                 continue;
             }
-            let decision = Decision::Reject { guard, subject, retry_after };
+            let decision = Decision::Reject { guard, subject, cause, retry_after };
             if enforces {
                 self.give_back(store, held, clock, draw);
                 return (decision, self.elsewhere(guard, clock));
@@ -289,7 +322,8 @@ impl Filter {
             probe: probe.map(|(permit, endpoint)| (endpoint, permit)),
             held,
         };
-        let decision = rejection.unwrap_or(Decision::Pass { steering, selection, open });
+        let decision =
+            rejection.unwrap_or(Decision::Pass { steering, selection, open, no_retries });
         (decision, Some(exchange))
     }
 
@@ -313,18 +347,49 @@ impl Filter {
         clock: impl Clock,
         draw: &mut impl FnMut() -> u64,
     ) {
-        for held in held.into_iter().filter(|held| held.permit.is_some()) {
+        for held in held {
             let Some(guard) = self.guards.get_mut(held.guard) else { continue };
-            let outcome = Outcome::new(clock.recent(), held.permit, Verdict::Ignored);
-            guard.breakers.record(store, &held.subject, outcome, clock, draw());
+            if held.permit.is_some() {
+                let outcome = Outcome::new(clock.recent(), held.permit, Verdict::Ignored);
+                guard.breakers.record(store, &held.subject, outcome, clock, draw());
+            }
+            if let (Some(loads), Some(ticket)) = (&mut guard.loads, held.ticket) {
+                loads.end(store, &held.subject, ticket, None, (clock, draw()));
+            }
         }
+    }
+
+    /// Counts a request in where that is limited. Tells whether its retries are spent, too.
+    fn count_in(
+        &mut self,
+        store: &impl SharedStore,
+        guard: usize,
+        subject: &Subject,
+        clock: impl Clock,
+        draw: u64,
+    ) -> Result<(Option<Ticket>, bool), Cause> {
+        let loads = self.guards.get_mut(guard).and_then(|guard| guard.loads.as_mut());
+        let Some(loads) = loads else { return Ok((None, false)) };
+        let ticket = loads.begin(store, subject, clock, draw)?;
+        Ok((ticket, loads.is_spent(subject)))
+    }
+
+    /// Gives back what a request holds that the host forgot before it logged it.
+    pub fn abandon(
+        &mut self,
+        store: &impl SharedStore,
+        exchange: Exchange,
+        clock: impl Clock,
+        draw: &mut impl FnMut() -> u64,
+    ) {
+        self.give_back(store, exchange.held, clock, draw);
     }
 
     /// Tells every breaker what the end of a request means to it.
     pub fn end(
         &mut self,
         store: &impl SharedStore,
-        exchange: Exchange,
+        mut exchange: Exchange,
         response: &impl Response,
         clock: impl Clock,
         draw: &mut impl FnMut() -> u64,
@@ -335,6 +400,7 @@ impl Filter {
         let retry_after = if asks_to_wait { response.retry_after() } else { None };
         let elapsed = self.slow_after.and_then(|_| response.elapsed());
         let reached = || server.is_some() || response.server().is_some();
+        let held = core::mem::take(&mut exchange.held);
         let outcome = |scope: &crate::Scope, permit| {
             let verdict = scope.classify.verdict(&ending);
             let limit = scope.rules.slow_calls.map(|slow| slow.duration);
@@ -343,13 +409,23 @@ impl Filter {
             let slow = is_over && counts();
             Outcome { slow, retry_after, ..Outcome::new(exchange.started_at, permit, verdict) }
         };
-        for held in &exchange.held {
-            let scope = self.config.guards.get(held.guard).map(|guard| &guard.scope);
-            let (Some(scope), Some(guard)) = (scope, self.guards.get_mut(held.guard)) else {
+        for held in held {
+            let config = self.config.guards.get(held.guard);
+            let (Some(config), Some(guard)) = (config, self.guards.get_mut(held.guard)) else {
                 continue;
             };
-            let outcome = outcome(scope, held.permit);
+            let outcome = outcome(&config.scope, held.permit);
             guard.breakers.record(store, &held.subject, outcome, clock, draw());
+            if let (Some(loads), Some(ticket)) = (&mut guard.loads, held.ticket) {
+                let budgeted = config.load.retry_budget.is_some();
+                let ended = Ended {
+                    verdict: outcome.verdict,
+                    overloaded: asks_to_wait || ending.timed_out(),
+                    elapsed,
+                    attempts: if budgeted { response.attempts() } else { 1 },
+                };
+                loads.end(store, &held.subject, ticket, Some(ended), (clock, draw()));
+            }
         }
         if let Some(endpoints) = &self.config.endpoints {
             let last = outcome(&endpoints.scope, None);
@@ -438,6 +514,9 @@ impl Filter {
         now: UnixNanos,
         draw: &mut impl FnMut() -> u64,
     ) {
+        for loads in self.guards.iter_mut().filter_map(|guard| guard.loads.as_mut()) {
+            loads.tick(store, now);
+        }
         let guards = self.guards.iter_mut().map(|guard| &mut guard.breakers);
         for breakers in self.endpoints.iter_mut().chain(guards) {
             breakers.tick(store, now, &mut *draw);

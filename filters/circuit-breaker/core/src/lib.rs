@@ -27,6 +27,7 @@ mod class;
 mod config;
 pub mod destinations;
 mod filter;
+mod load;
 mod outlier;
 mod ramp;
 mod retry_after;
@@ -53,6 +54,7 @@ pub use config::{
     Scope, Slots,
 };
 pub use filter::{Decision, Exchange, Filter, Request, Response, Steering};
+pub use load::{Adaptive, AdmissionControl, Algorithm, Bulkhead, Cause, LoadRules, RetryBudget};
 pub use outlier::SuccessRate;
 pub use ramp::Ramp;
 pub use retry_after::{parse_retry_after, retry_after_secs};

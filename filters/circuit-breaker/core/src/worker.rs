@@ -347,7 +347,7 @@ impl WorkerBreakers {
         draw: u64,
     ) -> Admission {
         let rules = self.rules;
-        let done = self.change(store, subject, now, |prior| admit(&rules, prior, now, draw));
+        let done = self.change(store, subject, now, &|prior| admit(&rules, prior, now, draw));
         match done {
             Some(Ok(admission)) => {
                 if matches!(admission, Admission::Probe(_)) {
@@ -365,13 +365,13 @@ impl WorkerBreakers {
 
     /// Makes one step of a followed breaker's state machine and learns what came of it. `None` if
     /// its place has gone to another key: it is no longer followed.
-    fn change<T>(
+    fn change(
         &mut self,
         store: &impl SharedStore,
         subject: &Subject,
         now: UnixNanos,
-        step: impl Fn(Option<BreakerRecord>) -> Transition<BreakerRecord, Step<T>>,
-    ) -> Option<Result<T, UpdateError>> {
+        step: &dyn Fn(Option<BreakerRecord>) -> Asked,
+    ) -> Option<Result<Admission, UpdateError>> {
         let rules = self.rules;
         let followed = self.followed.get_mut(subject)?;
         let owner = followed.owner;
@@ -475,8 +475,8 @@ impl WorkerBreakers {
         let Some(followed) = self.followed.get_mut(subject) else { return };
         let waiting = core::mem::take(&mut followed.waiting);
         let rules = self.rules;
-        let done =
-            self.change(store, subject, now, |prior| record(&rules, prior, &waiting, now, draw));
+        let step = |prior| unasked(record(&rules, prior, &waiting, now, draw));
+        let done = self.change(store, subject, now, &step);
         let Some(Err(error)) = done else { return };
         self.events.push(Event::Degraded(of_update(error)));
         if let (UpdateError::Contended, Some(followed)) = (error, self.followed.get_mut(subject)) {
@@ -587,8 +587,8 @@ impl WorkerBreakers {
             for (_, rate, subject) in peers {
                 if *rate < threshold {
                     let (rules, draw) = (self.rules, draw());
-                    let step = |prior| outlier(&rules, prior, threshold, now, draw);
-                    if let Some(Err(error)) = self.change(store, subject, now, step) {
+                    let step = |prior| unasked(outlier(&rules, prior, threshold, now, draw));
+                    if let Some(Err(error)) = self.change(store, subject, now, &step) {
                         self.events.push(Event::Degraded(of_update(error)));
                     }
                 }
@@ -708,6 +708,23 @@ impl WorkerBreakers {
             uses: 0,
             answered: false,
         })
+    }
+}
+
+/// A step of the state machine. One type for all, so that the loop that makes them is compiled once.
+type Asked = Transition<BreakerRecord, Step<Admission>>;
+
+/// A step in which nobody asked for admission.
+fn unasked(step: Transition<BreakerRecord, Step<()>>) -> Asked {
+    let told = |Step { change, permits, record, .. }: Step<()>| Step {
+        value: Admission::Allow,
+        change,
+        permits,
+        record,
+    };
+    match step {
+        Transition::Keep(step) => Transition::Keep(told(step)),
+        Transition::Store(record, step) => Transition::Store(record, told(step)),
     }
 }
 

@@ -17,22 +17,24 @@ const VIA_UPSTREAM: &str = "via_upstream";
 #[derive(Clone, Copy)]
 pub(crate) struct HostClock<'a> {
     worker: &'a Worker,
+    /// What the last tick read, where the host ticks.
+    ticked: Option<UnixNanos>,
     read: &'a Cell<Option<UnixNanos>>,
 }
 
 impl<'a> HostClock<'a> {
     pub(crate) fn new(worker: &'a Worker, read: &'a Cell<Option<UnixNanos>>) -> Self {
-        Self { worker, read }
+        Self { worker, ticked: worker.ticked(), read }
     }
 }
 
 impl Clock for HostClock<'_> {
     fn recent(self) -> UnixNanos {
-        self.read.get().or_else(|| self.worker.recent()).unwrap_or_else(|| self.now())
+        self.ticked.unwrap_or_else(|| self.now())
     }
 
     fn now(self) -> UnixNanos {
-        let now = self.read.get().unwrap_or_else(|| self.worker.now());
+        let now = self.read.get().unwrap_or_else(plugin_kit::now);
         self.read.set(Some(now));
         now
     }

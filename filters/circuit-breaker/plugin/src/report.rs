@@ -2,7 +2,7 @@
 
 use crate::exchange::HostRequest;
 use circuit_breaker_core::{
-    Action, Change, Config, Decision, Event, Exchange, Mode, PermitTally, Subject,
+    Action, Cause, Change, Config, Decision, Event, Exchange, Mode, PermitTally, Subject,
 };
 use core::fmt::Write as _;
 use plugin_kit::metrics::{Counter, Family, Gauge};
@@ -58,15 +58,15 @@ impl Report {
             let name = ("scope", guard.scope.name.as_str());
             let kind = guard.kind();
             type Labels = &'static [&'static str];
-            let (key, key_and_to): (Labels, Labels) = match kind {
-                "route" => (&["route"], &["route", "to"]),
-                "cluster" => (&["cluster"], &["cluster", "to"]),
-                _ if guard.slots.is_some() => (&[], &["to"]),
-                _ => (&["key"], &["key", "to"]),
+            let (key, key_and_to, cause_and_key): (Labels, Labels, Labels) = match kind {
+                "route" => (&["route"], &["route", "to"], &["cause", "route"]),
+                "cluster" => (&["cluster"], &["cluster", "to"], &["cause", "cluster"]),
+                _ if guard.slots.is_some() => (&[], &["to"], &["cause"]),
+                _ => (&["key"], &["key", "to"], &["cause", "key"]),
             };
             let rejected = |mode| {
                 let fixed = [plugin, name, ("mode", mode)];
-                Family::new("weir_breaker_rejected_total", &fixed, key)
+                Family::new("weir_breaker_rejected_total", &fixed, cause_and_key)
             };
             let acts = guard.action != Action::Pass;
             GuardReport {
@@ -88,10 +88,12 @@ impl Report {
         exchange: Option<&Exchange>,
     ) {
         match (decision, &self.endpoints) {
-            (Decision::Reject { guard, subject, .. }, _) => self.rejected(*guard, subject),
+            (Decision::Reject { guard, subject, cause, .. }, _) => {
+                self.rejected(*guard, subject, *cause);
+            }
             (Decision::Pass { selection, open, .. }, endpoints) => {
                 if let Some((guard, subject)) = open {
-                    self.rejected(*guard, subject);
+                    self.rejected(*guard, subject, Cause::Breaker);
                 }
                 if let Some(endpoints) = endpoints {
                     if selection.keep.is_empty() && selection.excluded.is_empty() {
@@ -114,9 +116,9 @@ impl Report {
         }
     }
 
-    fn rejected(&self, guard: usize, subject: &Subject) {
+    fn rejected(&self, guard: usize, subject: &Subject, cause: Cause) {
         if let Some(guard) = self.guards.get(guard) {
-            guard.rejected.with(guard.labels(&[&subject.name])).add(1);
+            guard.rejected.with(guard.labels(&[cause.label(), &subject.name])).add(1);
         }
     }
 
@@ -137,7 +139,8 @@ impl Report {
                 (Event::Resolved(tally), Some(scope)) => resolved(&scope.permits, tally),
                 (Event::Pardoned(subject), _) => {
                     if let Some(guard) = guard {
-                        guard.pardoned.with(guard.labels(&[&subject.name])).add(1);
+                        let labels = [Cause::Breaker.label(), &subject.name];
+                        guard.pardoned.with(guard.labels(&labels)).add(1);
                     }
                 }
                 (_, None) => {}
@@ -148,7 +151,7 @@ impl Report {
 
 impl GuardReport {
     fn labels<'a>(&self, labels: &'a [&'a str]) -> &'a [&'a str] {
-        if self.is_keyed { &[] } else { labels }
+        if self.is_keyed { labels.get(..1).unwrap_or_default() } else { labels }
     }
 }
 

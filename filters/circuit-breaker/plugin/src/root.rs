@@ -17,8 +17,8 @@ use std::rc::Rc;
 /// As long as an outcome may wait.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// Streams after which the clock is read though no tick came.
-const STREAMS_A_TICK: u32 = 4096;
+/// Callbacks after which the clock is read though no tick came.
+const CALLBACKS_A_TICK: u32 = 4096;
 
 /// What all streams of a worker share.
 pub(crate) struct Worker {
@@ -28,7 +28,7 @@ pub(crate) struct Worker {
     pub(crate) mode: Mode,
     pub(crate) steering_header: String,
     pub(crate) edits_list: bool,
-    /// The clock as it was last read.
+    /// The clock as the last tick read it.
     clock: Cell<UnixNanos>,
     /// The host ticks.
     ticks: Cell<bool>,
@@ -62,22 +62,29 @@ impl Worker {
         }
     }
 
-    /// What the clock said a moment ago; `None` where that cannot be relied on.
-    pub(crate) fn recent(&self) -> Option<UnixNanos> {
+    /// What the last tick read of the clock; `None` where none comes. Asked once a callback: one that
+    /// is asked for too long without a tick is read anew.
+    pub(crate) fn ticked(&self) -> Option<UnixNanos> {
+        if !self.ticks.get() {
+            return None;
+        }
         let asked = self.asked.get().saturating_add(1);
         self.asked.set(asked);
-        (self.ticks.get() && asked < STREAMS_A_TICK).then(|| self.clock.get())
+        if asked >= CALLBACKS_A_TICK {
+            self.tick(plugin_kit::now());
+        }
+        Some(self.clock.get())
     }
 
+    /// True if the host ticks.
     pub(crate) fn ticks(&self) -> bool {
         self.ticks.get()
     }
 
-    pub(crate) fn now(&self) -> UnixNanos {
-        let now = plugin_kit::now();
+    fn tick(&self, now: UnixNanos) {
+        self.ticks.set(true);
         self.clock.set(now);
         self.asked.set(0);
-        now
     }
 }
 
@@ -101,8 +108,8 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let Some(worker) = &self.worker else { return };
-        worker.ticks.set(true);
-        let now = worker.now();
+        let now = plugin_kit::now();
+        worker.tick(now);
         let (Ok(mut filter), Ok(mut draws)) =
             (worker.filter.try_borrow_mut(), worker.draws.try_borrow_mut())
         else {

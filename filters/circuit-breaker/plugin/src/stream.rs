@@ -3,8 +3,8 @@
 use crate::exchange::{HostClock, HostRequest, HostResponse, Seen, began_at};
 use crate::root::Worker;
 use circuit_breaker_core::{
-    Action as Acts, Clock, Decision, Exchange, Filter, Mode, Rejection, Steering, Subject, grpc,
-    retry_after_secs,
+    Action as Acts, Cause, Clock, Decision, Exchange, Filter, Mode, Rejection, Steering, Subject,
+    grpc, retry_after_secs,
 };
 use core::cell::Cell;
 use core::time::Duration;
@@ -16,6 +16,9 @@ use std::rc::Rc;
 
 /// By how much what the worker knows of the time may be wrong where the host ticks, and a little more.
 const DOUBT: Duration = Duration::from_millis(200);
+
+/// Envoy's own header for the number of retries.
+const MAX_RETRIES: &str = "x-envoy-max-retries";
 
 /// The response header that explains.
 const EXPLANATION: &str = "x-weir-breaker";
@@ -48,6 +51,21 @@ impl Stream {
             let began_at = began_at().unwrap_or(exchange.started_at());
             self.seen.elapsed = Some(clock.now().since(began_at));
         }
+    }
+}
+
+impl Drop for Stream {
+    /// A stream that the host forgot before it logged it.
+    fn drop(&mut self) {
+        let (Some(worker), Some(exchange)) = (&self.worker, self.exchange.take()) else { return };
+        let (Ok(mut filter), Ok(mut draws)) =
+            (worker.filter.try_borrow_mut(), worker.draws.try_borrow_mut())
+        else {
+            return;
+        };
+        let read = Cell::new(None);
+        let clock = HostClock::new(worker, &read);
+        filter.abandon(&HostStore, exchange, clock, &mut || draws.next_u64());
     }
 }
 
@@ -123,13 +141,16 @@ impl Stream {
             return Action::Continue;
         }
         match decision {
-            Decision::Pass { steering, .. } => {
+            Decision::Pass { steering, no_retries, .. } => {
                 if worker.edits_list {
                     steer(&worker.steering_header, &steering);
                 }
+                if no_retries {
+                    headers::set(Map::Request, MAX_RETRIES, "0");
+                }
                 Action::Continue
             }
-            Decision::Reject { guard, subject, retry_after } => {
+            Decision::Reject { guard, subject, cause, retry_after } => {
                 let Some(guard) = filter.config().guards.get(guard) else {
                     return Action::Continue;
                 };
@@ -137,7 +158,8 @@ impl Stream {
                 match &guard.action {
                     Acts::Reject(rejection) => {
                         let explanation = self.explanation.as_deref();
-                        reject(scope, rejection, &subject, (retry_after, draw()), explanation)
+                        let told = (scope.as_str(), &subject, cause);
+                        reject(told, rejection, (retry_after, draw()), explanation)
                     }
                     Acts::Fallback { header, cluster } => {
                         if worker.edits_list {
@@ -186,14 +208,14 @@ fn steer(header: &str, steering: &Steering) {
 }
 
 fn reject(
-    scope: &str,
+    (scope, subject, cause): (&str, &Subject, Cause),
     rejection: &Rejection,
-    subject: &Subject,
     (wait, draw): (Duration, u64),
     explanation: Option<&str>,
 ) -> Action {
     let seconds = retry_after_secs(wait, draw).to_string();
-    say(&format!("rejected {scope}={subject} retry_after={seconds}"));
+    let why = cause.label();
+    say(&format!("rejected {scope}={subject} cause={why} retry_after={seconds}"));
     let mut headers = vec![("x-envoy-overloaded", "true")];
     if rejection.retry_after {
         headers.push(("retry-after", seconds.as_str()));
@@ -202,7 +224,7 @@ fn reject(
     headers.extend(explanation.map(|told| (EXPLANATION, told)));
     let taken = plugin_kit::reply(Reply {
         status: rejection.status,
-        details: "circuit_breaker_open",
+        details: &format!("circuit_breaker_{why}"),
         headers: &headers,
         body: rejection.body.as_bytes(),
         grpc_status: Some(grpc::UNAVAILABLE),

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::breaker::SlowCalls;
 use crate::class::{Classify, RateLimited, grpc};
+use crate::load::{Adaptive, AdmissionControl, Algorithm, Bulkhead, LoadRules, RetryBudget};
 use crate::outlier::SuccessRate;
 use crate::status::StatusSet;
 use crate::{Backoff, Jitter, LeaseExpiry, Ramp, Rules, Window};
@@ -37,6 +38,12 @@ const LEASES: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::
 
 const SLOWNESS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
 
+const BULKHEADS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+
+/// Fields about how much may be under way.
+const LOAD: [&str; 5] =
+    ["bulkhead", "adaptive_concurrency", "admission_control", "retry_budget", "suppress_retries"];
+
 const RAMPS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 
 impl Choice for Mode {
@@ -47,6 +54,11 @@ impl Choice for Mode {
 impl Choice for Forced {
     const CHOICES: &'static [(&'static str, Self)] =
         &[("FORCED_OPEN", Self::Open), ("FORCED_CLOSED", Self::Closed), ("SHADOW", Self::Shadow)];
+}
+
+impl Choice for Algorithm {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("gradient2", Self::Gradient2), ("vegas", Self::Vegas), ("aimd", Self::Aimd)];
 }
 
 impl Choice for OnFull {
@@ -199,6 +211,9 @@ fn scope(mut fields: Fields<'_>, by_default: &[&str], hops: Option<u8>, found: &
             for name in ["always_keep_one", "max_ejection_percent", "success_rate"] {
                 fields.has(name);
             }
+            for name in LOAD {
+                fields.has(name);
+            }
         }
         Some(By::Endpoints) => {
             let first = found.iter().position(|other| matches!(other, AnyScope::Endpoints(_)));
@@ -277,6 +292,9 @@ fn endpoint_scope(fields: &mut Fields<'_>, scope: Scope) -> EndpointScope {
     let message = "an endpoint's breaker answers nobody, others serve in its place: leave it out";
     absent(fields, &["reject", "fallback_cluster"], message);
     absent(fields, &["slots", "on_full"], "endpoints are few: leave it out");
+    let message =
+        "Envoy's per_host_thresholds and metric-router look after endpoints: leave it out";
+    absent(fields, &LOAD, message);
     let success_rate = fields.has("success_rate");
     EndpointScope {
         scope,
@@ -331,7 +349,71 @@ fn guard_scope(fields: &mut Fields<'_>, scope: Scope, by: Vec<KeyPart>) -> Guard
             Action::Pass
         }
     };
-    GuardScope { scope, by, slots, action }
+    let suppress_retries = fields.flag("suppress_retries", true);
+    GuardScope { scope, by, slots, action, load: load(fields), suppress_retries }
+}
+
+fn load(fields: &mut Fields<'_>) -> LoadRules {
+    let mut given = |name: &'static str| fields.has(name);
+    let [bulkhead, adaptive, admission, budget] = [
+        given("bulkhead"),
+        given("adaptive_concurrency"),
+        given("admission_control"),
+        given("retry_budget"),
+    ];
+    LoadRules {
+        bulkhead: bulkhead.then(|| self::bulkhead(fields.object("bulkhead"))),
+        adaptive: adaptive.then(|| self::adaptive(fields.object("adaptive_concurrency"))),
+        admission: admission.then(|| self::admission(fields.object("admission_control"))),
+        retry_budget: budget.then(|| retry_budget(fields.object("retry_budget"))),
+    }
+}
+
+fn bulkhead(mut fields: Fields<'_>) -> Bulkhead {
+    Bulkhead {
+        max_concurrent: fields.integer("max_concurrent", 1..=1_000_000, Required),
+        lease: fields.duration("lease", BULKHEADS, Or(Duration::from_secs(10))),
+    }
+}
+
+/// Names and defaults of Netflix's concurrency-limits.
+fn adaptive(mut fields: Fields<'_>) -> Adaptive {
+    let min = fields.integer("min", 1..=1_000_000, Or(20));
+    let max = fields.integer("max", 1..=1_000_000, Or(200));
+    if fields.is_clean() && min > max {
+        fields.problem_at("min", format!("{min} is more than max, {max}: lower it, or raise max"));
+    }
+    Adaptive {
+        algorithm: fields.choice("algorithm", Algorithm::Gradient2),
+        min,
+        max,
+        tolerance: fields.number("tolerance", 1.0..=10.0, Or(1.5)),
+        smoothing: fields.number("smoothing", 0.01..=1.0, Or(0.2)),
+        queue: fields.integer("queue", 1..=1000, Or(4)),
+        long_window: fields.integer("long_window", 10..=100_000, Or(600)),
+    }
+}
+
+/// Names and defaults of Envoy's filter of this name.
+fn admission(mut fields: Fields<'_>) -> AdmissionControl {
+    AdmissionControl {
+        sampling_window: fields.duration("sampling_window", WINDOWS, Or(Duration::from_secs(30))),
+        sr_threshold: fields.number("sr_threshold", 1.0..=100.0, Or(95.0)),
+        aggression: fields.number("aggression", 1.0..=10.0, Or(1.0)),
+        max_rejection_probability: fields.number(
+            "max_rejection_probability",
+            0.0..=100.0,
+            Or(80.0),
+        ),
+    }
+}
+
+/// As Envoy's `retry_budget`, but for what counts: see the module.
+fn retry_budget(mut fields: Fields<'_>) -> RetryBudget {
+    RetryBudget {
+        budget_percent: fields.number("budget_percent", 0.0..=100.0, Or(20.0)),
+        min_retries_per_second: fields.integer("min_retries_per_second", 0..=1_000_000, Or(3)),
+    }
 }
 
 fn fallback(mut fields: Fields<'_>) -> Action {
