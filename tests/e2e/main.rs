@@ -2,6 +2,7 @@
 
 mod attributes;
 mod breaker;
+mod breaker_depth;
 mod chain;
 mod configuration;
 mod conform;

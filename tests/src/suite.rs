@@ -11,9 +11,9 @@ const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
 const STEERING_HEADER: &str = "x-gateway-destination-endpoint";
 
 /// The labels that the modules use.
-const LABELS: [&str; 14] = [
+const LABELS: [&str; 16] = [
     "plugin", "module", "version", "hash", "cluster", "endpoint", "policy", "scope", "route", "to",
-    "outcome", "reason", "kind", "mode",
+    "outcome", "reason", "kind", "mode", "cause", "key",
 ];
 
 /// Path of a built module, such as `module("token_bucket")`.
