@@ -15,6 +15,10 @@ pub(super) fn capacity(policy: &mut Fields<'_>) -> Option<Capacity> {
     let mut fields = policy.object("capacity");
     let cluster = fields.text("cluster", Required);
     let min_percent = fields.integer("min_percent", 1..=100, Or(10));
+    let target_utilization = fields.has("target_utilization").then(|| {
+        // In range, so it fits.
+        (fields.number("target_utilization", 0.01..=10.0, Required) * 1_000.0) as u32
+    });
     let mut endpoints = Vec::new();
     fields.texts("endpoints", &[], &mut |text| match text.parse() {
         _ if endpoints.len() >= usize::from(MAX_MEMBERS) => {
@@ -29,5 +33,5 @@ pub(super) fn capacity(policy: &mut Fields<'_>) -> Option<Capacity> {
         }
         Err(_) => Err(format!("'{text}' is no ip:port: write it as in 10.0.0.1:8080")),
     });
-    Some(Capacity { cluster, min_percent, endpoints })
+    Some(Capacity { cluster, min_percent, target_utilization, endpoints })
 }
