@@ -34,10 +34,37 @@ pub fn joined(map: Map, name: &str) -> Option<String> {
     Some(if all.is_empty() { first } else { into_text(all) })
 }
 
-/// The values of one name in a map as the ABI writes it: count, sizes, then names and values, each
-/// ended by NUL. What does not fit the sizes ends the map.
+/// The first value of each of these headers, by one hostcall for all of them.
+pub fn several<const N: usize>(map: Map, names: [&str; N]) -> [Option<String>; N] {
+    let bytes = ffi::headers(map as u32).unwrap_or_default();
+    let mut found = [const { None }; N];
+    each(&bytes, &mut |key, value| {
+        for (place, name) in found.iter_mut().zip(names) {
+            if place.is_none() && key == name.as_bytes() {
+                *place = Some(into_text(value.to_vec()));
+            }
+        }
+    });
+    found
+}
+
+/// The values of one name in a map as the ABI writes it.
 fn values(bytes: &[u8], name: &str) -> Vec<u8> {
     let mut joined = Vec::new();
+    each(bytes, &mut |key, value| {
+        if key == name.as_bytes() {
+            if !joined.is_empty() {
+                joined.extend_from_slice(b", ");
+            }
+            joined.extend_from_slice(value);
+        }
+    });
+    joined
+}
+
+/// Shows all of a map as the ABI writes it: count, sizes, then names and values, each ended by NUL.
+/// What does not fit the sizes ends the map.
+fn each(bytes: &[u8], show: &mut dyn FnMut(&[u8], &[u8])) {
     let word = |at: usize| {
         let word = bytes.get(at..at.checked_add(4)?)?;
         usize::try_from(u32::from_le_bytes(word.try_into().ok()?)).ok()
@@ -54,14 +81,8 @@ fn values(bytes: &[u8], name: &str) -> Vec<u8> {
             found
         };
         let (Some(key), Some(value)) = (next(key), next(value)) else { break };
-        if key == name.as_bytes() {
-            if !joined.is_empty() {
-                joined.extend_from_slice(b", ");
-            }
-            joined.extend_from_slice(value);
-        }
+        show(key, value);
     }
-    joined
 }
 
 /// Replaces all values of a header by one.

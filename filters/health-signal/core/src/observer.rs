@@ -16,6 +16,12 @@ const SIGHTING_INTERVAL: Duration = Duration::from_secs(5);
 /// Least time between two reports that failures hasten.
 const HASTE_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Attempts at one endpoint between two reports of which all are measured.
+const ALL_MEASURED: u32 = 12;
+
+/// Of those beyond, every so many-th is.
+const SAMPLED: u32 = 4;
+
 /// A worker's tracks, one an endpoint.
 #[derive(Debug, Default)]
 pub struct Observer {
@@ -30,6 +36,8 @@ pub struct Observer {
 struct Track {
     entry: WorkerEntry,
     latency: Latency,
+    /// Attempts since the last report.
+    begun: u32,
     /// When it last served, or was tried.
     tried_at: UnixNanos,
     /// When it was last named to the list of members. `None`: not yet.
@@ -39,11 +47,15 @@ struct Track {
 }
 
 impl Observer {
-    /// An attempt goes to `endpoint`.
-    pub fn began(&mut self, endpoint: Endpoint, now: UnixNanos) {
-        let Some(track) = self.track(endpoint, now) else { return };
+    /// An attempt goes to `endpoint`. Answers whether its latency is to be measured: where there are
+    /// many, some are enough, and to look at the clock is not free.
+    pub fn began(&mut self, endpoint: Endpoint, now: UnixNanos) -> bool {
+        let Some(track) = self.track(endpoint, now) else { return false };
         track.entry.in_flight = track.entry.in_flight.saturating_add(1);
+        track.begun = track.begun.saturating_add(1);
+        let is_measured = track.begun <= ALL_MEASURED || track.begun % SAMPLED == 0;
         self.changed = true;
+        is_measured
     }
 
     /// That attempt is over.
@@ -133,7 +145,11 @@ impl Observer {
         self.failed = false;
         self.reported_at = now;
         self.reported_as = owner;
-        let entries = self.tracks.iter().map(|(_, track)| track.entry.clone()).collect();
+        let entry = |(_, track): (Endpoint, &mut Track)| {
+            track.begun = 0;
+            track.entry.clone()
+        };
+        let entries = self.tracks.iter_mut().map(entry).collect();
         Some(WorkerReport { owner, written_at: now, entries })
     }
 
@@ -168,6 +184,7 @@ impl Observer {
         let track = self.tracks.get_or_insert_with(endpoint, || Track {
             entry: WorkerEntry::new(endpoint),
             latency: Latency::default(),
+            begun: 0,
             tried_at: now,
             sighted_at: None,
             sighted: false,
@@ -251,6 +268,16 @@ mod tests {
         observer.ended(endpoint(1), at(1));
         observer.ended(endpoint(1), at(1));
         assert_eq!(entry(&mut observer, 1).in_flight, 0);
+    }
+
+    #[test]
+    fn of_many_attempts_between_two_reports_some_are_measured() {
+        let mut observer = Observer::default();
+        let mut measured =
+            |count| (0..count).filter(|_| observer.began(endpoint(1), at(1))).count();
+        assert_eq!((measured(12), measured(40)), (12, 10));
+        observer.report(1, at(1));
+        assert!(observer.began(endpoint(1), at(1)));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! request's; a timeout of the attempt and a reset leave nothing but an answer that has no end.
 
 use crate::shared::{Shared, Watched};
+use core::time::Duration;
 use health_signal_core::{Attempt, Outcome, SERVED_HEADER, oob};
 use plugin_kit::headers::{self, Map};
 use plugin_kit::property;
@@ -22,8 +23,10 @@ pub(crate) struct AttemptContext {
 struct Tried {
     cluster: Rc<Watched>,
     endpoint: Endpoint,
-    began_at: UnixNanos,
-    answered_at: Option<UnixNanos>,
+    /// `None` if it is not measured how long it takes.
+    began_at: Option<UnixNanos>,
+    /// How long the answer took, and when it came.
+    took: Option<(Duration, UnixNanos)>,
     /// The answer has come to its end.
     is_whole: bool,
     attempt: Attempt,
@@ -38,8 +41,7 @@ impl AttemptContext {
 
     fn begin(&self) -> Option<Tried> {
         let endpoint = property::upstream_address()?;
-        let cluster = self.shared.watch(&property::cluster_name()?)?;
-        let now = plugin_kit::now();
+        let cluster = self.shared.own_cluster()?;
         let config = &cluster.config;
         let is_streamed = config.orca.oob_reporting_period.is_some();
         let is_poll = (is_streamed || !config.active.is_empty())
@@ -47,17 +49,20 @@ impl AttemptContext {
                 let polled = config.active.iter().any(|active| active.path == path);
                 polled || (is_streamed && path == oob::PATH)
             });
+        let mut began_at = None;
         if !is_poll {
-            cluster.observing(|observer| {
-                observer.sighted(endpoint, now);
-                observer.began(endpoint, now);
+            let coarse = self.shared.ticked_at();
+            let is_measured = cluster.observing(|observer| {
+                observer.sighted(endpoint, coarse);
+                observer.began(endpoint, coarse)
             });
+            began_at = is_measured.then(plugin_kit::now);
         }
         Some(Tried {
             cluster,
             endpoint,
-            began_at: now,
-            answered_at: None,
+            began_at,
+            took: None,
             is_whole: false,
             attempt: Attempt::default(),
             is_poll,
@@ -66,15 +71,21 @@ impl AttemptContext {
 }
 
 impl Tried {
-    fn answered(&mut self, end_of_stream: bool, enforces: bool) {
-        if enforces {
+    fn answered(&mut self, end_of_stream: bool, shared: &Shared) {
+        // Who asked for a poll must know who answers. Of other responses, one in a while tells that
+        // there is an upstream instance at all.
+        let vouches = self.is_poll || self.cluster.is_to_vouch(shared.ticked_at());
+        if vouches && shared.enforces() {
             headers::set(Map::Response, SERVED_HEADER, &self.endpoint.to_string());
         }
         if self.is_poll {
             return;
         }
         let code = |name| headers::get(Map::Response, name);
-        self.answered_at = Some(plugin_kit::now());
+        if let Some(began_at) = self.began_at {
+            let now = plugin_kit::now();
+            self.took = Some((now.since(began_at), now));
+        }
         self.is_whole = end_of_stream;
         self.attempt.status = code(":status").and_then(|status| status.parse().ok());
         if end_of_stream {
@@ -87,8 +98,7 @@ impl Tried {
         if self.is_poll {
             return;
         }
-        let Self { cluster, endpoint, began_at, .. } = &self;
-        let now = plugin_kit::now();
+        let Self { cluster, endpoint, .. } = &self;
         let mut attempt = self.attempt;
         if !self.is_whole {
             let pooled = ["upstream", "cx_pool_ready_duration"];
@@ -97,11 +107,17 @@ impl Tried {
             attempt.cut_off = property::bytes(&pooled).is_some();
         }
         let outcome = attempt.outcome(&cluster.config.passive.failure_statuses);
+        // A failure is told at once, and must be younger than the successes before it.
+        let now = if outcome == Outcome::Success {
+            self.took.map_or(shared.ticked_at(), |(_, at)| at)
+        } else {
+            plugin_kit::now()
+        };
         cluster.observing(|observer| {
             observer.ended(*endpoint, now);
-            if let (Outcome::Success, Some(at)) = (outcome, self.answered_at) {
+            if let (Outcome::Success, Some((took, at))) = (outcome, self.took) {
                 let tau = cluster.config.smoothing.latency;
-                observer.latency(*endpoint, at.since(*began_at), tau, now);
+                observer.latency(*endpoint, took, tau, at);
             }
         });
         shared.observe(cluster, *endpoint, outcome, now);
@@ -127,7 +143,7 @@ impl HttpContext for AttemptContext {
 
     fn on_http_response_headers(&mut self, _num_headers: usize, end_of_stream: bool) -> Action {
         if let Some(tried) = &mut self.tried {
-            tried.answered(end_of_stream, self.shared.enforces());
+            tried.answered(end_of_stream, &self.shared);
         }
         Action::Continue
     }

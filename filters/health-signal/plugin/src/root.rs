@@ -118,6 +118,7 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         let Some(shared) = self.shared.clone().filter(|shared| shared.is_on()) else { return };
         let now = plugin_kit::now();
+        shared.ticked(now);
         self.slot.keep(&shared, now);
         for cluster in shared.clusters() {
             worker::report(&shared, &cluster, now);

@@ -22,7 +22,31 @@ pub(crate) struct Shared {
     pub(crate) degraded: Degraded,
     pub(crate) slot: Cell<Option<WorkerSlot>>,
     watched: RefCell<Vec<Rc<Watched>>>,
+    /// When this VM last ticked: now, as far as a quarter of a second does not matter.
+    ticked_at: Cell<UnixNanos>,
+    /// Every cluster that was lately used has an upstream instance.
+    all_counted: Cell<bool>,
+    /// The one cluster that an upstream instance has seen so far.
+    only: RefCell<Only>,
+    /// Reports that are accepted and not counted yet, and whether one was since the last tick.
+    uncounted: Cell<u64>,
+    has_counted: Cell<bool>,
 }
+
+/// Which clusters the chain that an upstream instance sits in belongs to. Mostly it is one, and to
+/// ask for its name each time is a hostcall.
+#[derive(Default)]
+enum Only {
+    #[default]
+    Unknown,
+    /// This one, as was checked so many attempts ago.
+    One(Rc<Watched>, u8),
+    /// More than one: each attempt asks.
+    Several,
+}
+
+/// Attempts after which an upstream instance asks again which cluster it is in.
+const TRUST: u8 = 16;
 
 /// One cluster, as this VM sees it.
 pub(crate) struct Watched {
@@ -31,6 +55,10 @@ pub(crate) struct Watched {
     observer: RefCell<Observer>,
     /// When a response last named its endpoint.
     named_at: Cell<UnixNanos>,
+    /// When a response last came.
+    used_at: Cell<UnixNanos>,
+    /// When this upstream instance last named itself.
+    vouched_at: Cell<UnixNanos>,
 }
 
 impl Shared {
@@ -40,6 +68,11 @@ impl Shared {
             degraded: Degraded::new(&config.name),
             slot: Cell::new(None),
             watched: RefCell::default(),
+            ticked_at: Cell::new(UnixNanos::ZERO),
+            all_counted: Cell::new(false),
+            only: RefCell::default(),
+            uncounted: Cell::new(0),
+            has_counted: Cell::new(false),
             config,
         };
         for cluster in &shared.config.clusters {
@@ -76,9 +109,69 @@ impl Shared {
             config: Rc::new(config.clone()),
             observer: RefCell::default(),
             named_at: Cell::new(UnixNanos::ZERO),
+            used_at: Cell::new(UnixNanos::ZERO),
+            vouched_at: Cell::new(UnixNanos::ZERO),
         });
         watched.push(Rc::clone(&cluster));
         Some(cluster)
+    }
+
+    /// The cluster whose chain this upstream instance sits in.
+    pub(crate) fn own_cluster(&self) -> Option<Rc<Watched>> {
+        let Ok(mut only) = self.only.try_borrow_mut() else { return self.asked_cluster() };
+        if let Only::One(cluster, since) = &mut *only
+            && *since < TRUST
+        {
+            *since += 1;
+            return Some(Rc::clone(cluster));
+        }
+        let asked = self.asked_cluster()?;
+        *only = match &*only {
+            Only::Unknown => Only::One(Rc::clone(&asked), 0),
+            Only::One(known, _) if known.name == asked.name => Only::One(Rc::clone(&asked), 0),
+            _ => Only::Several,
+        };
+        Some(asked)
+    }
+
+    fn asked_cluster(&self) -> Option<Rc<Watched>> {
+        self.watch(&plugin_kit::property::cluster_name()?)
+    }
+
+    /// A tick: how things are until the next one.
+    pub(crate) fn ticked(&self, now: UnixNanos) {
+        self.ticked_at.set(now);
+        let uncounted = self.uncounted.take();
+        if uncounted > 0 {
+            self.metrics.orca_accepted.add(uncounted);
+        }
+        self.has_counted.set(false);
+        let clusters = self.clusters();
+        let mut used = clusters.iter().filter(|cluster| {
+            let at = cluster.used_at.get();
+            at != UnixNanos::ZERO && at <= now && now.since(at) < NAMED_FOR
+        });
+        let counted = |cluster: &Rc<Watched>| cluster.has_upstream_instance(now);
+        self.all_counted.set(used.next().is_some_and(counted) && used.all(counted));
+    }
+
+    /// Counts a report that was accepted: the first at once, those that follow with the next tick.
+    pub(crate) fn count_report(&self) {
+        if self.has_counted.replace(true) {
+            self.uncounted.set(self.uncounted.get().saturating_add(1));
+        } else {
+            self.metrics.orca_accepted.add(1);
+        }
+    }
+
+    /// When this VM last ticked.
+    pub(crate) fn ticked_at(&self) -> UnixNanos {
+        self.ticked_at.get()
+    }
+
+    /// True if upstream instances count all attempts, so that nothing needs to be measured here.
+    pub(crate) fn is_all_counted(&self) -> bool {
+        self.all_counted.get()
     }
 
     pub(crate) fn clusters(&self) -> Vec<Rc<Watched>> {
@@ -133,6 +226,21 @@ impl Watched {
     /// A response of this cluster named its endpoint: an upstream instance is there.
     pub(crate) fn named(&self, now: UnixNanos) {
         self.named_at.set(now);
+    }
+
+    /// A response of this cluster came.
+    pub(crate) fn used(&self, now: UnixNanos) {
+        self.used_at.set(now);
+    }
+
+    /// Whether this upstream instance is to name itself: once a second is enough to be known.
+    pub(crate) fn is_to_vouch(&self, now: UnixNanos) -> bool {
+        let at = self.vouched_at.get();
+        let due = at > now || now.since(at) >= Duration::from_secs(1);
+        if due {
+            self.vouched_at.set(now);
+        }
+        due
     }
 
     /// True if an upstream instance counts the attempts of this cluster.

@@ -2,7 +2,7 @@
 
 use crate::shared::{Shared, Watched};
 use health_signal_core::orca::{self, BINARY_HEADER, HEADER};
-use health_signal_core::{Agent, Attempt, Outcome, SERVED_HEADER};
+use health_signal_core::{Agent, Attempt, Outcome, PROXIED_HEADER, SERVED_HEADER};
 use plugin_kit::headers::{self, Map};
 use plugin_kit::property;
 use proxy_wasm::traits::{Context, HttpContext};
@@ -24,6 +24,10 @@ struct Served {
     attempt: Attempt,
     /// The upstream instance counts this attempt.
     counted: bool,
+    /// The endpoint sent it, and not the proxy in its stead.
+    is_proxied: bool,
+    /// The response has come to its end.
+    is_whole: bool,
     rejected: Option<&'static str>,
 }
 
@@ -33,12 +37,28 @@ impl Stream {
     }
 
     /// The response as the host hands it over. `None` if no endpoint sent it, or none that is
-    /// watched.
+    /// watched. All headers are read by one hostcall, and the clock only where somebody needs to
+    /// know better than by a tick.
     fn served(&self, end_of_stream: bool) -> Option<Served> {
         let endpoint = property::upstream_address()?;
         let cluster = self.shared.watch(&property::cluster_name()?)?;
-        let now = plugin_kit::now();
-        if let Some(named) = headers::get(Map::Response, SERVED_HEADER) {
+        let is_measured = self.began_at != UnixNanos::ZERO;
+        let now = if is_measured { plugin_kit::now() } else { self.shared.ticked_at() };
+        cluster.used(now);
+        let agent_header = cluster.config.agent_header.as_deref().unwrap_or_default();
+        let [named, status, grpc, binary, formatted, agent, proxied] = headers::several(
+            Map::Response,
+            [
+                SERVED_HEADER,
+                ":status",
+                "grpc-status",
+                BINARY_HEADER,
+                HEADER,
+                agent_header,
+                PROXIED_HEADER,
+            ],
+        );
+        if let Some(named) = &named {
             if named.parse() == Ok(endpoint) {
                 cluster.named(now);
             }
@@ -46,37 +66,50 @@ impl Stream {
                 headers::remove(Map::Response, SERVED_HEADER);
             }
         }
-        // A gRPC error without a message is all in the headers.
-        let grpc = if end_of_stream { headers::get(Map::Response, "grpc-status") } else { None };
         let attempt = Attempt {
-            status: headers::get(Map::Response, ":status").and_then(|s| s.parse().ok()),
-            grpc_status: grpc.and_then(|code| code.parse().ok()),
+            status: status.and_then(|status| status.parse().ok()),
+            // A gRPC error without a message is all in the headers.
+            grpc_status: grpc.filter(|_| end_of_stream).and_then(|code| code.parse().ok()),
             ..Attempt::default()
         };
         let counted = cluster.has_upstream_instance(now);
-        let mut served =
-            Served { cluster, endpoint, answered_at: now, attempt, counted, rejected: None };
-        served.take_report(&self.shared, Map::Response, now);
-        served.take_agent(&self.shared, now);
+        let mut served = Served {
+            cluster,
+            endpoint,
+            answered_at: now,
+            attempt,
+            counted,
+            is_proxied: proxied.is_some(),
+            is_whole: end_of_stream,
+            rejected: None,
+        };
+        served.take_report(&self.shared, Map::Response, (binary, formatted), now);
+        served.take_agent(&self.shared, agent, now);
         Some(served)
     }
 }
 
 impl Served {
-    /// Takes the load report in `map`, if there is one.
-    fn take_report(&mut self, shared: &Shared, map: Map, now: UnixNanos) {
+    /// Takes the load report in these headers of `map`, if there is one.
+    fn take_report(
+        &mut self,
+        shared: &Shared,
+        map: Map,
+        (binary, formatted): (Option<String>, Option<String>),
+        now: UnixNanos,
+    ) {
         let config = &self.cluster.config.orca;
         if !config.enabled {
             return;
         }
-        let binary = headers::get(map, BINARY_HEADER);
-        let formatted = headers::get(map, HEADER);
         let report = orca::parse(binary.as_deref(), formatted.as_deref(), config.strict, now);
         match report {
             None => return,
             Some(Ok(accepted)) => {
-                shared.metrics.orca_accepted.add(1);
-                shared.metrics.orca_ignored.add(accepted.ignored.into());
+                shared.count_report();
+                if accepted.ignored > 0 {
+                    shared.metrics.orca_ignored.add(accepted.ignored.into());
+                }
                 let report = accepted.report;
                 // metric-router picks by it before the leader's record is written.
                 if map == Map::Response {
@@ -90,15 +123,18 @@ impl Served {
             }
         }
         if shared.enforces() && config.strip_response_header {
-            headers::remove(map, BINARY_HEADER);
-            headers::remove(map, HEADER);
+            if binary.is_some() {
+                headers::remove(map, BINARY_HEADER);
+            }
+            if formatted.is_some() {
+                headers::remove(map, HEADER);
+            }
         }
     }
 
     /// Takes what the endpoint's agent says in the response, if it may.
-    fn take_agent(&self, shared: &Shared, now: UnixNanos) {
-        let Some(name) = &self.cluster.config.agent_header else { return };
-        let Some(line) = headers::get(Map::Response, name) else { return };
+    fn take_agent(&self, shared: &Shared, line: Option<String>, now: UnixNanos) {
+        let (Some(name), Some(line)) = (&self.cluster.config.agent_header, line) else { return };
         match Agent::read(line.as_bytes()) {
             Some(agent) => {
                 self.cluster.observing(|observer| observer.agent(self.endpoint, &agent, now));
@@ -113,12 +149,16 @@ impl Served {
     /// What the attempt says, once, when it is over.
     fn conclude(&self, shared: &Shared, began_at: UnixNanos) {
         let Self { cluster, endpoint, answered_at, .. } = self;
-        let attempt = Attempt { flags: property::response_flags(), ..self.attempt };
+        // What came whole from an endpoint has no flags of interest where all is counted upstream.
+        let is_told = self.counted && self.is_proxied && self.is_whole;
+        let flags = if is_told { 0 } else { property::response_flags() };
+        let attempt = Attempt { flags, ..self.attempt };
         let outcome = attempt.outcome(&cluster.config.passive.failure_statuses);
         cluster.observing(|observer| observer.sighted(*endpoint, *answered_at));
         let mut failed = outcome.failure();
         if !self.counted {
-            if outcome == Outcome::Success && property::attempt_count() <= 1 {
+            let is_measured = began_at != UnixNanos::ZERO;
+            if is_measured && outcome == Outcome::Success && property::attempt_count() <= 1 {
                 let latency = answered_at.since(began_at);
                 let tau = cluster.config.smoothing.latency;
                 cluster
@@ -139,7 +179,7 @@ impl Context for Stream {}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
-        if self.shared.is_on() {
+        if self.shared.is_on() && !self.shared.is_all_counted() {
             self.began_at = plugin_kit::now();
         }
         Action::Continue
@@ -152,11 +192,21 @@ impl HttpContext for Stream {
         Action::Continue
     }
 
+    fn on_http_response_body(&mut self, _body_size: usize, end_of_stream: bool) -> Action {
+        if let Some(served) = &mut self.served {
+            served.is_whole = end_of_stream;
+        }
+        Action::Continue
+    }
+
     fn on_http_response_trailers(&mut self, _num_trailers: usize) -> Action {
         if let Some(served) = &mut self.served {
-            let code = headers::get(Map::ResponseTrailers, "grpc-status");
+            served.is_whole = true;
+            let [code, binary, formatted] =
+                headers::several(Map::ResponseTrailers, ["grpc-status", BINARY_HEADER, HEADER]);
             served.attempt.grpc_status = code.and_then(|code| code.parse().ok());
-            served.take_report(&self.shared, Map::ResponseTrailers, plugin_kit::now());
+            let now = plugin_kit::now();
+            served.take_report(&self.shared, Map::ResponseTrailers, (binary, formatted), now);
         }
         Action::Continue
     }
