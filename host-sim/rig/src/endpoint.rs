@@ -195,6 +195,11 @@ impl Endpoint {
         self.switch(|switches| switches.slow_factor = factor);
     }
 
+    /// How fast it works now: 1 is normal, 0.5 takes twice as long.
+    pub fn speed(&self) -> f64 {
+        1.0 / lock(&self.shared.switches).factor(Instant::now())
+    }
+
     /// Readiness in `/healthz`.
     pub fn set_ready(&self, ready: bool) {
         self.switch(|switches| switches.ready = ready);

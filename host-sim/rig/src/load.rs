@@ -45,7 +45,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
-pub use options::{Arrivals, ClientProfile, LoadOptions, Phase};
+pub use options::{Arrivals, ClientProfile, LoadOptions, Phase, Steer};
 pub use result::{LoadResult, Percentiles, Progress, Second};
 
 use crate::connect::{ErrorKind, ExchangeError};

@@ -116,6 +116,7 @@ async fn a_cold_revival_multiplies_service_times() {
     assert_eq!(endpoint.shared.service_time(), Duration::from_millis(4));
     endpoint.set_slow_factor(2.0);
     assert_eq!(endpoint.shared.service_time(), Duration::from_millis(8));
+    assert_eq!(endpoint.speed(), 0.125);
     endpoint.recover();
     assert_eq!(endpoint.shared.service_time(), Duration::from_millis(1));
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use rustls::ClientConfig;
 
 use crate::connect::Protocol;
@@ -56,6 +57,17 @@ impl ClientProfile {
     }
 }
 
+/// Asked for one more header of each request, right before it is sent: for who steers requests from
+/// outside of the proxy.
+#[derive(Clone)]
+pub struct Steer(pub Arc<dyn Fn() -> Option<(HeaderName, HeaderValue)> + Send + Sync>);
+
+impl std::fmt::Debug for Steer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Steer")
+    }
+}
+
 /// One run of load.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
@@ -80,6 +92,8 @@ pub struct LoadOptions {
     pub body: Bytes,
     /// Whom requests come from. Empty: one client without headers.
     pub clients: Vec<ClientProfile>,
+    /// One more header of each request. Default none.
+    pub steer: Option<Steer>,
     /// A request still unanswered this long after it was due has failed. Default 10 s.
     pub timeout: Duration,
     /// Requests under way, waiting for a connection included, beyond which those that come due are
@@ -101,6 +115,7 @@ impl LoadOptions {
             method: "GET".to_owned(),
             body: Bytes::new(),
             clients: Vec::new(),
+            steer: None,
             timeout: Duration::from_secs(10),
             max_in_flight: 4096,
         }

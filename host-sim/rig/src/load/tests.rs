@@ -161,6 +161,25 @@ async fn clients_send_their_headers_by_weight() {
 }
 
 #[tokio::test]
+async fn each_request_asks_for_its_header_anew() {
+    let mut options = EndpointOptions::named("e1");
+    options.keep_requests = 1000;
+    let endpoint = Endpoint::start(options).await.unwrap();
+    let mut options = LoadOptions::at_rate(endpoint.url("/"), 500.0, ms(100));
+    let asked = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let count = Arc::clone(&asked);
+    options.steer = Some(Steer(Arc::new(move || {
+        let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Some((http::HeaderName::from_static("x-number"), http::HeaderValue::from(number)))
+    })));
+    let result = run(&options, keep_going).await.unwrap();
+    let received = endpoint.requests();
+    let numbers: std::collections::BTreeSet<_> =
+        received.iter().filter_map(|request| request.header("x-number")).collect();
+    assert_eq!(numbers.len() as u64, result.requests);
+}
+
+#[tokio::test]
 async fn the_pool_bounds_the_connections_and_survives_resets() {
     let mut options = EndpointOptions::named("e1");
     options.slots = 1;

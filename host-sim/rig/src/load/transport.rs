@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::{BodyExt, Full};
 use tokio::sync::Semaphore;
 
-use super::options::{ClientProfile, LoadOptions};
+use super::options::{ClientProfile, LoadOptions, Steer};
 use crate::connect::{Connection, Dialer, ErrorKind, ExchangeError, Protocol};
 use crate::sync::lock;
 
@@ -33,6 +33,7 @@ pub(super) struct HttpTransport {
     /// One prepared request a client: addresses and headers are parsed once, not per request.
     templates: Vec<Template>,
     body: Bytes,
+    steer: Option<Steer>,
     pool: Pool,
 }
 
@@ -71,7 +72,13 @@ impl HttpTransport {
                 next: AtomicUsize::new(0),
             },
         };
-        Ok(Self { dialer, templates, body: options.body.clone(), pool })
+        Ok(Self {
+            dialer,
+            templates,
+            body: options.body.clone(),
+            steer: options.steer.clone(),
+            pool,
+        })
     }
 
     fn request(&self, client: usize) -> Result<Request<Full<Bytes>>, ExchangeError> {
@@ -82,6 +89,9 @@ impl HttpTransport {
         *request.method_mut() = template.method.clone();
         *request.uri_mut() = template.uri.clone();
         *request.headers_mut() = template.headers.clone();
+        if let Some((name, value)) = self.steer.as_ref().and_then(|steer| (steer.0)()) {
+            request.headers_mut().insert(name, value);
+        }
         Ok(request)
     }
 
