@@ -23,13 +23,16 @@ mod failure;
 mod html;
 mod kernel;
 mod load_report;
+mod markdown;
 mod measure;
 mod meter;
 mod native;
+mod notices;
 mod outlier;
 mod plugins;
 mod policy;
 mod proxy;
+mod reaper;
 mod record;
 mod results;
 mod runner;
@@ -37,12 +40,17 @@ mod server;
 mod service_time;
 mod spec;
 mod text;
+mod verdict;
+mod words;
 mod world;
 
 pub use estimate::Estimate;
+pub use markdown::markdown;
+pub use notices::{Notice, Severity};
 pub use results::{ArmKind, ArmResult, ByWindow, MeasureInfo, Results, Run, WindowInfo};
 pub use runner::{Progress, SimulateError, SimulateOptions, simulate};
 pub use spec::{Experiment, experiment_schema};
+pub use verdict::Verdict;
 
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,8 @@ pub struct Estimate {
 
 impl Estimate {
     /// Of one value a seed; none without values. The interval is the percentile bootstrap's.
-    pub(crate) fn of(values: &[f64]) -> Option<Self> {
+    #[must_use]
+    pub fn of(values: &[f64]) -> Option<Self> {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let median = median(&sorted)?;

@@ -6,7 +6,9 @@
 mod plot;
 
 use super::estimate::Estimate;
+use super::notices::{Notice, Severity};
 use super::results::{ArmKind, ArmResult, Results, WHOLE};
+use super::verdict::Verdict;
 use plot::{Line, Plot, Scale};
 use std::fmt::Write as _;
 
@@ -41,6 +43,8 @@ impl Results {
         }
         page.push_str("<h2>P99, compared seed by seed</h2>\n");
         page.push_str(&self.html_ratios());
+        page.push_str(&self.html_verdicts());
+        page.push_str(&self.html_notices());
         page.push_str(
             "<h2>Latency</h2>\n<p>How long requests took, by the part of them that took no longer. \
              Both axes are stretched where tails are. Medians over seeds.</p>\n",
@@ -86,6 +90,45 @@ impl Results {
             std::iter::once(name(number, arm)).chain(cells).collect()
         };
         table(&head, &self.arms.iter().enumerate().map(row).collect::<Vec<_>>())
+    }
+
+    fn html_verdicts(&self) -> String {
+        if self.verdicts.is_empty() {
+            return String::new();
+        }
+        let head = ["what must hold", "bound", "measured", ""].map(str::to_owned);
+        let row = |verdict: &Verdict| {
+            let cells = [verdict.subject(), verdict.allowed(), verdict.measured()];
+            let word = if verdict.holds {
+                verdict.word().to_owned()
+            } else {
+                format!("<b>{}</b>", verdict.word())
+            };
+            cells.iter().map(|cell| escaped(cell)).chain([word]).collect()
+        };
+        let rows: Vec<_> = self.verdicts.iter().map(row).collect();
+        format!("<h2>What must hold</h2>\n{}", table(&head, &rows))
+    }
+
+    fn html_notices(&self) -> String {
+        let mut rows = Vec::new();
+        for arm in &self.arms {
+            for Notice { severity, plugin, text, times } in &arm.notices {
+                let what = match severity {
+                    Severity::Critical => "<b>TRAP</b>",
+                    Severity::Killed => "killed, as the experiment says",
+                    Severity::Error => "error",
+                    Severity::Warning => "warning",
+                };
+                let cells = [escaped(&arm.name), escaped(plugin), what.to_owned()];
+                rows.push(cells.into_iter().chain([times.to_string(), escaped(text)]).collect());
+            }
+        }
+        if rows.is_empty() {
+            return String::new();
+        }
+        let head = ["arm", "plugin", "what", "times", "text"].map(str::to_owned);
+        format!("<h2>What plugins said</h2>\n{}", table(&head, &rows))
     }
 
     fn curves(&self) -> String {

@@ -2,6 +2,8 @@
 
 use super::arrivals::{Arrival, Arrivals};
 use super::draws::Draws;
+use super::failure::{Effect, Site};
+use super::notices;
 use super::proxy::Proxy;
 use super::record::{Ending, Record, Sample};
 use super::spec::{Clients, Experiment};
@@ -93,7 +95,9 @@ impl<'a> Kernel<'a> {
             }
         }
         self.give_up();
-        Record { samples: self.samples, shares: self.world.shares }
+        let proxies = self.proxies.into_iter();
+        let notices = notices::merged(proxies.flat_map(|mut proxy| proxy.notices()));
+        Record { samples: self.samples, shares: self.world.shares, notices }
     }
 
     fn happen(&mut self, event: Event) {
@@ -239,11 +243,7 @@ impl<'a> Kernel<'a> {
     fn begin_failure(&mut self, number: usize) {
         let failure = &self.experiment.failures[number];
         let now = self.world.now();
-        for endpoint in named(self.experiment, &failure.endpoints) {
-            for effect in failure.effects() {
-                effect.begin(&mut self.world, endpoint, number);
-            }
-        }
+        self.affect(number, |effect, site| effect.begin(site, number));
         if let Some(lasts) = failure.lasts {
             self.world.events.schedule(now + lasts.0, Event::Ends(number));
         }
@@ -255,12 +255,19 @@ impl<'a> Kernel<'a> {
     }
 
     fn end_failure(&mut self, number: usize) {
+        self.affect(number, |effect, site| effect.end(site, number));
+    }
+
+    /// Shows the effects of a failure what they are meant for.
+    fn affect(&mut self, number: usize, act: impl Fn(&dyn Effect, &mut Site<'_, 'a>)) {
         let failure = &self.experiment.failures[number];
-        for endpoint in named(self.experiment, &failure.endpoints) {
-            for effect in failure.effects() {
-                effect.end(&mut self.world, endpoint, number);
-            }
-        }
+        let endpoints = match failure.endpoints.as_slice() {
+            [] => Vec::new(),
+            names => named(self.experiment, names),
+        };
+        let (world, proxies) = (&mut self.world, &mut self.proxies);
+        let mut site = Site { world, endpoints: &endpoints, proxies };
+        failure.effects().into_iter().for_each(|effect| act(effect, &mut site));
     }
 
     fn strike(&mut self, number: usize) {

@@ -23,6 +23,23 @@ impl LoadReport {
     /// The header that carries it.
     pub(crate) const HEADER: &str = "endpoint-load-metrics";
 
+    /// Of an endpoint that claims to have nothing to do.
+    pub(crate) fn idle(rps: f64) -> Self {
+        let (cpu_utilization, application_utilization) = (0.01, 0.01);
+        Self { cpu_utilization, application_utilization, rps, eps: 0.0, rif: 1, queue: 0 }
+    }
+
+    /// What a name stands for, as Envoy's `metric_names_for_computing_utilization` writes it.
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+        match name {
+            "cpu_utilization" => Some(self.cpu_utilization),
+            "application_utilization" => Some(self.application_utilization),
+            "named_metrics.rif" => Some(self.rif as f64),
+            "named_metrics.queue" => Some(self.queue as f64),
+            _ => None,
+        }
+    }
+
     /// As the header's value. Four decimals: what is measured is not more precise.
     pub(crate) fn text(&self) -> String {
         let mut text = String::from("TEXT ");

@@ -91,7 +91,7 @@ mod tests {
             latency: Duration::from_millis(*latency),
             ending: *ending,
         };
-        Record { samples: endings.iter().map(sample).collect(), shares }
+        Record { samples: endings.iter().map(sample).collect(), shares, notices: Vec::new() }
     }
 
     fn value(record: &Record, name: &str, from: u64, to: u64) -> Option<f64> {
@@ -128,10 +128,13 @@ mod tests {
     }
 
     #[test]
-    fn peak_share_is_the_worst_endpoint_in_the_worst_interval_against_its_fair_share() {
+    fn shares_are_those_of_the_worst_endpoint_against_its_fair_share() {
         // Three of four requests go to the first of two equal endpoints; of ten in a second, seven
         // or eight.
         let peak = value(&record(&[]), "peak_share", 0, 9).unwrap();
         assert!((peak - 1.6).abs() < 1e-9, "{peak}");
+        let share = value(&record(&[]), "share", 0, 9).unwrap();
+        // 90 requests after a second of warm-up: 22 to the second endpoint.
+        assert!((share - 68.0 / 45.0).abs() < 1e-9, "{share}");
     }
 }

@@ -66,7 +66,10 @@ impl Native {
         Some(Self {
             number,
             policy: kind.policy(endpoints),
-            outliers: outliers.map(|spec| Outliers::new(spec, endpoints)),
+            outliers: outliers.map(|spec| {
+                let draws = Draws::new(seed, "outliers", number as u64);
+                Outliers::new(spec, endpoints, draws)
+            }),
             retries: arm.retries,
             weights,
             all: (0..endpoints).collect(),
@@ -116,10 +119,9 @@ impl Proxy for Native {
             Outcome::Answer(status, report) => (status, report),
             Outcome::Refused | Outcome::Reset => (503, None),
         };
-        let failed = status >= 500;
         self.policy.ended(&Seen { now, endpoint, took: now - flight.started, report });
         if let Some(outliers) = &mut self.outliers {
-            outliers.ended(now, endpoint, failed);
+            outliers.ended(now, endpoint, status);
         }
         let tries = u32::try_from(flight.tried.len()).unwrap_or(u32::MAX);
         if !matches!(status, 502..=504) || tries > self.retries {

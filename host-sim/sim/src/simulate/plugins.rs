@@ -7,7 +7,9 @@
 
 use super::draws::Draws;
 use super::load_report::LoadReport;
+use super::notices::{Notice, Notices};
 use super::proxy::Proxy;
+use super::reaper::Reaper;
 use super::server::AttemptId;
 use super::spec::arm::Plugins;
 use super::spec::load::Clients;
@@ -20,8 +22,8 @@ use host_sim_bootstrap::{
     HttpFilter, HttpFilterConfig, Locality, Metadata, PluginConfig, Terminal,
 };
 use host_sim_engine::{
-    self as engine, Clock, Downstream, Engine, EngineOptions, ExchangeId, Headers, Limits, Output,
-    Protocol, UpstreamFailure, UpstreamFailureKind, UpstreamLink, Worker,
+    self as engine, Clock, Downstream, Engine, EngineOptions, ExchangeId, Headers, Limits,
+    Observer, Output, Protocol, UpstreamFailure, UpstreamFailureKind, UpstreamLink, Worker,
 };
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -46,6 +48,8 @@ pub(crate) struct Template {
     engine: Arc<Engine>,
     endpoints: HashMap<SocketAddr, usize>,
     listener: usize,
+    /// Names of the plugins of its chains.
+    plugins: Vec<String>,
 }
 
 impl Template {
@@ -59,7 +63,9 @@ impl Template {
         let addresses: Vec<SocketAddr> = (0..experiment.servers().count()).map(address).collect();
         let (mut bootstrap, base_dir) = read(experiment, plugins, base, &addresses)?;
         populate(&mut bootstrap, experiment, &addresses)?;
-        configure(&mut bootstrap, plugins)?;
+        let plugins = configure(&mut bootstrap, plugins)?;
+        let doomed = experiment.failures.iter().filter_map(|failure| failure.vms_die.as_ref());
+        exist("vms_die", doomed.flat_map(|failure| &failure.plugins), &plugins)?;
         let mut listeners = bootstrap.listeners.iter();
         let listener = listeners.position(|listener| listener.http().is_some());
         let listener = listener.ok_or("no listener of the bootstrap carries HTTP")?;
@@ -74,7 +80,7 @@ impl Template {
         };
         let engine = Engine::start(bootstrap, options).map_err(|error| error.to_string())?;
         let endpoints = addresses.into_iter().enumerate().map(|(at, address)| (address, at));
-        Ok(Self { engine, endpoints: endpoints.collect(), listener })
+        Ok(Self { engine, endpoints: endpoints.collect(), listener, plugins })
     }
 
     /// The proxies of a run. They share nothing but the time.
@@ -85,8 +91,12 @@ impl Template {
     ) -> Result<Vec<Box<dyn Proxy + '_>>, String> {
         let clock = Arc::new(VirtualClock::default());
         let proxy = |number: usize| -> Result<Box<dyn Proxy + '_>, String> {
+            let notices = Arc::new(Notices::default());
+            let reaper = experiment.kills_vms().then(|| Arc::new(Reaper::default()));
             let options = EngineOptions {
                 clock: clock.clone(),
+                log: notices.clone(),
+                observer: reaper.clone().map(|reaper| reaper as Arc<dyn Observer>),
                 seed: Draws::new(seed, "engine", number as u64).bits(),
                 ..self.engine.options().clone()
             };
@@ -111,6 +121,8 @@ impl Template {
                 attempts: HashMap::new(),
                 started: HashMap::new(),
                 refused: Vec::new(),
+                notices,
+                reaper,
             }))
         };
         (0..experiment.proxies.count).map(proxy).collect()
@@ -173,15 +185,13 @@ fn populate(
     Ok(())
 }
 
-/// Gives plugins the configurations that the arm has for them.
-fn configure(bootstrap: &mut Bootstrap, plugins: &Plugins) -> Result<(), String> {
+/// Gives plugins the configurations that the arm has for them, and lists the plugins by name.
+fn configure(bootstrap: &mut Bootstrap, plugins: &Plugins) -> Result<Vec<String>, String> {
     let mut known = Vec::new();
-    let mut used = Vec::new();
     let mut change = |plugin: &mut PluginConfig| {
         if let Some(document) = plugins.configuration.get(&plugin.name) {
             let bytes = suite::configuration(document).into_bytes();
             plugin.configuration = Configuration { bytes, kind: ConfigurationKind::String };
-            used.push(plugin.name.clone());
         }
         known.push(plugin.name.clone());
     };
@@ -198,10 +208,19 @@ fn configure(bootstrap: &mut Bootstrap, plugins: &Plugins) -> Result<(), String>
         }
     }
     bootstrap.wasm_services.iter_mut().for_each(|service| change(&mut service.plugin));
-    let unused = plugins.configuration.keys().find(|name| !used.contains(name));
-    unused.map_or(Ok(()), |name| {
+    exist("configuration", plugins.configuration.keys(), &known)?;
+    Ok(known)
+}
+
+/// An error if one of the names is no plugin's.
+fn exist<'a>(
+    what: &str,
+    mut names: impl Iterator<Item = &'a String>,
+    known: &[String],
+) -> Result<(), String> {
+    names.find(|name| !known.contains(name)).map_or(Ok(()), |name| {
         let meant = crate::problem::did_you_mean(name, known.iter().map(String::as_str));
-        Err(format!("configuration: no plugin is called '{name}'{meant}"))
+        Err(format!("{what}: no plugin is called '{name}'{meant}"))
     })
 }
 
@@ -220,6 +239,8 @@ struct Plugged<'a> {
     started: HashMap<(usize, engine::AttemptId), AttemptId>,
     /// Attempts at addresses where nothing is.
     refused: Vec<(usize, engine::AttemptId)>,
+    notices: Arc<Notices>,
+    reaper: Option<Arc<Reaper>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -383,6 +404,19 @@ impl Proxy for Plugged<'_> {
                 self.drain(worker, world);
             }
         }
+    }
+
+    fn kill_vms(&mut self, plugins: &[String]) {
+        if let Some(reaper) = &self.reaper {
+            // The main thread, the last, serves nobody.
+            let workers = self.workers.len().saturating_sub(1);
+            let wanted = |name: &&String| plugins.is_empty() || plugins.contains(name);
+            reaper.arm(workers, self.template.plugins.iter().filter(wanted));
+        }
+    }
+
+    fn notices(&mut self) -> Vec<Notice> {
+        self.notices.take()
     }
 }
 

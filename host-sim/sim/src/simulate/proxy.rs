@@ -1,5 +1,6 @@
 //! What the kernel asks of a proxy, whatever stands in it.
 
+use super::notices::Notice;
 use super::server::AttemptId;
 use super::spec::load::Clients;
 use super::world::{Outcome, Try, World};
@@ -21,4 +22,12 @@ pub(crate) trait Proxy {
 
     /// It is that time.
     fn wake(&mut self, world: &mut World);
+
+    /// VMs of plugins of these names, or of all, trap in their next callback.
+    fn kill_vms(&mut self, _plugins: &[String]) {}
+
+    /// What was said at warn or above, when all is over.
+    fn notices(&mut self) -> Vec<Notice> {
+        Vec::new()
+    }
 }

@@ -1,5 +1,6 @@
 //! What is kept of a run: one sample a request, and how many requests each endpoint was sent when.
 
+use super::notices::Notice;
 use super::spec::Experiment;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(crate) struct Sample {
 pub(crate) struct Record {
     pub(crate) samples: Vec<Sample>,
     pub(crate) shares: Shares,
+    /// What plugins and the host said that somebody should read.
+    pub(crate) notices: Vec<Notice>,
 }
 
 /// Requests that proxies sent to each endpoint, by interval.

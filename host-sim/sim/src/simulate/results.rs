@@ -2,8 +2,11 @@
 
 use super::estimate::{Estimate, median};
 use super::measure::{self, Part};
+use super::notices::{self, Notice};
 use super::record::Record;
 use super::spec::Experiment;
+use super::verdict::Verdict;
+use super::words;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,6 +37,10 @@ pub struct Results {
     pub proxies: usize,
     /// Workers of each, in arms with plugins.
     pub workers: usize,
+    /// The endpoints in words, a phrase for each group: how many, slots, speeds, work.
+    pub endpoint_groups: Vec<String>,
+    /// Load in words: requests a second, and the part of the capacity that is.
+    pub load: String,
     /// Slots of all endpoints.
     pub slots: usize,
     /// Requests a second that all endpoints can serve.
@@ -50,6 +57,8 @@ pub struct Results {
     pub curve_points: Vec<f64>,
     /// In the order of the file.
     pub arms: Vec<ArmResult>,
+    /// What must hold, in the order of the file, and whether it does.
+    pub verdicts: Vec<Verdict>,
 }
 
 /// A measure.
@@ -104,6 +113,8 @@ pub struct ArmResult {
     pub ratios: BTreeMap<String, ByWindow<Estimate>>,
     /// Latencies in milliseconds at `curve_points` of the whole, median over seeds.
     pub curve: Vec<f64>,
+    /// What plugins and the host said at warn or above, the worst first: of all runs.
+    pub notices: Vec<Notice>,
     /// Of each seed.
     pub runs: Vec<Run>,
 }
@@ -119,6 +130,8 @@ pub struct Run {
     pub curve: Vec<f64>,
     /// Requests sent to each endpoint, by interval.
     pub shares: Vec<Vec<u32>>,
+    /// What plugins and the host said at warn or above, the worst first.
+    pub notices: Vec<Notice>,
 }
 
 impl Results {
@@ -146,6 +159,8 @@ impl Results {
             interval_seconds: seconds(experiment.interval.0),
             proxies: experiment.proxies.count,
             workers: experiment.proxies.workers,
+            endpoint_groups: experiment.endpoints.iter().map(words::group).collect(),
+            load: words::load(experiment),
             slots: experiment.endpoints.iter().map(|group| group.count * group.slots).sum(),
             capacity_rps: experiment.capacity(),
             endpoints: experiment.endpoint_names(),
@@ -154,6 +169,7 @@ impl Results {
             windows: std::iter::once(whole).chain(windows).collect(),
             curve_points: CURVE.to_vec(),
             arms: Vec::new(),
+            verdicts: Vec::new(),
         }
     }
 
@@ -173,12 +189,13 @@ impl Results {
             summary: estimates(&all),
             ratios: BTreeMap::new(),
             curve,
+            notices: notices::merged(runs.iter().flat_map(|run| run.notices.clone())),
             runs,
         });
     }
 
-    /// Every arm with every other, seed by seed.
-    pub(crate) fn compare(&mut self) {
+    /// Every arm with every other, seed by seed, and with what is expected of it.
+    pub(crate) fn compare(&mut self, experiment: &Experiment) {
         let ratio: Vec<&str> =
             measure::all().iter().filter(|measure| measure.ratio).map(|m| m.name).collect();
         let mut all = Vec::new();
@@ -193,6 +210,8 @@ impl Results {
             all.push(ratios);
         }
         self.arms.iter_mut().zip(all).for_each(|(arm, ratios)| arm.ratios = ratios);
+        let verdicts = experiment.expect.iter().map(|expected| Verdict::of(expected, self));
+        self.verdicts = verdicts.collect();
     }
 
     /// The arm of that name.
@@ -244,7 +263,8 @@ impl Run {
         let part = Part::of(&record, &fair, Duration::ZERO, experiment.duration.0);
         let curve = CURVE.iter().filter_map(|at| part.percentile(*at));
         let curve = curve.map(|latency| latency.as_secs_f64() * 1e3).collect();
-        Self { seed, values: values_by_window, curve, shares: record.shares.counts }
+        let Record { shares, notices, .. } = record;
+        Self { seed, values: values_by_window, curve, shares: shares.counts, notices }
     }
 }
 

@@ -109,7 +109,7 @@ pub fn simulate(
     for (arm, runs) in experiment.arms.iter().zip(by_arm) {
         results.push(&arm.name, kind(arm), runs);
     }
-    results.compare();
+    results.compare(experiment);
     Ok(results)
 }
 

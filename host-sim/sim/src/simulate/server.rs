@@ -4,6 +4,7 @@
 //! it is left. So an antagonist of 100 ms costs a long request 100 ms of slowness and not its whole
 //! service time, and the order in which things happen at one moment does not matter.
 
+use super::failure::{Answers, Report};
 use super::load_report::LoadReport;
 use super::meter::{Level, Rate};
 use super::service_time::{ServiceTime, Work, span};
@@ -30,7 +31,7 @@ pub(crate) struct Server {
     status: u16,
     speed: f64,
     factors: Vec<(EffectId, f64)>,
-    answers: Vec<(EffectId, u16, Duration)>,
+    answers: Vec<(EffectId, Answers)>,
     /// How many failures keep it down.
     down: usize,
     running: Vec<Job>,
@@ -136,8 +137,8 @@ impl Server {
             return Arrived::Refused;
         }
         self.settle(now);
-        if let Some((_, status, after)) = self.answers.last() {
-            return Arrived::Answered(*status, *after);
+        if let Some((_, answers)) = self.answers.last() {
+            return Arrived::Answered(answers.status, answers.after.0);
         }
         if self.running.len() < self.slots {
             return Arrived::Started(self.begin(now, attempt, work));
@@ -151,7 +152,7 @@ impl Server {
 
     /// A poll arrives: what it is answered, at once and without a slot. `None` is refused.
     pub(crate) fn poll(&self) -> Option<u16> {
-        let failing = self.answers.last().map(|(_, status, _)| *status);
+        let failing = self.answers.last().map(|(_, answers)| answers.status);
         (self.down == 0).then(|| failing.unwrap_or(self.status))
     }
 
@@ -199,10 +200,14 @@ impl Server {
 
     fn report(&mut self, now: Duration, in_hand: usize) -> Option<LoadReport> {
         self.settle(now);
+        let rps = self.rps.per_second(now);
+        if self.answers.last().is_some_and(|(_, answers)| answers.report == Report::Idle) {
+            return self.orca.then(|| LoadReport::idle(rps));
+        }
         self.orca.then(|| LoadReport {
             cpu_utilization: self.cpu.value(),
             application_utilization: self.demand.value(),
-            rps: self.rps.per_second(now),
+            rps,
             eps: self.eps.per_second(now),
             rif: self.running.len() + self.queue.len() + in_hand,
             queue: self.queue.len(),
@@ -224,9 +229,9 @@ impl Server {
         self.reschedule(now)
     }
 
-    /// Answers everything that arrives from now on with a status, after a time.
-    pub(crate) fn set_answer(&mut self, id: EffectId, status: u16, after: Duration) {
-        self.answers.push((id, status, after));
+    /// Answers everything that arrives from now on without working.
+    pub(crate) fn set_answer(&mut self, id: EffectId, answers: &Answers) {
+        self.answers.push((id, answers.clone()));
     }
 
     /// Lifts what [`Server::set_answer`] did.
@@ -388,6 +393,18 @@ mod tests {
         assert_eq!((report.rif, report.queue), (5, 2));
         assert!((report.eps - 1.0).abs() < 1e-6, "{report:?}");
         assert_eq!(fixed(", orca: false").answer(ms(0), 200), None);
+    }
+
+    #[test]
+    fn a_report_may_be_a_lie() {
+        let mut server = fixed(", slots: 2");
+        let answers = serde_yaml("{status: 503, report: idle}");
+        server.set_answer(0, &serde_json::from_value(answers).unwrap());
+        let after = Duration::from_millis(1);
+        assert_eq!(server.arrive(ms(0), 0, work()), Arrived::Answered(503, after));
+        let report = server.answer(ms(1), 503).unwrap();
+        assert!(report.rps > 0.0 && report.application_utilization < 0.05, "{report:?}");
+        assert_eq!((report.eps, report.rif), (0.0, 1));
     }
 
     #[test]

@@ -18,6 +18,7 @@
 pub(crate) mod arm;
 pub(crate) mod check;
 pub(crate) mod endpoint;
+pub(crate) mod expect;
 pub(crate) mod failure;
 pub(crate) mod load;
 
@@ -26,6 +27,7 @@ use crate::scenario::value::Span;
 use crate::strict;
 pub(crate) use arm::Arm;
 pub(crate) use endpoint::{EndpointGroup, Network, Proxies};
+use expect::Expectation;
 pub(crate) use failure::{Antagonists, Failure};
 pub(crate) use load::{Clients, Load};
 use schemars::JsonSchema;
@@ -76,6 +78,9 @@ pub struct Experiment {
     pub clients: Vec<Clients>,
     /// What is compared. All arms get the same arrivals and the same work.
     pub arms: Vec<Arm>,
+    /// What must hold of the result. Results tell whether it does.
+    #[serde(default)]
+    pub expect: Vec<Expectation>,
 }
 
 /// A part of the measured time.
@@ -132,6 +137,11 @@ impl Experiment {
     /// Requests a second that all endpoints can serve.
     pub(crate) fn capacity(&self) -> f64 {
         self.servers().map(|(group, at)| super::server::Server::new(group, at).capacity()).sum()
+    }
+
+    /// Whether VMs of plugins are made to trap.
+    pub(crate) fn kills_vms(&self) -> bool {
+        self.failures.iter().any(|failure| failure.vms_die.is_some())
     }
 
     /// When the last request is sent.

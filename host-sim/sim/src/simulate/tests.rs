@@ -207,7 +207,8 @@ fn the_table_names_arms_setting_and_ratios() {
     let text = STRONG.replace("seeds: 3", "seeds: 2").replace("duration: 6s", "duration: 2s");
     let text = run(&text, 1).text();
     for told in [
-        "strongly different speeds\n20 endpoints, 80 slots, capacity 2000 rps; 1 proxy;",
+        "strongly different speeds\n20 endpoints of 4 slots at speeds 0.5, 1, 1, 1.5, lognormal work with mean 40 ms and CV 1, \
+         capacity 2000 rps; 1 proxy; 1500 rps (rho 0.75) over 2 s after 2 s;",
         "2 seeds",
         "P99 ms",
         "oracle (a bound)",
@@ -238,4 +239,120 @@ fn the_page_needs_nothing_else_and_has_every_arm() {
         assert!(!page.contains(elsewhere), "{elsewhere}");
     }
     assert!(!page.contains("NaN") && !page.contains("inf"), "a point lies nowhere");
+}
+
+const EXPECTING: &str = "
+experiment: what must hold
+seeds: 3
+warmup: 1s
+duration: 3s
+endpoints: [{name: e, count: 4, slots: 2, service_time: {mean: 20ms}, speeds: [0.5, 1.5]}]
+load: {rho: 0.6}
+clients: [{timeout: 2s}]
+arms:
+- {name: turns, policy: {round_robin: {}}}
+- {name: full_scan, policy: {least_request: {selection_method: full_scan}}}
+- {name: oracle, policy: {oracle: {}}}
+expect:
+- {arm: full_scan, measure: p99, against: oracle, at_most: 5}
+- {arm: full_scan, measure: p99, against: best_policy, at_most: 0.9}
+- {arm: turns, measure: p99, against: best_policy, at_least: 1.01}
+- {arm: turns, measure: error_percent, at_most: 50}
+- {arm: oracle, measure: goodput, at_least: 100000}
+";
+
+#[test]
+fn what_must_hold_is_held_against_what_was_measured() {
+    let results = run(EXPECTING, 2);
+    let told: Vec<_> =
+        results.verdicts.iter().map(|own| (own.holds, own.against.clone())).collect();
+    let scan = || Some("full_scan".to_owned());
+    let expected = [
+        (true, Some("oracle".to_owned())),
+        // The best that is not itself, nor a bound.
+        (true, Some("turns".to_owned())),
+        (true, scan()),
+        (true, None),
+        (false, None),
+    ];
+    assert_eq!(told, expected, "{}", results.text());
+    let text = results.text();
+    assert!(text.contains("MISSED: goodput of oracle at least 100000: "), "{text}");
+    assert!(results.html().contains("<b>MISSED</b>"));
+}
+
+#[test]
+fn a_page_for_a_repository_has_every_figure_beside_its_command_and_is_the_same_again() {
+    let page = |jobs| {
+        let results = run(EXPECTING, jobs);
+        markdown(&[("host-sim simulate x.yaml --seeds 3".to_owned(), results)])
+    };
+    let text = page(1);
+    for told in [
+        "| [what must hold](#what-must-hold) |",
+        "4 endpoints of 2 slots at speeds 0.5, 1.5, lognormal work with mean 20 ms and CV 1",
+        "240 rps (rho 0.6)",
+        "3 seeds",
+        "```sh\nhost-sim simulate x.yaml --seeds 3\n```",
+        "P99 against full_scan | P99 against oracle |",
+        "| **MISSED** | goodput of oracle | at least 100000 |",
+    ] {
+        assert!(text.contains(told), "missing: {told}\nin:\n{text}");
+    }
+    assert_eq!(text, page(3));
+}
+
+/// Traps in its tenth request, and logs a warning in each.
+const TRAPPER: &str = r#"(module
+  (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "not well")
+  (global $requests (mut i32) (i32.const 0))
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "malloc") (param i32) (result i32) (i32.const 4096))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+    (drop (call $log (i32.const 3) (i32.const 0) (i32.const 8)))
+    (global.set $requests (i32.add (global.get $requests) (i32.const 1)))
+    (if (i32.eq (global.get $requests) (i32.const 10)) (then (unreachable)))
+    (i32.const 0)))"#;
+
+#[test]
+fn a_plugin_that_traps_is_told_in_capitals_and_one_that_is_killed_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("trapper.wasm"), wat::parse_str(TRAPPER).unwrap()).unwrap();
+    let outcome = |more: &str, duration: &str| {
+        let text = format!(
+            "experiment: x\nseeds: 1\nwarmup: 0s\nduration: {duration}\n{more}\n\
+             endpoints: [{{name: e, service_time: {{distribution: fixed, mean: 1ms}}}}]\n\
+             load: {{rate: 10, arrivals: constant}}\n\
+             arms: [{{name: own, plugins: {{suite: {{filters: [{{module: trapper.wasm}}]}}}}}}]\n"
+        );
+        let experiment = Experiment::parse_in(&text, folder.path()).unwrap();
+        let options =
+            SimulateOptions { base: folder.path().to_owned(), ..SimulateOptions::default() };
+        simulate(&experiment, &options, |_| {}).unwrap()
+    };
+    let traps = outcome("", "2s");
+    let text = traps.text();
+    assert!(text.contains("!! own: trapper.wasm TRAPPED, 1 times: "), "{text}");
+    assert!(text.contains("own: 10 warnings, such as: "), "{text}");
+    assert!(traps.html().contains("<b>TRAP</b>"));
+    assert!(markdown(&[(String::new(), traps)]).contains("**own: a VM trapped, 1 times"));
+    let killed = outcome("failures: [{at: 550ms, vms_die: {}}]", "1s");
+    let text = killed.text();
+    assert!(text.contains("own: 1 VMs of trapper.wasm killed by the experiment"), "{text}");
+    assert!(!text.contains("TRAPPED"), "{text}");
+    // FAIL_CLOSED: nothing passes from then on.
+    assert_eq!(median(&killed, "own", "errors"), 4.0, "{text}");
+}
+
+#[test]
+fn a_failure_of_proxies_names_plugins_that_are_there_and_no_endpoints() {
+    let text = "experiment: x\nduration: 1s\nload: {rate: 1}\n\
+                endpoints: [{name: e, service_time: {mean: 1ms}}]\n\
+                failures: [{at: 0s, endpoints: [e], vms_die: {}}, {at: 0s, down: {}}]\n\
+                arms: [{name: own, policy: {random: {}}}]\n";
+    let told = Experiment::parse(text).unwrap_err().to_string();
+    assert!(told.contains("it hits proxies, and not endpoints"), "{told}");
+    assert!(told.contains("hits nobody"), "{told}");
 }

@@ -1,11 +1,14 @@
 //! Results as a table, readable at a glance.
 
 use super::estimate::Estimate;
+use super::notices::{Notice, Severity};
 use super::results::{ArmKind, ArmResult, Results, WHOLE};
+use super::words;
 use std::fmt::Write as _;
 
 /// Measures of the first table.
-const COLUMNS: [&str; 7] = ["p50", "p90", "p99", "p999", "error_percent", "goodput", "peak_share"];
+const COLUMNS: [&str; 8] =
+    ["p50", "p90", "p99", "p999", "error_percent", "goodput", "share", "peak_share"];
 
 /// The measure that has its interval told, and whose ratios are.
 const FOREMOST: &str = "p99";
@@ -24,27 +27,33 @@ impl Results {
             text.push_str(&self.table(&window.name));
         }
         text.push_str(&self.ratios());
+        if !self.verdicts.is_empty() {
+            text.push('\n');
+        }
+        for verdict in &self.verdicts {
+            // Writing to a string cannot fail, here and below.
+            let _ = writeln!(text, "{verdict}");
+        }
+        let said: String = self.arms.iter().map(said).collect();
+        if !said.is_empty() {
+            text.push('\n');
+            text.push_str(&said);
+        }
         text
     }
 
     /// One line about the experiment, which every table of figures needs beside it.
     pub(crate) fn setting(&self) -> String {
-        let counted = |count: usize, one: &str, many: &str| {
-            format!("{count} {}", if count == 1 { one } else { many })
-        };
-        let requests = self.arms.first().and_then(|arm| arm.estimate(WHOLE, "requests"));
-        let requests = requests.map_or(0.0, |estimate| estimate.median);
         format!(
-            "{}, {}, capacity {:.0} rps; {}; {:.0} rps over {} s after {} s; {}; medians, \
+            "{}, capacity {:.0} rps; {}; {} over {} s after {} s; {}; medians, \
              [95 % interval over seeds]",
-            counted(self.endpoints.len(), "endpoint", "endpoints"),
-            counted(self.slots, "slot", "slots"),
+            self.endpoint_groups.join(", "),
             self.capacity_rps,
-            counted(self.proxies, "proxy", "proxies"),
-            requests / self.duration_seconds,
+            words::counted(self.proxies, "proxy", "proxies"),
+            self.load,
             self.duration_seconds,
             self.warmup_seconds,
-            counted(self.seeds.len(), "seed", "seeds"),
+            words::counted(self.seeds.len(), "seed", "seeds"),
         )
     }
 
@@ -96,14 +105,38 @@ impl Results {
     }
 }
 
-fn label(arm: &ArmResult) -> String {
+/// What an arm's plugins said that somebody should read: what is worse than a warning line by line, of
+/// warnings how many and one of them.
+fn said(arm: &ArmResult) -> String {
+    let mut text = String::new();
+    let name = &arm.name;
+    for Notice { severity, plugin, text: line, times } in &arm.notices {
+        // Writing to a string cannot fail, here and below.
+        let _ = match severity {
+            Severity::Critical => {
+                writeln!(text, "!! {name}: {plugin} TRAPPED, {times} times: {line}")
+            }
+            Severity::Error => writeln!(text, "! {name}: {times} errors: {line}"),
+            Severity::Killed => writeln!(text, "{name}: {times} VMs of {plugin} {line}"),
+            Severity::Warning => Ok(()),
+        };
+    }
+    let warnings = arm.notices.iter().filter(|own| own.severity == Severity::Warning);
+    if let Some(first) = warnings.clone().next() {
+        let times: u64 = warnings.map(|own| own.times).sum();
+        let _ = writeln!(text, "{name}: {times} warnings, such as: {}", first.text);
+    }
+    text
+}
+
+pub(super) fn label(arm: &ArmResult) -> String {
     match arm.kind {
         ArmKind::Oracle => format!("{} (a bound)", arm.name),
         ArmKind::Policy | ArmKind::Plugins => arm.name.clone(),
     }
 }
 
-fn spread(estimate: &Estimate, digits: usize) -> String {
+pub(super) fn spread(estimate: &Estimate, digits: usize) -> String {
     let Estimate { median, low, high } = estimate;
     format!("{median:.digits$} [{low:.digits$}, {high:.digits$}]")
 }

@@ -1,6 +1,7 @@
 //! What all proxies share: endpoints, the network, what is on its way, and the heap of events.
 
 use super::events::Events;
+use super::failure::Answers;
 use super::load_report::LoadReport;
 use super::record::Shares;
 use super::server::{Arrived, AttemptId, EffectId, Ending, Server};
@@ -254,8 +255,8 @@ impl World {
     }
 
     /// Has an endpoint answer without working.
-    pub(crate) fn set_answer(&mut self, at: usize, id: EffectId, status: u16, after: Duration) {
-        self.servers[at].set_answer(id, status, after);
+    pub(crate) fn set_answer(&mut self, at: usize, id: EffectId, answers: &Answers) {
+        self.servers[at].set_answer(id, answers);
     }
 
     /// Lifts that.

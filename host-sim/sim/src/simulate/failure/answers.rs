@@ -1,9 +1,8 @@
 //! An endpoint answers without working: a sinkhole, which looks fast and idle.
 
-use super::Effect;
+use super::{Effect, Site};
 use crate::scenario::value::Span;
 use crate::simulate::server::EffectId;
-use crate::simulate::world::World;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
@@ -19,15 +18,33 @@ pub struct Answers {
     /// How long after the request. Default `1ms`.
     #[serde(default = "a_millisecond")]
     pub after: Span,
+    /// What its load reports say meanwhile. Default `measured`.
+    #[serde(default)]
+    pub report: Report,
+}
+
+/// A source of load reports.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    /// What it is: it does no work, and all it answers is an error, or none.
+    #[default]
+    Measured,
+    /// Nothing to do and no errors, whatever it answers.
+    Idle,
 }
 
 impl Effect for Answers {
-    fn begin(&self, world: &mut World, endpoint: usize, id: EffectId) {
-        world.set_answer(endpoint, id, self.status, self.after.0);
+    fn begin(&self, site: &mut Site<'_, '_>, id: EffectId) {
+        for endpoint in site.endpoints {
+            site.world.set_answer(*endpoint, id, self);
+        }
     }
 
-    fn end(&self, world: &mut World, endpoint: usize, id: EffectId) {
-        world.clear_answer(endpoint, id);
+    fn end(&self, site: &mut Site<'_, '_>, id: EffectId) {
+        for endpoint in site.endpoints {
+            site.world.clear_answer(*endpoint, id);
+        }
     }
 }
 

@@ -1,9 +1,8 @@
 //! An endpoint's process dies: what it had is lost, connections are refused. It may come back cold.
 
-use super::Effect;
+use super::{Effect, Site};
 use crate::scenario::value::Span;
 use crate::simulate::server::EffectId;
-use crate::simulate::world::World;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -28,15 +27,19 @@ pub struct Cold {
 }
 
 impl Effect for Down {
-    fn begin(&self, world: &mut World, endpoint: usize, _: EffectId) {
-        world.take_down(endpoint);
+    fn begin(&self, site: &mut Site<'_, '_>, _: EffectId) {
+        for endpoint in site.endpoints {
+            site.world.take_down(*endpoint);
+        }
     }
 
-    fn end(&self, world: &mut World, endpoint: usize, id: EffectId) {
-        world.bring_up(endpoint);
-        if let Some(cold) = &self.cold {
-            world.set_factor(endpoint, id, cold.factor);
-            world.clear_factor_after(cold.lasts.0, endpoint, id);
+    fn end(&self, site: &mut Site<'_, '_>, id: EffectId) {
+        for endpoint in site.endpoints {
+            site.world.bring_up(*endpoint);
+            if let Some(cold) = &self.cold {
+                site.world.set_factor(*endpoint, id, cold.factor);
+                site.world.clear_factor_after(cold.lasts.0, *endpoint, id);
+            }
         }
     }
 }

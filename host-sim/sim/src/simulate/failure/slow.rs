@@ -1,8 +1,7 @@
 //! An endpoint is slower than it was: a neighbour, a disk, a bad release.
 
-use super::Effect;
+use super::{Effect, Site};
 use crate::simulate::server::EffectId;
-use crate::simulate::world::World;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -16,11 +15,15 @@ pub struct Slow {
 }
 
 impl Effect for Slow {
-    fn begin(&self, world: &mut World, endpoint: usize, id: EffectId) {
-        world.set_factor(endpoint, id, self.factor);
+    fn begin(&self, site: &mut Site<'_, '_>, id: EffectId) {
+        for endpoint in site.endpoints {
+            site.world.set_factor(*endpoint, id, self.factor);
+        }
     }
 
-    fn end(&self, world: &mut World, endpoint: usize, id: EffectId) {
-        world.clear_factor(endpoint, id);
+    fn end(&self, site: &mut Site<'_, '_>, id: EffectId) {
+        for endpoint in site.endpoints {
+            site.world.clear_factor(*endpoint, id);
+        }
     }
 }

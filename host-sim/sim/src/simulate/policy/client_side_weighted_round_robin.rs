@@ -28,6 +28,9 @@ pub struct ClientSideWeightedRoundRobin {
     /// What an error share of 1 adds to utilization. Default 1.
     #[schemars(range(min = 0))]
     pub error_utilization_penalty: f64,
+    /// Utilization is the highest of these, such as `named_metrics.queue`, where a report has any
+    /// above 0. Default none: `application_utilization`, else `cpu_utilization`.
+    pub metric_names_for_computing_utilization: Vec<String>,
 }
 
 impl Default for ClientSideWeightedRoundRobin {
@@ -37,6 +40,7 @@ impl Default for ClientSideWeightedRoundRobin {
             weight_expiration_period: Span(Duration::from_secs(180)),
             weight_update_period: Span(Duration::from_secs(1)),
             error_utilization_penalty: 1.0,
+            metric_names_for_computing_utilization: Vec::new(),
         }
     }
 }
@@ -75,7 +79,13 @@ impl PolicyKind for ClientSideWeightedRoundRobin {
 impl ClientSideWeightedRoundRobin {
     /// The weight that a report makes; none if it says too little.
     fn weight(&self, report: &LoadReport) -> Option<u32> {
-        let mut utilization = report.application_utilization;
+        // Envoy 1.38 and later: what is named comes first.
+        let names = self.metric_names_for_computing_utilization.iter();
+        let named = names.filter_map(|name| report.metric(name));
+        let mut utilization = named.fold(0.0, f64::max);
+        if utilization <= 0.0 {
+            utilization = report.application_utilization;
+        }
         if utilization <= 0.0 {
             utilization = report.cpu_utilization;
         }
@@ -178,6 +188,21 @@ mod tests {
         assert_eq!(weight(report(100.0, 0.0, 0.0)), None);
         let cpu = LoadReport { rps: 100.0, cpu_utilization: 0.25, ..LoadReport::default() };
         assert_eq!(spec().weight(&cpu), Some(400));
+    }
+
+    #[test]
+    fn what_is_named_counts_before_the_rest_and_the_highest_of_it() {
+        let names = ["named_metrics.rif", "named_metrics.queue", "named_metrics.unknown"];
+        let metric_names_for_computing_utilization = names.map(str::to_owned).to_vec();
+        let spec = ClientSideWeightedRoundRobin {
+            metric_names_for_computing_utilization,
+            ..Default::default()
+        };
+        let mut report =
+            LoadReport { rps: 100.0, application_utilization: 0.5, ..LoadReport::default() };
+        assert_eq!(spec.weight(&report), Some(200));
+        (report.rif, report.queue) = (4, 1);
+        assert_eq!(spec.weight(&report), Some(25));
     }
 
     #[test]

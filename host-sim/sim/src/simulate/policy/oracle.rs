@@ -45,7 +45,8 @@ mod tests {
         stage.servers[1].set_factor(Duration::ZERO, 0, 0.25);
         // 2 * 10, 1 * 40 and 1 * 10 ms.
         assert_eq!(stage.counts(10), [0, 0, 10]);
-        stage.servers[2].set_answer(0, 503, Duration::from_millis(1));
+        let answers = serde_json::from_value(serde_json::json!({})).unwrap();
+        stage.servers[2].set_answer(0, &answers);
         assert_eq!(stage.counts(10), [10, 0, 0]);
     }
 }

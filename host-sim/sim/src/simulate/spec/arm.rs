@@ -42,8 +42,8 @@ pub struct Plugins {
     pub configuration: BTreeMap<String, Value>,
 }
 
-/// Envoy's `outlier_detection`, as far as it acts on its own. Below half of the endpoints ejections
-/// are ignored, as Envoy's panic threshold has it.
+/// Envoy's `outlier_detection`, with its fields and defaults. Failed connections count as 503. Below
+/// half of the endpoints ejections are ignored, as Envoy's panic threshold has it.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OutlierDetection {
@@ -51,7 +51,19 @@ pub struct OutlierDetection {
     #[serde(default = "five")]
     #[schemars(range(min = 1))]
     pub consecutive_5xx: u32,
-    /// How often ejected endpoints are looked at. Default `10s`.
+    /// How many of 100 times they do. Default 100.
+    #[serde(default = "hundred")]
+    #[schemars(range(min = 0, max = 100))]
+    pub enforcing_consecutive_5xx: f64,
+    /// So many of 502, 503 and 504 in a row eject. Default 5.
+    #[serde(default = "five")]
+    #[schemars(range(min = 1))]
+    pub consecutive_gateway_failure: u32,
+    /// How many of 100 times they do. Default 0.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 100))]
+    pub enforcing_consecutive_gateway_failure: f64,
+    /// How often success rates are compared, and ejected endpoints looked at. Default `10s`.
     #[serde(default = "ten_seconds")]
     pub interval: Span,
     /// How long the first ejection lasts; the second twice as long. Default `30s`.
@@ -64,6 +76,57 @@ pub struct OutlierDetection {
     #[serde(default = "ten_percent")]
     #[schemars(range(min = 0, max = 100))]
     pub max_ejection_percent: f64,
+    /// Whether one may be ejected whatever the percentage. Default false.
+    #[serde(default)]
+    pub always_eject_one_host: bool,
+    /// How many of 100 times a poor success rate ejects. Default 100.
+    #[serde(default = "hundred")]
+    #[schemars(range(min = 0, max = 100))]
+    pub enforcing_success_rate: f64,
+    /// Endpoints that must have answered often enough for success rates to be compared. Default 5.
+    #[serde(default = "five")]
+    pub success_rate_minimum_hosts: u32,
+    /// How often is enough, in an interval. Default 100.
+    #[serde(default = "hundred_times")]
+    pub success_rate_request_volume: u32,
+    /// Thousandths of a standard deviation below the mean, from which on a success rate is poor.
+    /// Default 1900.
+    #[serde(default = "nineteen_hundred")]
+    pub success_rate_stdev_factor: u32,
+    /// Which percentage of failures ejects. Default 85.
+    #[serde(default = "eighty_five")]
+    #[schemars(range(min = 0, max = 100))]
+    pub failure_percentage_threshold: f64,
+    /// How many of 100 times it does. Default 0.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 100))]
+    pub enforcing_failure_percentage: f64,
+    /// Endpoints that must have answered often enough for it. Default 5.
+    #[serde(default = "five")]
+    pub failure_percentage_minimum_hosts: u32,
+    /// How often is enough, in an interval. Default 50.
+    #[serde(default = "fifty_times")]
+    pub failure_percentage_request_volume: u32,
+}
+
+fn hundred() -> f64 {
+    100.0
+}
+
+fn eighty_five() -> f64 {
+    85.0
+}
+
+fn hundred_times() -> u32 {
+    100
+}
+
+fn fifty_times() -> u32 {
+    50
+}
+
+fn nineteen_hundred() -> u32 {
+    1900
 }
 
 fn five() -> u32 {

@@ -1,9 +1,12 @@
 //! What a schema cannot say of an experiment: fields that need each other, names that must exist.
 
 use super::arm::Plugins;
+use super::expect::BEST_POLICY;
 use super::{Arm, Experiment};
 use crate::problem::did_you_mean;
 use crate::scenario::suite::SuiteSpec;
+use crate::simulate::failure::Victims;
+use crate::simulate::measure;
 use crate::strict::Checks;
 use crate::suite;
 use std::collections::BTreeSet;
@@ -24,6 +27,7 @@ pub(super) fn check(experiment: &Experiment, checks: &mut Checks<'_>) {
     checks.trouble(experiment);
     checks.load(experiment);
     checks.arms(experiment);
+    checks.expectations(experiment);
 }
 
 impl Checks<'_> {
@@ -100,18 +104,27 @@ impl Checks<'_> {
         for (at, failure) in experiment.failures.iter().enumerate() {
             let at = at.to_string();
             let path = ["failures", at.as_str()];
-            match failure.effects().len() {
-                0 => self.tell(&path, "one of `down`, `answers` and `slow` is needed"),
-                1 => {}
-                _ => self.tell(&path, "one of `down`, `answers` and `slow`, not several"),
-            }
-            if failure.endpoints.is_empty() {
-                self.tell(&["failures", &at, "endpoints"], "hits nobody");
+            let kinds = "one of `down`, `answers`, `slow` and `vms_die`";
+            match failure.effects().as_slice() {
+                [] => self.tell(&path, format!("{kinds} is needed")),
+                [one] => {
+                    let named = !failure.endpoints.is_empty();
+                    let place = ["failures", &at, "endpoints"];
+                    match one.befalls() {
+                        Victims::Endpoints if !named => self.tell(&place, "hits nobody"),
+                        Victims::Proxies if named => {
+                            self.tell(&place, "it hits proxies, and not endpoints");
+                        }
+                        _ => {}
+                    }
+                }
+                _ => self.tell(&path, format!("{kinds}, not several")),
             }
             self.targets(experiment, &["failures", &at, "endpoints"], &failure.endpoints);
             if let Some(every) = failure.every {
                 self.positive(&["failures", &at, "every"], every.0);
-                if failure.lasts.is_none_or(|lasts| lasts >= every) {
+                let momentary = failure.vms_die.is_some() && failure.lasts.is_none();
+                if !momentary && failure.lasts.is_none_or(|lasts| lasts >= every) {
                     let text = "needs `for`, and a longer time: one ends before the next begins";
                     self.tell(&["failures", &at, "every"], text);
                 }
@@ -193,6 +206,41 @@ impl Checks<'_> {
         {
             let text = "needs a `bootstrap` or `suite`, here or in `proxies`";
             self.tell(&["arms", at, "plugins"], text);
+        }
+    }
+
+    fn expectations(&mut self, experiment: &Experiment) {
+        let arms: Vec<&str> = experiment.arms.iter().map(|arm| arm.name.as_str()).collect();
+        let others: Vec<&str> = arms.iter().copied().chain([BEST_POLICY]).collect();
+        let windows = experiment.windows.iter().map(|window| window.name.as_str());
+        let windows: Vec<&str> = windows.chain([super::super::results::WHOLE]).collect();
+        let measures = measure::all();
+        let names: Vec<&str> = measures.iter().map(|measure| measure.name).collect();
+        for (at, expectation) in experiment.expect.iter().enumerate() {
+            let text = at.to_string();
+            let mut known = |field: &str, name: &str, names: &[&str], what: &str| {
+                if !names.contains(&name) {
+                    let meant = did_you_mean(name, names.iter().copied());
+                    self.tell(&["expect", &text, field], format!("no {what} '{name}'{meant}"));
+                }
+            };
+            known("arm", &expectation.arm, &arms, "arm");
+            known("measure", &expectation.measure, &names, "measure");
+            if let Some(window) = &expectation.window {
+                known("window", window, &windows, "window");
+            }
+            if let Some(against) = &expectation.against {
+                known("against", against, &others, "arm");
+                let none = |measure: &measure::Measure| {
+                    measure.name == expectation.measure && !measure.ratio
+                };
+                if measures.iter().any(none) {
+                    self.tell(&["expect", &text, "against"], "ratios of it mean nothing");
+                }
+            }
+            if expectation.at_most.is_some() == expectation.at_least.is_some() {
+                self.tell(&["expect", &text], "needs either `at_most` or `at_least`");
+            }
         }
     }
 

@@ -1,12 +1,12 @@
-//! What goes wrong. Each kind of failure is a file below `failure/`, which knows what it does to an
-//! endpoint when it begins and when it ends; here they are only listed.
+//! What goes wrong. Each kind of failure is a file below `failure/`, which knows what it does when it
+//! begins and when it ends; here they are only listed.
 
 use crate::scenario::value::Span;
-use crate::simulate::failure::{Answers, Down, Effect, Slow};
+use crate::simulate::failure::{Answers, Down, Effect, Slow, VmsDie};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Something befalls endpoints at a time. One of `down`, `answers` and `slow`.
+/// Something befalls endpoints at a time, or proxies. One of `down`, `answers`, `slow` and `vms_die`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Failure {
@@ -17,7 +17,8 @@ pub struct Failure {
     pub lasts: Option<Span>,
     /// Again and again, from the beginning of one to that of the next. Default once.
     pub every: Option<Span>,
-    /// Which: names of endpoints, or of groups.
+    /// Which: names of endpoints, or of groups. Needed unless proxies are hit.
+    #[serde(default)]
     pub endpoints: Vec<String>,
     /// The process is gone: connections are refused.
     pub down: Option<Down>,
@@ -25,6 +26,8 @@ pub struct Failure {
     pub answers: Option<Answers>,
     /// The endpoint is slower, or faster.
     pub slow: Option<Slow>,
+    /// VMs of plugins trap.
+    pub vms_die: Option<VmsDie>,
 }
 
 impl Failure {
@@ -33,7 +36,8 @@ impl Failure {
         fn of<E: Effect>(effect: &Option<E>) -> Option<&dyn Effect> {
             effect.as_ref().map(|effect| effect as &dyn Effect)
         }
-        [of(&self.down), of(&self.answers), of(&self.slow)].into_iter().flatten().collect()
+        let all = [of(&self.down), of(&self.answers), of(&self.slow), of(&self.vms_die)];
+        all.into_iter().flatten().collect()
     }
 }
 

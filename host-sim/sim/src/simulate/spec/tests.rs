@@ -58,6 +58,9 @@ arms:
 - {name: a, policy: {}}
 - {name: a, plugins: {}, retries: 1}
 - {name: b}
+expect:
+- {arm: c, measure: p98, window: none, against: best, at_most: 1, at_least: 1}
+- {arm: a, measure: peak_share, against: b, at_most: 1}
 ";
     let error = problems(text);
     for told in [
@@ -72,9 +75,9 @@ arms:
         "line 9 column 56: must be more than nothing",
         "line 9 column 70: a speed is more than 0",
         "line 10 column 10: 'e1' is the name of another endpoint or group",
-        "line 12 column 3: one of `down`, `answers` and `slow`, not several",
+        "line 12 column 3: one of `down`, `answers`, `slow` and `vms_die`, not several",
         "line 12 column 24: no endpoint or group is called 'f'",
-        "line 13 column 3: one of `down`, `answers` and `slow` is needed",
+        "line 13 column 3: one of `down`, `answers`, `slow` and `vms_die` is needed",
         "line 13 column 36: needs `for`, and a longer time",
         "line 14 column 45: must be more than nothing",
         "line 14 column 61: no endpoint or group is called 'e2'",
@@ -83,6 +86,12 @@ arms:
         "line 17 column 3: `outlier_detection` and `retries` belong to a `policy`",
         "line 17 column 22: needs a `bootstrap` or `suite`, here or in `proxies`",
         "line 18 column 3: needs either `policy` or `plugins`",
+        "line 20 column 9: no arm 'c'",
+        "line 20 column 21: no measure 'p98', did you mean 'p90'?",
+        "line 20 column 34: no window 'none'",
+        "line 20 column 49: no arm 'best'",
+        "line 20 column 3: needs either `at_most` or `at_least`",
+        "line 21 column 42: ratios of it mean nothing",
     ] {
         assert!(error.contains(told), "missing: {told}\nin:\n{error}");
     }
