@@ -27,10 +27,10 @@ endif
 # By the shell and not by make's wildcard, which remembers what was there before setup-envoy ran.
 FIND_ENVOY := $${ENVOY_BIN:-$$(compgen -G '$(VENV)/lib/python3*/site-packages/envoy/_bin/envoy' || true)}
 
-.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check conform e2e third-party limitador prometheus sweep determinism explore soak soak-breaker aborts bench dist ci clean
+.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check conform e2e third-party limitador prometheus sweep determinism explore soak soak-breaker aborts experiments-routing experiments-envoy bench dist ci clean
 
 help: ## print this list
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: setup-target setup-envoy ## install what the rest needs: the wasm target, real Envoy in a venv
 
@@ -102,6 +102,19 @@ soak-breaker: ## 1 000 000 random schedules of the breaker's workers, a 100 000 
 
 aborts: setup wasm ## 100 000 clients that leave a bulkhead, in real Envoy: nothing leaks (CLIENTS=...)
 	@WEIR_ABORTS=$(or $(CLIENTS),100000) ./tests/run.sh -p weir-tests clients_that_leave_leak_nothing
+
+# Those of the routing, in the order of the page.
+ROUTING := mild-0.75 mild-0.9 strong-0.6 strong-0.75 strong-0.9 antagonist-0.75 homogeneous-0.75 \
+  private-vms vms-die mesh sinkhole sinkhole-idle endpoint-dies cold-return
+
+experiments-routing: wasm host-sim ## what routing does, beside native policies: docs/experiments.md (SEEDS=...)
+	@$(HOST_SIM) simulate $(ROUTING:%=tests/experiments/%.yaml) $(SEEDS:%=--seeds %) --jobs "$$(nproc)" \
+	  --format markdown --out target/experiments.md
+	@cat tests/experiments/preface.md target/experiments.md > docs/experiments.md
+
+experiments-envoy: wasm setup-envoy ## the same in real Envoy, hours on a quiet machine (ARGS="--seeds 1 --rows strong-0.75")
+	@$(CARGO) build --release -p weir-tests --bin experiments-envoy
+	@ENVOY_BIN="$(FIND_ENVOY)" WEIR_DIST=$(CURDIR)/dist $(TARGET)/release/experiments-envoy $(ARGS)
 
 bench: wasm ## what a request costs: in the whole chain, in an empty filter, beside Envoy's own limiter
 	@$(CARGO) build --release -p host-sim-cli -p host-sim-engine -p host-sim-rig --bin host-sim \

@@ -2,7 +2,7 @@
 //! full size takes minutes, and is not asserted here: `host-sim simulate` prints it.
 
 use anyhow::{Context as _, Result};
-use host_sim::simulate::{ArmKind, Experiment, Results, SimulateOptions, simulate};
+use host_sim::simulate::{ArmKind, Experiment, Results, Severity, SimulateOptions, simulate};
 use std::path::{Path, PathBuf};
 
 fn folder() -> PathBuf {
@@ -27,21 +27,63 @@ fn median(results: &Results, arm: &str, window: &str, measure: &str) -> Result<f
 }
 
 #[test]
-fn every_experiment_can_be_read_and_compares_plugins_with_the_same_baselines() -> Result<()> {
+fn every_experiment_can_be_read_compares_plugins_with_the_one_to_beat_and_says_what_must_hold()
+-> Result<()> {
     let mut files = 0;
+    let makefile = std::fs::read_to_string(folder().join("../../Makefile"))?;
     for entry in std::fs::read_dir(folder())? {
         let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
         let text = std::fs::read_to_string(&path)?;
         let experiment = Experiment::parse_in(&text, &folder());
         let experiment = experiment.with_context(|| path.display().to_string())?;
-        for name in ["round_robin", "least_request", "full_scan", "cswrr", "peak_ewma", "oracle"] {
+        for name in ["full_scan", "oracle"] {
             let found = experiment.arms.iter().any(|arm| arm.name == name && arm.policy.is_some());
             assert!(found, "{}: no arm {name}", path.display());
         }
         assert!(experiment.arms.iter().any(|arm| arm.plugins.is_some()), "{}", path.display());
+        assert!(!experiment.expect.is_empty(), "{}: nothing must hold", path.display());
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let words: Vec<&str> = makefile.split_whitespace().collect();
+        assert!(words.contains(&name.as_str()), "{name} is on no page: see the Makefile");
         files += 1;
     }
-    assert!(files >= 7, "only {files} files");
+    assert!(files >= 14, "only {files} files");
+    Ok(())
+}
+
+#[test]
+fn the_page_of_figures_has_every_experiment_and_its_command() -> Result<()> {
+    let page = std::fs::read_to_string(folder().join("../../docs/experiments.md"))?;
+    for entry in std::fs::read_dir(folder())? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else {
+            continue;
+        };
+        if name.ends_with(".yaml") {
+            let command = format!("host-sim simulate tests/experiments/{name}");
+            assert!(page.contains(&command), "{name}: run 'make experiments-routing'");
+        }
+    }
+    assert!(page.contains("P99 against full_scan"), "the baseline to beat is full scan");
+    Ok(())
+}
+
+#[test]
+fn requests_survive_the_death_of_every_vm_and_the_deaths_are_told() -> Result<()> {
+    let results = small("vms-die.yaml", 1, &["full_scan", "weir", "weir_private"])?;
+    for arm in ["weir", "weir_private"] {
+        let percent = median(&results, arm, "all", "error_percent")?;
+        assert!(percent < 5.0, "{arm}: {}", results.text());
+        let notices = results.arm(arm).map(|arm| arm.notices.clone()).unwrap_or_default();
+        let killed = notices.iter().filter(|notice| notice.severity == Severity::Killed);
+        // Four plugins on two workers, at 1 s and at 3 s.
+        assert_eq!(killed.map(|notice| notice.times).sum::<u64>(), 16, "{}", results.text());
+        let traps = notices.iter().filter(|notice| notice.severity == Severity::Critical);
+        assert_eq!(traps.count(), 0, "{}", results.text());
+    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use crate::Unusable;
 use crate::cache::CacheArgs;
 use clap::{Args, ValueEnum};
-use host_sim::simulate::{Experiment, Progress, Results, SimulateOptions, simulate};
+use host_sim::simulate::{Experiment, Progress, Results, SimulateOptions, markdown, simulate};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,14 +19,15 @@ use std::time::{Duration, Instant};
     host-sim simulate tests/experiments/strong-0.75.yaml\n  \
     host-sim simulate tests/experiments/strong-0.75.yaml --seeds 20 --jobs 2\n  \
     host-sim simulate mine.yaml --format json | jq '.arms[].summary.all.p99'\n  \
-    host-sim simulate mine.yaml --format html --out mine.html\n\n\
-    Exit codes: 0 simulated, 1 an arm's bootstrap or plugins are rejected, 2 the file cannot be \
-    used.")]
+    host-sim simulate mine.yaml --format html --out mine.html\n  \
+    host-sim simulate a.yaml b.yaml --format markdown --out experiments.md\n\n\
+    Exit codes: 0 simulated, whether or not what is expected holds, 1 an arm's bootstrap or plugins \
+    are rejected, 2 a file cannot be used.")]
 pub(crate) struct SimulateArgs {
-    /// The experiment.
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// How many seeds each arm runs with, instead of the file's.
+    /// The experiments; several as text or Markdown only.
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// How many seeds each arm runs with, instead of the files'.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     seeds: Option<u64>,
     /// Threads.
@@ -51,25 +52,39 @@ enum Report {
     Json,
     /// One page for a browser: tables, latency curves, each endpoint's share over time.
     Html,
+    /// One page for a repository: tables beside settings and commands, nothing of this machine.
+    Markdown,
 }
 
 pub(crate) fn execute(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
-    let experiment = read(&args.file)?;
-    let options = SimulateOptions {
-        seeds: args.seeds,
-        jobs: args.jobs.into(),
-        base: folder(&args.file).to_owned(),
-        module_cache: args.cache.modules(),
-    };
-    let begun = Instant::now();
-    let mut watcher = Watcher::new();
-    let results = simulate(&experiment, &options, |progress| watcher.tell(progress))?;
-    watcher.end();
-    let text = match args.format {
-        Report::Text => text(&results, begun.elapsed()),
-        Report::Json => results.json(),
-        Report::Html => results.html(),
-    };
+    // All are read before the first runs: a mistake in the last need not be waited for.
+    let experiments = args.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+    if experiments.len() > 1 && matches!(args.format, Report::Json | Report::Html) {
+        return Err(
+            Unusable("JSON and HTML are of one experiment: give one file".to_owned()).into()
+        );
+    }
+    let mut texts = Vec::new();
+    let mut all = Vec::new();
+    for (file, experiment) in args.files.iter().zip(&experiments) {
+        let options = SimulateOptions {
+            seeds: args.seeds,
+            jobs: args.jobs.into(),
+            base: folder(file).to_owned(),
+            module_cache: args.cache.modules(),
+        };
+        let begun = Instant::now();
+        let mut watcher = Watcher::new(file);
+        let results = simulate(experiment, &options, |progress| watcher.tell(progress))?;
+        watcher.end();
+        match args.format {
+            Report::Text => texts.push(text(&results, begun.elapsed())),
+            Report::Json => texts.push(results.json()),
+            Report::Html => texts.push(results.html()),
+            Report::Markdown => all.push((command(file, args.seeds), results)),
+        }
+    }
+    let text = if args.format == Report::Markdown { markdown(&all) } else { texts.join("\n") };
     match &args.out {
         None => std::io::stdout().write_all(text.as_bytes())?,
         Some(file) => {
@@ -77,6 +92,12 @@ pub(crate) fn execute(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What gives the same figures.
+fn command(file: &Path, seeds: Option<u64>) -> String {
+    let seeds = seeds.map_or_else(String::new, |seeds| format!(" --seeds {seeds}"));
+    format!("host-sim simulate {}{seeds}", file.display())
 }
 
 fn read(file: &Path) -> Result<Experiment, Unusable> {
@@ -105,16 +126,17 @@ fn requests(run: &host_sim::simulate::Run) -> f64 {
 }
 
 /// Tells on stderr how far a long run is: on a terminal in one line, else a line now and then.
-struct Watcher {
+struct Watcher<'a> {
+    file: &'a Path,
     terminal: bool,
     begun: Instant,
     told: Instant,
 }
 
-impl Watcher {
-    fn new() -> Self {
+impl<'a> Watcher<'a> {
+    fn new(file: &'a Path) -> Self {
         let now = Instant::now();
-        Self { terminal: std::io::stderr().is_terminal(), begun: now, told: now }
+        Self { file, terminal: std::io::stderr().is_terminal(), begun: now, told: now }
     }
 
     fn tell(&mut self, progress: Progress<'_>) {
@@ -126,7 +148,8 @@ impl Watcher {
         let Progress { done, of, arm, seed, part } = progress;
         let percent = part * 100.0;
         let passed = self.begun.elapsed().as_secs();
-        let line = format!("[{done}/{of}] {passed} s: {arm}, seed {seed}, {percent:.0} %");
+        let file = self.file.display();
+        let line = format!("{file} [{done}/{of}] {passed} s: {arm}, seed {seed}, {percent:.0} %");
         if self.terminal { eprint!("\r\x1b[K{line}") } else { eprintln!("{line}") }
     }
 
