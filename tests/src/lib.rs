@@ -4,6 +4,7 @@
 //! looks at answers, at what the endpoints received, and at the metrics. Each test of this kind
 //! exists twice, once in host-sim and once in real Envoy, from one body: see [`on_both_hosts`].
 
+pub mod experiment;
 mod host;
 mod rate_limit;
 mod suite;

@@ -1,0 +1,51 @@
+//! What broken endpoints cost, in short: the long form is `make experiments-envoy`.
+//!
+//! Bounds are counts of requests, with room for a machine that is busy with other tests, and far from
+//! what the proxy does by itself: round robin fails a tenth of the requests here, full scan most.
+
+use host_sim_rig::service_time::ServiceTime;
+use std::num::NonZeroU32;
+use std::time::Duration;
+use weir_tests::experiment::{Arm, Setting, Stand, dies, kill_cycles, sinkhole};
+use weir_tests::on_both_hosts;
+
+/// 20 endpoints that are not busy: what fails, fails for being broken.
+fn setting() -> Setting {
+    Setting {
+        slots: 16,
+        service_time: ServiceTime::Fixed(Duration::from_millis(5)),
+        // Of a busy machine nobody may have to wait in vain.
+        patience: Duration::from_secs(20),
+        ..Setting::usual(400.0)
+    }
+}
+
+const WORKERS: NonZeroU32 = NonZeroU32::new(2).expect("two");
+
+on_both_hosts! {
+    async fn a_sinkhole_costs_few_requests_whatever_it_reports(host: Host) {
+        for idle in [false, true] {
+            let stand = Stand::start(&host, Arm::Weir, &setting(), WORKERS, 1, false).await?;
+            let broken = sinkhole(&stand, 2, 2, idle).await?;
+            // Each of two endpoints opens its breaker with the fifth failure in a row.
+            assert!(broken.failed <= 24, "idle {idle}: {broken:?}\n{}", stand.proxy().log());
+            assert!(broken.failed_later <= 8, "idle {idle}: {broken:?}");
+            assert!(broken.failed > 0, "nothing was broken: {broken:?}");
+        }
+        let stand = Stand::start(&host, Arm::FullScan, &setting(), WORKERS, 1, false).await?;
+        let broken = sinkhole(&stand, 1, 2, false).await?;
+        assert!(broken.percent() > 8.0, "the one to beat is beaten by this: {broken:?}");
+    }
+
+    async fn a_dead_endpoint_costs_what_it_had_in_hand_and_few_more(host: Host) {
+        let stand = Stand::start(&host, Arm::Weir, &setting(), WORKERS, 1, false).await?;
+        let broken = dies(&stand, 2, 2, false).await?;
+        assert!(broken.sent_to_the_dead() <= 10, "{broken:?}\n{}", stand.proxy().log());
+    }
+
+    async fn with_retries_no_client_sees_endpoints_die(host: Host) {
+        let stand = Stand::start(&host, Arm::Weir, &setting(), WORKERS, 1, true).await?;
+        let cycles = kill_cycles(&stand, 3).await?;
+        assert_eq!(cycles.failed, 0, "{cycles:?}\n{}", stand.proxy().log());
+    }
+}

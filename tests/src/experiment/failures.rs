@@ -1,0 +1,163 @@
+//! What breaks, and how many requests it costs.
+
+use super::Stand;
+use anyhow::Context;
+use host_sim_rig::endpoint::{Cold, Fault, LoadReport, ReportSource};
+use host_sim_rig::load::LoadResult;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// What a failure cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Broken {
+    /// Requests that were due after it happened.
+    pub requests: u64,
+    /// Of these, failed.
+    pub failed: u64,
+    /// Of these, failed later than a second after it happened.
+    pub failed_later: u64,
+    /// Requests that were due later than that.
+    pub requests_later: u64,
+    /// Requests that the endpoint had in hand when it died, and took with it.
+    pub in_hand: u64,
+    /// The largest part of the traffic that one endpoint had in the ten seconds after its return, as
+    /// a multiple of an equal part. 0 if nothing returned.
+    pub share_after_return: f64,
+}
+
+impl Broken {
+    /// Of 100 requests, failed.
+    pub fn percent(&self) -> f64 {
+        100.0 * self.failed as f64 / self.requests.max(1) as f64
+    }
+
+    /// The same later than a second after it happened.
+    pub fn percent_later(&self) -> f64 {
+        100.0 * self.failed_later as f64 / self.requests_later.max(1) as f64
+    }
+
+    /// Failed beyond what was in hand: those that were sent to an endpoint that was dead already.
+    pub fn sent_to_the_dead(&self) -> u64 {
+        self.failed.saturating_sub(self.in_hand)
+    }
+
+    /// Of a load in which it happened after so many seconds.
+    fn of(result: &LoadResult, at: u64) -> Self {
+        let after = |from: u64| result.timeline.iter().filter(move |own| own.second >= from);
+        Self {
+            requests: after(at).map(|own| own.requests).sum(),
+            failed: after(at).map(|own| own.errors).sum(),
+            requests_later: after(at + 1).map(|own| own.requests).sum(),
+            failed_later: after(at + 1).map(|own| own.errors).sum(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Two endpoints answer 503 in 1 ms, after so many seconds of load and for so many. With `idle`, their
+/// load reports tell of nothing to do and of no errors.
+pub async fn sinkhole(
+    stand: &Stand,
+    before: u64,
+    lasts: u64,
+    idle: bool,
+) -> anyhow::Result<Broken> {
+    let start = Instant::now();
+    let breaking = async {
+        sleep_until(start + Duration::from_secs(before)).await;
+        for endpoint in stand.fleet().endpoints().iter().skip(3).step_by(4).take(2) {
+            let after = Duration::from_millis(1);
+            endpoint.set_fault(Fault::Respond { status: 503, after, fraction: 1.0 });
+            if idle {
+                endpoint.set_report(ReportSource::Fixed(nothing_to_do()));
+            }
+        }
+    };
+    let (result, ()) = tokio::join!(stand.load(seconds(before + lasts), 1), breaking);
+    Ok(Broken::of(&result?, before))
+}
+
+/// One endpoint dies after so many seconds of load, and stays dead for so many; then, if `cold` says
+/// so, it is back for ten seconds, with a quarter of its speed in the first five.
+pub async fn dies(stand: &Stand, before: u64, lasts: u64, cold: bool) -> anyhow::Result<Broken> {
+    let start = Instant::now();
+    let victim = stand.fleet().endpoints().get(3).context("a fourth endpoint")?;
+    let dying = async {
+        sleep_until(start + seconds(before)).await;
+        let in_hand = victim.counters().in_flight;
+        victim.kill().await?;
+        if cold {
+            sleep_until(start + seconds(before + lasts)).await;
+            let duration = Duration::from_secs(5);
+            victim.revive(Some(Cold { factor: 4.0, duration })).await?;
+        }
+        anyhow::Ok(in_hand)
+    };
+    let back = before + lasts;
+    let whole = if cold { back + 10 } else { back };
+    let (result, in_hand) = tokio::join!(stand.load(seconds(whole), 1), dying);
+    let (result, in_hand) = (result?, in_hand?);
+    let mut broken = Broken { in_hand, ..Broken::of(&result, before) };
+    if cold {
+        let mut answers = std::collections::BTreeMap::<&str, f64>::new();
+        for second in result.timeline.iter().filter(|own| own.second >= back) {
+            for (endpoint, share) in &second.share {
+                *answers.entry(endpoint).or_default() += share * second.requests as f64;
+            }
+        }
+        let all: f64 = answers.values().sum();
+        let most = answers.values().copied().fold(0.0, f64::max);
+        broken.share_after_return = most / all * stand.fleet().endpoints().len() as f64;
+    }
+    Ok(broken)
+}
+
+/// What many deaths cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cycles {
+    /// Deaths.
+    pub deaths: u64,
+    /// Requests.
+    pub requests: u64,
+    /// Of these, failed for their clients.
+    pub failed: u64,
+}
+
+/// One endpoint after the other dies for half a second and is back for half a second, under load.
+pub async fn kill_cycles(stand: &Stand, cycles: u64) -> anyhow::Result<Cycles> {
+    // The proxy gets to know them first.
+    stand.load(seconds(1), 0).await?;
+    let start = Instant::now();
+    let killing = async {
+        let endpoints = stand.fleet().endpoints();
+        for (cycle, victim) in (0..cycles).zip(endpoints.iter().cycle()) {
+            sleep_until(start + seconds(cycle)).await;
+            victim.kill().await?;
+            sleep_until(start + seconds(cycle) + Duration::from_millis(500)).await;
+            victim.revive(None).await?;
+        }
+        anyhow::Ok(())
+    };
+    let (result, killed) = tokio::join!(stand.load(seconds(cycles), 1), killing);
+    killed?;
+    let LoadResult { requests, failed, .. } = result?;
+    Ok(Cycles { deaths: cycles, requests, failed })
+}
+
+/// As an endpoint without work reports it.
+fn nothing_to_do() -> LoadReport {
+    let mut report = LoadReport {
+        cpu_utilization: Some(0.01),
+        application_utilization: Some(0.01),
+        rps_fractional: Some(75.0),
+        eps: Some(0.0),
+        ..LoadReport::default()
+    };
+    report.named_metrics.insert("rif".to_owned(), 1.0);
+    report.named_metrics.insert("queue".to_owned(), 0.0);
+    report
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
