@@ -27,8 +27,9 @@ const CONFIRM_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the number of endpoints is asked for, at least.
 const SIZE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Requests after which it is asked for again; in a small cluster as many as it has endpoints.
-const SIZE_PICKS: u32 = 16;
+/// Requests after which it is asked for again: as many as there are endpoints, within these bounds.
+/// A hostcall a request would be too many.
+const SIZE_PICKS: (u32, u32) = (8, 16);
 
 /// After a breaker's last change, misses of its endpoint prove nothing: circuit-breaker may have
 /// struck it off the list.
@@ -138,7 +139,7 @@ impl Cluster {
     pub fn wants_size(&self, now: UnixNanos) -> bool {
         let due = |(size, at): (u32, UnixNanos)| {
             let is_old = at > now || now.since(at) >= SIZE_INTERVAL;
-            is_old || self.unsized_picks >= size.clamp(1, SIZE_PICKS)
+            is_old || self.unsized_picks >= size.clamp(SIZE_PICKS.0, SIZE_PICKS.1)
         };
         matches!(self.config.endpoints, Endpoints::Learned { .. }) && self.size.is_none_or(due)
     }

@@ -101,9 +101,10 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
+        let now = plugin_kit::now();
         if let Some((shared, _)) = &self.running {
             let shared = Rc::clone(shared);
-            self.ask(&shared, plugin_kit::now());
+            self.ask(&shared, now);
         }
         let Some((shared, metrics)) = &self.running else { return };
         let (Ok(mut router), Ok(mut draws)) =
@@ -111,7 +112,6 @@ impl RootContext for Root {
         else {
             return;
         };
-        let now = plugin_kit::now();
         router.tick(&HostStore, now, draws.next_u64());
         metrics.tell(&mut router, now);
     }
