@@ -16,6 +16,7 @@
 
 mod decimal;
 mod fields;
+mod header;
 mod notes;
 mod problem;
 mod read;
@@ -26,6 +27,7 @@ mod words;
 pub use Presence::{Or, Required};
 pub use decimal::parse_decimal;
 pub use fields::{Choice, Fields, Presence, TextOrFields};
+pub use header::frames_messages;
 use problem::nearest;
 pub use problem::{Problem, Problems};
 #[cfg(feature = "record")]

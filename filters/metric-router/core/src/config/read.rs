@@ -12,19 +12,6 @@ use core::time::Duration;
 use plugin_config::{Choice, Fields, Or, Required};
 use shared_state::MAX_MEMBERS;
 
-/// Headers that belong to the connection or to the message's framing.
-const RESERVED_HEADERS: [&str; 9] = [
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 /// Entries of `clusters` at most.
 const MAX_ENTRIES: usize = 256;
 
@@ -92,7 +79,7 @@ fn debug_header(mut fields: Fields<'_>) -> DebugHeader {
 
 fn steering(mut fields: Fields<'_>) -> Steering {
     let header = fields.header_name("header", Or("x-gateway-destination-endpoint"));
-    if RESERVED_HEADERS.contains(&header.as_str()) {
+    if plugin_config::frames_messages(&header) {
         let message = format!("'{header}' has a meaning of its own: take an x- header");
         fields.problem_at("header", message);
     }

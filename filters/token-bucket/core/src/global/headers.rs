@@ -14,20 +14,8 @@ const MAX_NAME: usize = 64;
 /// Longest value, in bytes.
 const MAX_VALUE: usize = 1024;
 
-/// Those that belong to the connection, to the message's framing or to the proxy.
-const NOT_OURS: [&str; 11] = [
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-gateway-destination-endpoint",
-];
+/// Where the router in the chain writes the endpoint that it picks.
+const STEERING: &str = "x-gateway-destination-endpoint";
 
 /// Headers to add, names in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,7 +60,9 @@ fn checked_name(name: &[u8]) -> Option<String> {
         return None;
     }
     let name = core::str::from_utf8(name).ok()?.to_ascii_lowercase();
-    (!NOT_OURS.contains(&name.as_str()) && !name.starts_with("x-envoy-")).then_some(name)
+    let is_not_theirs =
+        plugin_config::frames_messages(&name) || name == STEERING || name.starts_with("x-envoy-");
+    (!is_not_theirs).then_some(name)
 }
 
 fn checked_value(value: &[u8]) -> Option<String> {
