@@ -7,6 +7,7 @@ use crate::membership::{Exploration, falls_within};
 use crate::note::Source;
 use crate::pick::{Pick, Reason, Steered, Unsteered};
 use crate::policy::{Choice, Policies, Ranked, Scene};
+use crate::refresh::Elsewhere;
 use crate::registry::Enquiry;
 use crate::row::{MISSES_ALLOWED, Table};
 use crate::shared::Notes;
@@ -68,6 +69,10 @@ pub struct Cluster {
     /// How many endpoints the proxy says there are, and when it said so.
     pub(crate) size: Option<(u32, UnixNanos)>,
     pub(crate) refreshed_at: Option<UnixNanos>,
+    /// How often the snapshot was rebuilt.
+    pub(crate) refreshes: usize,
+    /// What the other workers last told.
+    pub(crate) elsewhere: Vec<Elsewhere>,
     /// What the other workers were last told, and in which slot.
     pub(crate) published: Option<(WorkerSlot, Vec<WorkerEntry>)>,
     pub(crate) notes: Notes,
@@ -108,6 +113,8 @@ impl Cluster {
             unsized_picks: 0,
             size: None,
             refreshed_at: None,
+            refreshes: 0,
+            elsewhere: Vec::new(),
             published: None,
             notes: Notes::default(),
             is_active: false,

@@ -26,9 +26,18 @@ const LISTING_INTERVAL: Duration = Duration::from_secs(1);
 /// Age of the proxy's number of endpoints up to which endpoints are dropped by it.
 const SIZE_AGE: Duration = Duration::from_secs(5);
 
+/// Endpoints whose records are read in one tick. With more of them each has its turn; those that
+/// have failed here go before.
+const RECORDS_AT_ONCE: usize = 64;
+
+/// Endpoints up to which the workers tell each other of them with every tick. A record of four times
+/// as many is written and read with every fourth: what others have in flight is smoothed over a
+/// second anyway.
+const ENTRIES_AT_ONCE: usize = 256;
+
 /// What the other workers say of one endpoint, added up.
 #[derive(Clone, Copy, Debug)]
-struct Elsewhere {
+pub(crate) struct Elsewhere {
     endpoint: Endpoint,
     in_flight: u64,
     answered: u64,
@@ -58,19 +67,48 @@ impl Cluster {
             self.refresh_listing(store, now);
         }
         self.exploration.update(self.known.len());
-        let elsewhere = self.read_peers(store, worker, now);
+        if self.is_peers_turn() {
+            self.elsewhere = self.read_peers(store, worker, now);
+        }
         self.table.compact(&self.known, now);
         let known = core::mem::take(&mut self.known);
+        self.read_records(store, &known);
+        let elsewhere = core::mem::take(&mut self.elsewhere);
         let facts: Vec<Facts> = known
             .iter()
             .filter_map(|endpoint| {
                 let at = elsewhere.binary_search_by_key(endpoint, |sum| sum.endpoint);
                 let elsewhere = at.ok().and_then(|at| elsewhere.get(at));
-                self.gather(store, *endpoint, elsewhere, now)
+                self.gather(*endpoint, elsewhere, now)
             })
             .collect();
+        self.elsewhere = elsewhere;
         self.known = known;
         self.rebuild(&facts, now, draw);
+        self.refreshes = self.refreshes.wrapping_add(1);
+    }
+
+    /// True if this is a tick to tell the other workers, and to hear from them.
+    fn is_peers_turn(&self) -> bool {
+        self.refreshes.is_multiple_of(1 + self.known.len() / ENTRIES_AT_ONCE)
+    }
+
+    /// Reads what health-signal and circuit-breaker have written of some of the endpoints.
+    fn read_records(&mut self, store: &impl SharedStore, known: &[Endpoint]) {
+        let mut turn: Vec<Endpoint> = Vec::with_capacity(2 * RECORDS_AT_ONCE);
+        if known.len() > RECORDS_AT_ONCE {
+            let failed =
+                self.table.rows().iter().filter(|row| row.is_known && row.new_failures > 0);
+            turn.extend(failed.map(|row| row.endpoint).take(RECORDS_AT_ONCE));
+        }
+        let begin = self.refreshes.wrapping_mul(RECORDS_AT_ONCE) % known.len().max(1);
+        turn.extend(known.iter().cycle().skip(begin).take(RECORDS_AT_ONCE.min(known.len())));
+        for endpoint in turn {
+            if let Some(row) = self.table.get_or_add(&self.name, endpoint) {
+                row.health = self.notes.read(store, &row.health_key, Source::Health);
+                row.breaker = self.notes.read(store, &row.breaker_key, Source::Breaker);
+            }
+        }
     }
 
     /// True if [`Cluster::report`] should be told what a response reports.
@@ -109,6 +147,9 @@ impl Cluster {
     /// it has changed, could not be written, or stands in a slot that is lost.
     pub(crate) fn publish(&mut self, store: &impl SharedStore, worker: &Worker, now: UnixNanos) {
         let Some(slot) = worker.slot else { return };
+        if !self.is_peers_turn() {
+            return;
+        }
         let entries = self.table.entries();
         if self.published.as_ref().is_some_and(|(at, told)| *at == slot && *told == entries) {
             return;
@@ -173,7 +214,6 @@ impl Cluster {
     /// What is known of `endpoint`; `None` if it is taken for gone.
     fn gather(
         &mut self,
-        store: &impl SharedStore,
         endpoint: Endpoint,
         elsewhere: Option<&Elsewhere>,
         now: UnixNanos,
@@ -190,8 +230,7 @@ impl Cluster {
         if row.is_absent(now) {
             return None;
         }
-        let health = self.notes.read(store, &row.health_key, Source::Health);
-        let report = health.as_ref().and_then(|health| health.report.as_ref());
+        let report = row.health.as_ref().and_then(|health| health.report.as_ref());
         let answered = row.answered().saturating_add(elsewhere.map_or(0, |sum| sum.answered));
         row.throughput.count(answered, now);
         if let Some(report) = report {
@@ -201,9 +240,8 @@ impl Cluster {
         }
         let own_share = row.throughput.share();
         let load = report.and_then(|report| load(report, &self.config.hot_cold, own_share, now));
-        let health = health.filter(|health| is_current(health, now));
-        let breaker = self.notes.read(store, &row.breaker_key, Source::Breaker);
-        let shared = health.as_ref().filter(|health| health.latency_us > 0);
+        let health = row.health.as_ref().filter(|health| is_current(health, now));
+        let shared = health.filter(|health| health.latency_us > 0);
         let latency = match shared {
             Some(health) => Some(f64::from(health.latency_us) / 1e6),
             None => row.latency.value(),
@@ -212,7 +250,7 @@ impl Cluster {
             row.last_answer(now).max(elsewhere.map_or(UnixNanos::ZERO, |sum| sum.last_answer));
         let latency_age = now.since(last_answer);
         let rules = &self.config.least_cost;
-        let shared_ratio = health.as_ref().map(|health| {
+        let shared_ratio = health.map(|health| {
             // It stands still while nothing is sent there.
             let ratio = f64::from(health.error_ratio).clamp(0.0, 1.0);
             ratio * decay(latency_age, rules.decay_time)
@@ -223,16 +261,16 @@ impl Cluster {
             part,
             listed: f64::from(site.weight),
             row: place,
-            state: health.as_ref().map_or(HealthState::Unknown, |health| health.state),
-            state_since: health.as_ref().map(|health| health.state_since),
-            breaker_rejects: breaker.is_some_and(|breaker| breaker.rejects(now)),
+            state: health.map_or(HealthState::Unknown, |health| health.state),
+            state_since: health.map(|health| health.state_since),
+            breaker_rejects: row.breaker.as_ref().is_some_and(|breaker| breaker.rejects(now)),
             elsewhere: in_flight_elsewhere,
             orca: row.orca.usable(now, &self.config.load_reports),
             reported_rps: Some(row.orca.rps(now, rules.decay_time)),
             latency,
             latency_age,
             error_ratio: error_ratio.max(row.streak(now, rules)),
-            weight: health.as_ref().map_or(1.0, |health| weight(health.weight)),
+            weight: health.map_or(1.0, |health| weight(health.weight)),
             load,
         })
     }

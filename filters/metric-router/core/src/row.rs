@@ -31,6 +31,9 @@ pub(crate) struct Row {
     pub(crate) text: String,
     pub(crate) health_key: Key<EndpointHealth>,
     pub(crate) breaker_key: Key<BreakerRecord>,
+    /// What the others have written of it, as of the last time it was read.
+    pub(crate) health: Option<EndpointHealth>,
+    pub(crate) breaker: Option<BreakerRecord>,
     pub(crate) in_flight: u32,
     /// Failures that no snapshot knows of yet.
     pub(crate) new_failures: u32,
@@ -75,6 +78,8 @@ impl Row {
             health_key: EndpointHealth::key(cluster, endpoint),
             breaker_key: BreakerRecord::key(DEFAULT_ENDPOINT_SCOPE, &[cluster, &text]),
             text,
+            health: None,
+            breaker: None,
             in_flight: 0,
             new_failures: 0,
             elsewhere: Ewma::default(),
