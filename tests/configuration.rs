@@ -275,7 +275,8 @@ fn full_metric_router() -> Value {
                 "name": "backend", "policy": "least_cost",
                 "learn": {"exploration_percent": 1, "verification_percent": 0},
                 "update_interval": "0.01s", "healthy_panic_threshold": 0,
-                "slow_start_config": {"slow_start_window": "0s", "min_weight_percent": 1},
+                "max_ejection_percent": 50,
+                "slow_start_config": {"slow_start_window": "0s", "min_weight_percent": 1, "aggression": 2},
                 "weighted_round_robin": {
                     "weight_update_period": "0.1s",
                     "blackout_period": "0s", "weight_expiration_period": "1s",

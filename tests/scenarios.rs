@@ -4,6 +4,7 @@ use anyhow::Result;
 use host_sim::{Host, HostOptions, Report, Request, RequestId, RunOptions, Scenario};
 use host_sim_bootstrap::Bootstrap;
 use serde_json::json;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use weir_tests::Suite;
@@ -268,6 +269,51 @@ fn a_request_costs_much_the_same_among_a_million_clients_as_among_a_thousand() -
     let (few, many) = (fuel_of_a_request(1_000 / 32)?, fuel_of_a_request(1_000_000 / 32)?);
     println!("{few} instructions among a thousand clients, {many} among a million");
     assert!(many * 10 <= few * 12, "{few}, {many}");
+    Ok(())
+}
+
+/// Instructions that the router takes for a request to a cluster of so many endpoints, by policy.
+/// What it does at ticks is not in it: none comes.
+fn fuel_of_a_pick(policy: &str, endpoints: u16) -> Result<u64> {
+    let address = |number: u16| format!("127.0.{}.{}:80", number / 250, number % 250 + 1).parse();
+    let endpoints: Vec<SocketAddr> = (0..endpoints).map(address).collect::<Result<_, _>>()?;
+    let mut cluster = json!({
+        "name": "backend", "policy": policy, "endpoints": endpoints, "update_interval": "10s",
+    });
+    if policy == "consistent_hash" {
+        cluster["consistent_hash"] = json!({"key": ["header:x-client"]});
+    }
+    let suite = Suite::new(&endpoints).filter("metric-router", json!({"clusters": [cluster]}));
+    let bootstrap = Bootstrap::from_yaml(&suite.bootstrap())?;
+    let mut host =
+        Host::start(bootstrap, HostOptions { workers: 1, fuel: true, ..HostOptions::default() })?;
+    let ask = |host: &mut Host, client: u32| {
+        let id = host.send(&Request::get("/").header("x-client", &client.to_string()));
+        host.settle(Duration::from_secs(1));
+        host.reply(id).is_some_and(|reply| reply.status == 200)
+    };
+    // The first requests of an endpoint make its row.
+    host.advance(Duration::from_secs(11));
+    for client in 0..100 {
+        assert!(ask(&mut host, client));
+    }
+    let before = host.fuel_consumed();
+    for client in 0..200 {
+        assert!(ask(&mut host, client));
+    }
+    assert!(host.elapsed() < Duration::from_secs(20), "a tick came in between");
+    Ok((host.fuel_consumed() - before) / 200)
+}
+
+#[test]
+fn a_pick_costs_much_the_same_among_a_thousand_endpoints_as_among_ten() -> Result<()> {
+    for policy in
+        ["auto", "weighted_round_robin", "peak_ewma", "hot_cold", "consistent_hash", "random"]
+    {
+        let (few, many) = (fuel_of_a_pick(policy, 10)?, fuel_of_a_pick(policy, 1000)?);
+        println!("{policy}: {few} instructions among ten endpoints, {many} among a thousand");
+        assert!(many * 10 <= few * 11, "{policy}: {few}, {many}");
+    }
     Ok(())
 }
 

@@ -243,8 +243,8 @@ impl Cluster {
                 list.push(row.endpoint);
             }
         }
-        let first = choice.list.first().and_then(|ranked| self.row(ranked));
-        let first = first.and_then(|row| self.table.at(row));
+        let place = choice.list.first().and_then(|ranked| self.row(ranked));
+        let first = place.and_then(|row| self.table.at(row));
         let Some(row) = first else { return (self.leave(Reason::NoEndpoints), flight) };
         row.picks = row.picks.saturating_add(1);
         let first = row.endpoint;
@@ -252,6 +252,7 @@ impl Cluster {
             row.in_flight = row.in_flight.saturating_add(1);
             self.in_flight = self.in_flight.saturating_add(1);
             flight.charged = Some(first);
+            flight.place = place.unwrap_or(0);
             flight.list = list;
         }
         let steered = Steered {
@@ -398,7 +399,10 @@ impl Cluster {
         }
         // After a retry the time went to several endpoints.
         let took = (hit || response.attempts <= 1).then(|| now.since(flight.started_at));
-        self.serve(store, served, response.outcome, took, now);
+        let place = self.table.place_near(served, flight.place);
+        if let Some(place) = place {
+            self.serve(store, (served, place), response.outcome, took, now);
+        }
         for failed in flight.failed_before(&response) {
             if let Some(row) = self.table.find(failed) {
                 row.measure(Outcome::Failure, None, now, &self.config.least_cost);
@@ -415,7 +419,9 @@ impl Cluster {
 
     /// The stream is over: whatever came of it, it is no longer in flight. May be called again.
     pub fn finish(&mut self, flight: &mut Flight) {
-        if let Some(row) = flight.charged.take().and_then(|endpoint| self.table.find(endpoint)) {
+        let charged = flight.charged.take();
+        let place = charged.and_then(|endpoint| self.table.place_near(endpoint, flight.place));
+        if let Some(row) = place.and_then(|place| self.table.at(place)) {
             row.in_flight = row.in_flight.saturating_sub(1);
             self.in_flight = self.in_flight.saturating_sub(1);
         }
@@ -509,17 +515,19 @@ impl Cluster {
             return;
         }
         self.finish(flight);
-        if let Some(row) = self.table.get_or_add(&self.name, served) {
+        let place = self.table.place_or_add(&self.name, served);
+        if let Some((place, row)) = place.and_then(|place| Some((place, self.table.at(place)?))) {
             row.in_flight = row.in_flight.saturating_add(1);
             self.in_flight = self.in_flight.saturating_add(1);
             flight.charged = Some(served);
+            flight.place = place;
         }
     }
 
     fn serve(
         &mut self,
         store: &impl SharedStore,
-        served: Endpoint,
+        (served, place): (Endpoint, usize),
         outcome: Outcome,
         took: Option<Duration>,
         now: UnixNanos,
@@ -528,13 +536,14 @@ impl Cluster {
         if self.suspect == Some(served) {
             self.suspect = None;
         }
-        let Some(row) = self.table.get_or_add(&self.name, served) else { return };
+        let Some(row) = self.table.at(place) else { return };
         let is_known = row.is_known;
         let took = row.measure(outcome, took, now, &self.config.least_cost);
         if let (Some(took), Policy::PeakEwma) = (took, self.config.policy) {
             row.peak.record(took, now, self.config.peak_ewma.decay_time);
         }
         let misses = core::mem::take(&mut row.misses);
+        row.found(misses, now);
         // Just learned, it becomes known with the next refresh; so ask no more often than that.
         let interval = if is_known { CONFIRM_INTERVAL } else { self.config.update_interval };
         let age = now.since(row.confirmed_at);

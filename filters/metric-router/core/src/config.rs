@@ -67,6 +67,9 @@ pub struct ClusterConfig {
     pub update_interval: Duration,
     /// Share of known endpoints, 0 to 100, below which nothing is steered. Default 50, as Envoy's.
     pub healthy_panic_threshold: f64,
+    /// Share of known endpoints, 0 to 100, that may be left out for being bad. Default 100: one is kept
+    /// in any case, and below the panic threshold nothing is steered.
+    pub max_ejection_percent: f64,
     /// How an endpoint that came back is taken up.
     pub slow_start: SlowStart,
     /// How load reports become weights.
@@ -160,13 +163,15 @@ pub struct Locality {
     pub endpoint_concurrency: u32,
 }
 
-/// How an endpoint that came back is taken up: Envoy's `slow_start_config`, linear.
+/// How an endpoint that came, or came back, is taken up: Envoy's `slow_start_config`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SlowStart {
     /// How long its weight grows. Zero switches this off. Default 10 s.
     pub window: Duration,
     /// Weight that it starts with, as a share of its own, above 0 to 1. Default 0.1.
     pub min_weight: f64,
+    /// How the ramp is bent: above 1 it rises sooner, below 1 later. Default 1, linear.
+    pub aggression: f64,
 }
 
 /// How load reports become weights: the fields of Envoy's `client_side_weighted_round_robin`.

@@ -11,6 +11,8 @@ pub struct Flight {
     pub(crate) list: Vec<Endpoint>,
     /// The endpoint that counts this request as in flight.
     pub(crate) charged: Option<Endpoint>,
+    /// Where the row of that endpoint was.
+    pub(crate) place: usize,
     /// The response has been accounted for.
     pub(crate) responded: bool,
 }
@@ -74,6 +76,8 @@ pub enum Outcome {
     Success,
     /// It does not.
     Failure,
+    /// It cannot be reached: no request has even come there.
+    Unreachable,
     /// Nothing: the client left, or the proxy did not ask it.
     Neutral,
 }
@@ -81,6 +85,9 @@ pub enum Outcome {
 /// Envoy's response flags of attempts that failed on the way: upstream timeout, local reset,
 /// upstream remote reset, connection failure, connection termination.
 const FLAGS_FAILED: u64 = 0x4 | 0x8 | 0x10 | 0x20 | 0x40;
+
+/// The one among them that says that there was no connection.
+const FLAG_UNREACHABLE: u64 = 0x20;
 
 /// Flags of requests that no endpoint is to blame for: no healthy upstream, overflow, and a client
 /// that left.
@@ -92,6 +99,7 @@ impl Outcome {
         match status {
             Some(..500) => Self::Success,
             _ if flags & FLAGS_BLAMELESS != 0 => Self::Neutral,
+            _ if flags & FLAG_UNREACHABLE != 0 => Self::Unreachable,
             Some(_) => Self::Failure,
             None if flags & FLAGS_FAILED != 0 => Self::Failure,
             None => Self::Neutral,
@@ -133,7 +141,8 @@ mod tests {
             (Some(200), 0, Outcome::Success),
             (Some(499), 0, Outcome::Success),
             (Some(500), 0, Outcome::Failure),
-            (Some(503), 0x20 | 0x8000, Outcome::Failure),
+            (Some(503), 0x20 | 0x8000, Outcome::Unreachable),
+            (None, 0x20, Outcome::Unreachable),
             (Some(504), 0x4, Outcome::Failure),
             (Some(503), 0x80, Outcome::Neutral),
             (Some(503), 0x2, Outcome::Neutral),

@@ -55,7 +55,16 @@ impl Scene<'_> {
 
     /// The candidate of this endpoint, if it is one.
     pub(crate) fn candidate(&self, endpoint: Endpoint) -> Option<(usize, &Candidate)> {
-        let row = self.table.place(endpoint)?;
+        self.candidate_near(endpoint, usize::MAX)
+    }
+
+    /// As [`Scene::candidate`], for one whose row was there a moment ago.
+    pub(crate) fn candidate_near(
+        &self,
+        endpoint: Endpoint,
+        row: usize,
+    ) -> Option<(usize, &Candidate)> {
+        let row = self.table.place_near(endpoint, row)?;
         let place = self.table.rows().get(row)?.candidate?.checked_sub(self.first)?;
         Some((place, self.candidates.get(place)?))
     }

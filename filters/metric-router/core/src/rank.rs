@@ -18,7 +18,7 @@ pub(crate) fn cheapest(
 ) -> (Vec<Ranked>, usize) {
     let most = scene.most;
     let mut best: Vec<Contender> = Vec::with_capacity(most.saturating_add(1));
-    let mut consider = |place: usize| {
+    let consider = |place: usize| {
         let Some(candidate) = scene.candidates.get(place) else { return };
         let contender = Contender {
             held_back: candidate.admission < 1.0 && is_held_back(scene, candidate, place),
@@ -38,9 +38,8 @@ pub(crate) fn cheapest(
         (0..candidates).for_each(consider);
         candidates
     } else {
-        let places = drawn(candidates, sample, scene.draw);
-        places.iter().for_each(|place| consider(*place));
-        places.len()
+        drawn(candidates, sample, scene.draw).for_each(consider);
+        sample
     };
     let ranked = |contender: Contender| Ranked { place: contender.place, score: contender.score };
     (best.into_iter().map(ranked).collect(), considered)
@@ -67,20 +66,16 @@ fn is_held_back(scene: &Scene<'_>, candidate: &Candidate, place: usize) -> bool 
         || scene.waiting(candidate) + 1.0 > allowed
 }
 
-/// `count` different places below `places`, which must be more.
-fn drawn(places: usize, count: usize, draw: u32) -> Vec<usize> {
-    let mut found: Vec<usize> = Vec::with_capacity(count);
-    for salt in 0..count.saturating_mul(8) {
-        if found.len() >= count {
-            break;
-        }
-        let lot = u64::from(lot(draw, salt.wrapping_add(places)));
-        let place = ((lot * places as u64) >> 32) as usize;
-        if !found.contains(&place) {
-            found.push(place);
-        }
-    }
-    found
+/// `count` different places below `places`, which must be more: every so many, from anywhere.
+fn drawn(places: usize, count: usize, draw: u32) -> impl Iterator<Item = usize> {
+    let below = |end: usize, salt| ((u64::from(lot(draw, salt)) * end as u64) >> 32) as usize;
+    let stride = 1 + below((places / count.max(1)).max(1), places);
+    let begin = below(places, places.wrapping_add(1));
+    (0..count).map(move |number| {
+        let place = begin + number * stride;
+        // It wraps once at most: the strides add up to no more than all places.
+        if place < places { place } else { place - places }
+    })
 }
 
 /// A number for each place that is different with each draw (finaliser of MurmurHash3).
@@ -148,8 +143,7 @@ mod tests {
         let mut counts = [0u32; 100];
         for draw in 0..10_000u32 {
             let places = drawn(100, 8, draw.wrapping_mul(0x61c8_8647));
-            assert_eq!(places.len(), 8);
-            places.iter().for_each(|place| counts[*place] += 1);
+            places.for_each(|place| counts[place] += 1);
         }
         assert!(counts.iter().all(|count| (680..920).contains(count)), "{counts:?}");
     }
@@ -177,8 +171,8 @@ mod tests {
             places in 2usize..2000, count in 1usize..16, draw in any::<u32>(),
         ) {
             prop_assume!(count < places);
-            let mut found = drawn(places, count, draw);
-            prop_assert!(!found.is_empty() && found.iter().all(|place| *place < places));
+            let mut found: Vec<_> = drawn(places, count, draw).collect();
+            prop_assert!(found.len() == count && found.iter().all(|place| *place < places));
             found.sort_unstable();
             prop_assert!(found.windows(2).all(|pair| pair[0] != pair[1]));
         }

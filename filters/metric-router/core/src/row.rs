@@ -6,8 +6,8 @@ use crate::{LeastCost, OrcaWeight, Outcome};
 use core::cmp::Ordering;
 use core::time::Duration;
 use shared_state::{
-    BreakerRecord, DEFAULT_ENDPOINT_SCOPE, Endpoint, EndpointHealth, Key, MAX_MEMBERS, UnixNanos,
-    WorkerEntry,
+    BreakerRecord, BreakerState, DEFAULT_ENDPOINT_SCOPE, Endpoint, EndpointHealth, Key,
+    MAX_MEMBERS, UnixNanos, WorkerEntry,
 };
 
 /// Rows a table holds: all members, and as many again that were and still have requests in flight.
@@ -15,6 +15,10 @@ const MAX_ROWS: usize = 2 * MAX_MEMBERS as usize;
 
 /// Misses in a row after which an endpoint is taken for gone.
 pub(crate) const MISSES_ALLOWED: u8 = 2;
+
+/// As many failures one connection counts for that could not be made. An answer of 503 may concern
+/// that request alone; where nobody listens, the next one finds nobody, too.
+const UNREACHABLE_WEIGHT: u32 = 8;
 
 /// How long an endpoint is taken for gone, unless it serves.
 const ABSENCE: Duration = Duration::from_secs(30);
@@ -50,6 +54,9 @@ pub(crate) struct Row {
     pub(crate) candidate: Option<usize>,
     /// It is one of the cluster's endpoints, as of the last refresh.
     pub(crate) is_known: bool,
+    /// When it became one, if the cluster had been known by then; or when it was found again.
+    came_at: Option<UnixNanos>,
+    was_known: bool,
     errors: Ewma,
     succeeded: u64,
     failed: u64,
@@ -89,6 +96,8 @@ impl Row {
             utilization: None,
             candidate: None,
             is_known: false,
+            came_at: None,
+            was_known: false,
             errors: Ewma::default(),
             succeeded: 0,
             failed: 0,
@@ -127,10 +136,11 @@ impl Row {
                 self.last_success = now;
                 self.errors.record(0.0, now, rules.decay_time);
             }
-            Outcome::Failure => {
+            Outcome::Failure | Outcome::Unreachable => {
+                let weight = if outcome == Outcome::Failure { 1 } else { UNREACHABLE_WEIGHT };
                 self.failed = self.failed.saturating_add(1);
-                self.new_failures = self.new_failures.saturating_add(1);
-                self.consecutive_failures = self.consecutive_failures.saturating_add(1);
+                self.new_failures = self.new_failures.saturating_add(weight);
+                self.consecutive_failures = self.consecutive_failures.saturating_add(weight);
                 self.last_failure = now;
                 self.errors.record(1.0, now, rules.decay_time);
                 let least = rules.default_latency.as_secs_f64();
@@ -187,6 +197,24 @@ impl Row {
         self.missed_at = now;
     }
 
+    /// It has served, after so many misses.
+    pub(crate) fn found(&mut self, misses: u8, now: UnixNanos) {
+        if misses >= MISSES_ALLOWED {
+            self.came_at = Some(now);
+        }
+    }
+
+    /// When it came or came back, as far as this worker and its breaker tell.
+    pub(crate) fn came_at(&self, now: UnixNanos) -> Option<UnixNanos> {
+        let breaker = self
+            .breaker
+            .as_ref()
+            .filter(|breaker| breaker.epoch > 0 && breaker.state_at(now) != BreakerState::Open);
+        let was_absent = self.misses >= MISSES_ALLOWED && !self.is_absent(now);
+        let found_again = was_absent.then(|| self.missed_at.plus(ABSENCE));
+        self.came_at.max(breaker.map(|breaker| breaker.changed_at)).max(found_again)
+    }
+
     /// True while it is taken for gone.
     pub(crate) fn is_absent(&self, now: UnixNanos) -> bool {
         self.misses >= MISSES_ALLOWED && self.has_missed_lately(now)
@@ -216,6 +244,8 @@ impl Row {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Row>,
+    /// Most of the endpoints were known at the last refresh, too.
+    is_settled: bool,
     /// Places in order of endpoint, so that a request finds its row among a thousand.
     order: Vec<usize>,
 }
@@ -236,6 +266,12 @@ impl Table {
     pub(crate) fn find(&mut self, endpoint: Endpoint) -> Option<&mut Row> {
         let place = self.place(endpoint)?;
         self.rows.get_mut(place)
+    }
+
+    /// As [`Table::place`], for one that was at `place` a moment ago and most probably still is.
+    pub(crate) fn place_near(&self, endpoint: Endpoint, place: usize) -> Option<usize> {
+        let is_there = self.rows.get(place).is_some_and(|row| row.endpoint == endpoint);
+        if is_there { Some(place) } else { self.place(endpoint) }
     }
 
     /// Where the row of `endpoint` is, if there is one.
@@ -271,12 +307,21 @@ impl Table {
     /// Takes up which endpoints the cluster has, and forgets rows that nobody needs: not known,
     /// nothing in flight, nothing left to tell.
     pub(crate) fn compact(&mut self, known: &[Endpoint], now: UnixNanos) {
+        let mut were_known = 0;
         for row in &mut self.rows {
+            row.was_known = row.is_known;
+            were_known += usize::from(row.is_known);
             row.is_known = false;
         }
+        // Where most of the endpoints are new, it is the cluster that is.
+        let is_settled = were_known * 2 > known.len() && self.is_settled;
+        self.is_settled = were_known * 2 > known.len();
         for endpoint in known {
             if let Some(row) = self.find(*endpoint) {
                 row.is_known = true;
+                if !row.was_known && is_settled {
+                    row.came_at = Some(now);
+                }
             }
         }
         let before = self.rows.len();
@@ -367,6 +412,18 @@ mod tests {
         assert!(row.error_ratio(at(2), &RULES) < 0.1);
         row.measure(Outcome::Success, None, at(3), &RULES);
         assert_eq!(row.streak(at(3), &RULES), 0.0);
+    }
+
+    #[test]
+    fn one_connection_that_cannot_be_made_says_more_than_one_failure() {
+        let (mut failing, mut gone) = (row(), row());
+        failing.measure(Outcome::Failure, None, at(1), &RULES);
+        gone.measure(Outcome::Unreachable, None, at(1), &RULES);
+        assert_eq!((failing.waiting(), gone.waiting()), (1, 8));
+        assert_eq!(failing.streak(at(1), &RULES), 0.0);
+        assert!(gone.streak(at(1), &RULES) > 0.7);
+        gone.measure(Outcome::Success, None, at(2), &RULES);
+        assert_eq!(gone.streak(at(2), &RULES), 0.0);
     }
 
     #[test]

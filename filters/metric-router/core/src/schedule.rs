@@ -12,7 +12,7 @@
 //! that are eligible, make a turn cost the logarithm of the number of endpoints. Debts survive a
 //! change of weights, so an update loses no turn.
 
-use core::cmp::Ordering;
+use core::cmp::Reverse;
 use shared_state::Endpoint;
 use std::collections::BinaryHeap;
 
@@ -44,31 +44,26 @@ impl Turn {
 }
 
 /// A place in a heap: the earliest is the greatest.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
-    at: f64,
-    turn: usize,
+    /// In parts of a turn: integers are compared at once.
+    at: Reverse<i64>,
+    turn: Reverse<usize>,
 }
 
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.at.total_cmp(&self.at).then(other.turn.cmp(&self.turn))
+impl Entry {
+    fn new(at: f64, turn: usize) -> Self {
+        Self { at: Reverse(parts(at)), turn: Reverse(turn) }
     }
 }
 
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
+/// A turn has so many parts: time lasts for two thousand million turns between two updates.
+const PARTS: f64 = 4_294_967_296.0;
 
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
+fn parts(turns: f64) -> i64 {
+    // Beyond its range a float becomes the end of it.
+    (turns * PARTS) as i64
 }
-
-impl Eq for Entry {}
 
 impl Schedule {
     /// Takes over new weights, which must be positive. Who stays keeps the turns it is owed. A
@@ -101,7 +96,7 @@ impl Schedule {
         self.eligible.clear();
         self.waiting.clear();
         let starts = self.turns.iter().enumerate();
-        self.waiting.extend(starts.map(|(turn, Turn { start, .. })| Entry { at: *start, turn }));
+        self.waiting.extend(starts.map(|(turn, Turn { start, .. })| Entry::new(*start, turn)));
         if begins && !self.turns.is_empty() {
             for _ in 0..draw % self.turns.len() as u64 {
                 self.advance();
@@ -109,49 +104,57 @@ impl Schedule {
         }
     }
 
-    /// The endpoints from the one whose turn it is, by deadline. At most `most`.
+    /// The endpoint whose turn it is, and after it some of those whose turn comes soon, in order. At
+    /// most `most`, and as many if there are.
     pub fn next(&mut self, most: usize) -> Vec<Endpoint> {
+        self.next_numbered(most).into_iter().map(|(endpoint, _)| endpoint).collect()
+    }
+
+    /// As [`Schedule::next`], each with its number in the last update.
+    pub(crate) fn next_numbered(&mut self, most: usize) -> Vec<(Endpoint, usize)> {
         let Some(first) = self.advance() else { return Vec::new() };
-        let mut list = vec![first];
         self.admit();
-        let mut seen = Vec::with_capacity(most);
-        while list.len() < most {
-            // Who is not yet eligible comes by its start.
-            let next = self.eligible.pop().map(|entry| (entry, true));
-            let Some((entry, is_eligible)) = next.or_else(|| Some((self.waiting.pop()?, false)))
-            else {
+        let mut list = vec![first];
+        for heap in [&self.eligible, &self.waiting] {
+            if list.len() >= most {
                 break;
-            };
-            let endpoint = self.turns.get(entry.turn).map(|turn| turn.endpoint);
-            list.extend(endpoint.filter(|endpoint| *endpoint != first));
-            seen.push((entry, is_eligible));
-        }
-        for (entry, is_eligible) in seen {
-            if is_eligible { self.eligible.push(entry) } else { self.waiting.push(entry) }
+            }
+            // The top of a heap is near the front of its list: the order of what is looked at is
+            // right, and what is not looked at comes later, or nearly. Taking them out to see would
+            // cost more.
+            let mut near: Vec<Entry> = heap.iter().take(most + 1).copied().collect();
+            near.sort_unstable_by(|a, b| b.cmp(a));
+            for entry in near {
+                let number = entry.turn.0;
+                let turn = self.turns.get(number).map(|turn| (turn.endpoint, number));
+                list.extend(turn.filter(|turn| *turn != first));
+            }
         }
         list.truncate(most);
         list
     }
 
-    fn advance(&mut self) -> Option<Endpoint> {
+    fn advance(&mut self) -> Option<(Endpoint, usize)> {
         self.admit();
         // Debts add up to nothing, so somebody is owed a turn, but for rounding.
         let entry = self.eligible.pop().or_else(|| self.waiting.pop())?;
-        let turn = self.turns.get_mut(entry.turn)?;
+        let number = entry.turn.0;
+        let turn = self.turns.get_mut(number)?;
         self.taken += 1.0;
         turn.start = turn.deadline();
-        self.waiting.push(Entry { at: turn.start, turn: entry.turn });
-        Some(turn.endpoint)
+        self.waiting.push(Entry::new(turn.start, number));
+        Some((turn.endpoint, number))
     }
 
     /// Moves those whose start has come.
     fn admit(&mut self) {
+        let taken = parts(self.taken + ROUNDING);
         while let Some(entry) = self.waiting.peek()
-            && entry.at <= self.taken + ROUNDING
+            && entry.at.0 <= taken
             && let Some(entry) = self.waiting.pop()
-            && let Some(turn) = self.turns.get(entry.turn)
+            && let Some(turn) = self.turns.get(entry.turn.0)
         {
-            self.eligible.push(Entry { at: turn.deadline(), turn: entry.turn });
+            self.eligible.push(Entry::new(turn.deadline(), entry.turn.0));
         }
     }
 }

@@ -15,7 +15,7 @@
 
 use crate::division::{Division, Part};
 use crate::ewma::decay;
-use crate::{ClusterConfig, Policy};
+use crate::{ClusterConfig, Policy, fitness, ramp};
 use core::time::Duration;
 use shared_state::{Endpoint, HealthState, UnixNanos};
 
@@ -52,6 +52,9 @@ pub struct Facts {
     pub state: HealthState,
     /// Since when it has been in that state, if anybody says.
     pub state_since: Option<UnixNanos>,
+    /// When it came, or came back, as far as that is not its state: a new address, a breaker that has
+    /// closed, found again after it was taken for gone.
+    pub came_at: Option<UnixNanos>,
     /// Its breaker would let no request pass.
     pub breaker_rejects: bool,
     /// Requests of other workers in flight, smoothed.
@@ -121,37 +124,34 @@ pub struct Snapshot {
 impl Snapshot {
     /// From all known endpoints of a cluster.
     pub fn build(facts: &[Facts], config: &ClusterConfig, now: UnixNanos) -> Self {
-        let fit: Vec<&Facts> = facts.iter().filter(|facts| badness(facts) == 0).collect();
-        let is_fit = |facts: &Facts| badness(facts) == 0;
+        let (mut chosen, panic) = fitness::choose(facts, config);
+        let is_fit = |facts: &Facts| fitness::badness(facts) == 0;
         let factor = config.overprovisioning;
-        let panic = fit.len() as f64 * 100.0 < config.healthy_panic_threshold * facts.len() as f64
-            && !Division::fails_over(facts, is_fit, factor);
-        // Without a threshold the least bad are better than none.
-        let least = facts.iter().map(badness).min().unwrap_or(0);
-        let mut chosen: Vec<&Facts> =
-            facts.iter().filter(|facts| badness(facts) == least).collect();
+        let panic = panic && !Division::fails_over(facts, is_fit, factor);
         chosen.sort_by_key(|facts| facts.part);
         let parts: Vec<Part> = chosen.iter().map(|facts| facts.part).collect();
         let division = Division::new(&parts, facts, is_fit, factor);
+        let admissions = ramp::admissions(&chosen, &config.slow_start, now);
         let base = match config.policy {
             Policy::WeightedRoundRobin => orca_rates(&chosen),
             _ => service_rates(&chosen, config),
         };
         let mean_listed = mean_listed(&chosen);
-        let candidates = chosen.iter().zip(base).map(|(facts, base)| {
-            let penalty = penalty(facts, config);
-            Candidate {
-                endpoint: facts.endpoint,
-                row: facts.row,
-                elsewhere: facts.elsewhere,
-                rate: base * facts.weight * facts.listed / mean_listed / penalty,
-                admission: admission(facts, config, now),
-                penalty,
-                load: facts.load,
-            }
-        });
-        let (known, fit) = (facts.len(), fit.len());
-        Self { candidates: candidates.collect(), division, known, fit, panic }
+        let candidates =
+            chosen.iter().zip(base).zip(admissions).map(|((facts, base), admission)| {
+                let penalty = penalty(facts, config);
+                Candidate {
+                    endpoint: facts.endpoint,
+                    row: facts.row,
+                    elsewhere: facts.elsewhere,
+                    rate: base * facts.weight * facts.listed / mean_listed / penalty,
+                    admission,
+                    penalty,
+                    load: facts.load,
+                }
+            });
+        let fit = facts.iter().filter(|facts| is_fit(facts)).count();
+        Self { candidates: candidates.collect(), division, known: facts.len(), fit, panic }
     }
 }
 
@@ -159,17 +159,6 @@ impl Snapshot {
 fn mean_listed(facts: &[&Facts]) -> f64 {
     let sum: f64 = facts.iter().map(|facts| facts.listed).sum();
     (sum / facts.len().max(1) as f64).max(f64::MIN_POSITIVE)
-}
-
-/// 0 if it may be picked; else the greater the worse.
-fn badness(facts: &Facts) -> u8 {
-    match facts.state {
-        HealthState::Down => 3,
-        _ if facts.breaker_rejects => 2,
-        HealthState::Unready => 1,
-        // What a breaker rejects is told by its own record.
-        _ => 0,
-    }
 }
 
 /// What an endpoint costs more for its errors and its state. The same for every policy: an endpoint
@@ -234,24 +223,6 @@ fn stepped(ratio: f64) -> f64 {
     }
     let step = STEPS.iter().rev().find(|step| ratio >= octave * **step);
     octave * step.copied().unwrap_or(1.0)
-}
-
-/// How far an endpoint that became healthy is taken up again: Envoy's linear slow start. A share of
-/// the picks and not of the rate: at low load, when nothing is in flight, the smaller rate would
-/// lose every comparison, and the endpoint would get nothing until the ramp is over.
-fn admission(facts: &Facts, config: &ClusterConfig, now: UnixNanos) -> f64 {
-    let (HealthState::Healthy | HealthState::Ramping, Some(since)) =
-        (facts.state, facts.state_since)
-    else {
-        return 1.0;
-    };
-    let window = config.slow_start.window.as_secs_f64();
-    let elapsed = now.since(since).as_secs_f64();
-    // A state that begins in the future was written before the clock stepped back.
-    if since > now || elapsed >= window {
-        return 1.0;
-    }
-    (elapsed / window).max(config.slow_start.min_weight)
 }
 
 /// The middle one, or the mean of the two in the middle.

@@ -184,7 +184,7 @@ fn a_known_endpoint_costs_shared_data_once_in_five_seconds() {
 fn astray(cluster: &mut Cluster, store: &MemoryStore, first: u16, now: UnixNanos) {
     let first = endpoint(first);
     let mut flight =
-        Flight { started_at: now, list: vec![first], charged: Some(first), responded: false };
+        Flight { started_at: now, list: vec![first], charged: Some(first), ..Flight::default() };
     cluster.respond(store, &mut flight, served(100), now);
     cluster.finish(&mut flight);
 }

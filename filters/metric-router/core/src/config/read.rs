@@ -141,6 +141,7 @@ fn cluster(mut fields: Fields<'_>, mechanism: Mechanism) -> ClusterConfig {
         overprovisioning: overprovisioning / 100.0,
         update_interval: fields.duration("update_interval", updates, Or(DEFAULT_UPDATE)),
         healthy_panic_threshold: panic_threshold(&mut fields, must_steer),
+        max_ejection_percent: fields.number("max_ejection_percent", 0.0..=100.0, Or(100.0)),
         slow_start: slow_start(fields.object("slow_start_config")),
         load_reports: load_reports(fields.object("weighted_round_robin")),
         least_cost: least_cost(fields.object("least_cost")),
@@ -193,6 +194,7 @@ fn slow_start(mut fields: Fields<'_>) -> SlowStart {
     SlowStart {
         window: fields.duration("slow_start_window", Duration::ZERO..=HOUR, Or(default)),
         min_weight: fields.number("min_weight_percent", 1.0..=100.0, Or(10.0)) / 100.0,
+        aggression: fields.number("aggression", 0.01..=100.0, Or(1.0)),
     }
 }
 

@@ -11,6 +11,8 @@ use shared_state::{Endpoint, UnixNanos};
 pub(super) struct Turns {
     schedule: Schedule,
     members: Vec<Endpoint>,
+    /// Where their rows were.
+    rows: Vec<usize>,
     updated_at: Option<UnixNanos>,
 }
 
@@ -27,15 +29,19 @@ impl Turns {
         }
         self.updated_at = Some(now);
         self.members = endpoints.collect();
+        self.rows = candidates.iter().map(|candidate| candidate.row).collect();
         let weights = candidates.iter().map(|c| (c.endpoint, c.rate * c.admission));
         self.schedule.update(weights, draw);
     }
 
     pub(super) fn choose(&mut self, scene: &Scene<'_>) -> Choice {
-        let endpoints = self.schedule.next(scene.most);
-        let list: Vec<Ranked> = endpoints
+        let turns = self.schedule.next_numbered(scene.most);
+        let list: Vec<Ranked> = turns
             .into_iter()
-            .filter_map(|endpoint| scene.candidate(endpoint))
+            .filter_map(|(endpoint, number)| {
+                let row = self.rows.get(number).copied().unwrap_or(0);
+                scene.candidate_near(endpoint, row)
+            })
             .map(|(place, candidate)| Ranked { place, score: 1.0 / candidate.rate })
             .collect();
         let considered = scene.candidates.len();

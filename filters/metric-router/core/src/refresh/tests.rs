@@ -1,7 +1,7 @@
 use crate::{Config, Flight, Note, Outcome, Pick, Reason, Response, Router};
 use shared_state::{
-    Endpoint, EndpointHealth, Expected, HealthState, LoadReport, MemoryStore, SharedStore,
-    UnixNanos, encode,
+    BreakerRecord, DEFAULT_ENDPOINT_SCOPE, Endpoint, EndpointHealth, Expected, HealthState,
+    LoadReport, MemoryStore, SharedStore, UnixNanos, encode,
 };
 
 fn endpoint(port: u16) -> Endpoint {
@@ -292,4 +292,74 @@ fn clusters_are_bounded_and_only_configured_ones_are_followed() {
     let json = br#"{"clusters":[{"name":"a"}]}"#;
     let mut strict = Router::new(Config::from_json(json).unwrap().value, at(0));
     assert!(strict.follow("b", at(0)).is_none() && strict.follow("a", at(0)).is_some());
+}
+
+/// The share of the picks that may consider the endpoint at `port`.
+fn admission(router: &mut Router, cluster: &str, port: u16) -> f64 {
+    let id = router.find(cluster).unwrap();
+    let candidates = &router.cluster(id).unwrap().snapshot.candidates;
+    candidates.iter().find(|it| it.endpoint == endpoint(port)).unwrap().admission
+}
+
+#[test]
+fn an_endpoint_that_joins_is_ramped_up_and_those_of_the_beginning_are_not() {
+    let store = MemoryStore::default();
+    let mut router = router("");
+    let id = router.follow("learned", at(0)).unwrap();
+    let serve = |router: &mut Router, ports: core::ops::RangeInclusive<u16>, secs| {
+        for port in ports {
+            let (served, outcome) = (Some(endpoint(port)), Outcome::Success);
+            let response = Response { served, attempts: 1, edited: false, outcome };
+            let mut flight = Flight::default();
+            let cluster = router.cluster(id).unwrap();
+            cluster.respond(&store, &mut flight, response, at(secs));
+            cluster.finish(&mut flight);
+        }
+        router.tick(&store, at(secs), 0);
+    };
+    serve(&mut router, 1..=3, 100);
+    serve(&mut router, 1..=3, 101);
+    assert!((1..=3).all(|port| admission(&mut router, "learned", port) == 1.0));
+    serve(&mut router, 1..=4, 102);
+    serve(&mut router, 1..=4, 104);
+    assert_eq!(admission(&mut router, "learned", 3), 1.0);
+    assert_eq!(admission(&mut router, "learned", 4), 0.2);
+    serve(&mut router, 1..=4, 112);
+    assert_eq!(admission(&mut router, "learned", 4), 1.0);
+}
+
+#[test]
+fn an_endpoint_whose_breaker_has_closed_is_ramped_up() {
+    let store = MemoryStore::default();
+    let mut router = router("");
+    let record = BreakerRecord { epoch: 3, changed_at: at(100), ..BreakerRecord::default() };
+    let key = BreakerRecord::key(DEFAULT_ENDPOINT_SCOPE, &["backend", "127.0.0.1:2"]);
+    store.set(key.as_str(), &encode(&record), Expected::Any).unwrap();
+    router.tick(&store, at(105), 0);
+    assert_eq!(admission(&mut router, "backend", 2), 0.5);
+    assert_eq!(admission(&mut router, "backend", 1), 1.0);
+    router.tick(&store, at(110), 0);
+    assert_eq!(admission(&mut router, "backend", 2), 1.0);
+}
+
+#[test]
+fn of_many_endpoints_a_tick_reads_some_and_soon_all() {
+    let store = MemoryStore::default();
+    let ports: Vec<String> = (1..=300).map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    let json =
+        format!(r#"{{"clusters":[{{"name":"backend","endpoints":[{}]}}]}}"#, ports.join(","));
+    let mut router = Router::new(Config::from_json(json.as_bytes()).unwrap().value, at(0));
+    for port in (1..=300).step_by(50) {
+        health(&store, port, &state(HealthState::Down, 100));
+    }
+    let candidates = |router: &mut Router| match pick(router, 100).0 {
+        Pick::Steer(steered) => steered.candidates,
+        Pick::Leave(reason) => panic!("unsteered: {reason:?}"),
+    };
+    let mut seen = Vec::new();
+    for tick in 0..5 {
+        router.tick(&store, UnixNanos::from_millis(100_000 + tick * 100), 0);
+        seen.push(candidates(&mut router));
+    }
+    assert_eq!(seen, [298, 297, 296, 294, 294], "64 of 300 a tick");
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::Config;
 use proptest::prelude::*;
 
-fn config(json: &str) -> ClusterConfig {
+pub(crate) fn config(json: &str) -> ClusterConfig {
     let json = format!(r#"{{"clusters":[{{"name":"backend"{json}}}]}}"#);
     Config::from_json(json.as_bytes()).unwrap().value.clusters.remove(0)
 }
@@ -19,6 +19,7 @@ pub(crate) fn facts(row: usize) -> Facts {
         row,
         state: HealthState::Unknown,
         state_since: None,
+        came_at: None,
         breaker_rejects: false,
         elsewhere: 0.0,
         orca: None,
@@ -134,58 +135,9 @@ fn weighted_round_robin_takes_the_median_for_what_does_not_report() {
 }
 
 #[test]
-fn who_is_unfit_is_no_candidate() {
-    let down = Facts { state: HealthState::Down, ..facts(0) };
-    let unready = Facts { state: HealthState::Unready, ..facts(1) };
-    let rejecting = Facts { breaker_rejects: true, ..facts(2) };
-    let all = [down, unready, rejecting, facts(3), facts(4), facts(5)];
-    let snapshot = Snapshot::build(&all, &config(""), at(1000));
-    assert!(!snapshot.panic);
-    assert!(snapshot.candidates.iter().map(|candidate| candidate.row).eq(3..6));
-}
-
-#[test]
-fn the_panic_threshold_is_crossed_below_it_and_not_at_it() {
-    let down = |row| Facts { state: HealthState::Down, ..facts(row) };
-    let half = [down(0), facts(1)];
-    assert!(!Snapshot::build(&half, &config(""), at(1000)).panic);
-    let less = [down(0), down(1), facts(2)];
-    assert!(Snapshot::build(&less, &config(""), at(1000)).panic);
-    assert!(!Snapshot::build(&[], &config(""), at(1000)).panic);
-}
-
-#[test]
-fn without_a_threshold_the_least_bad_are_kept() {
-    let down = Facts { state: HealthState::Down, ..facts(0) };
-    let unready = Facts { state: HealthState::Unready, ..facts(1) };
-    let snapshot =
-        Snapshot::build(&[down, unready], &config(r#","healthy_panic_threshold":0"#), at(1000));
-    assert!(!snapshot.panic);
-    assert_eq!(snapshot.candidates.len(), 1);
-    assert_eq!(snapshot.candidates[0].row, 1);
-}
-
-#[test]
 fn a_degraded_endpoint_gets_less() {
     let degraded = Facts { state: HealthState::Degraded, ..facts(0) };
     assert_eq!(rates(&[degraded, facts(1)], ""), [0.25, 1.0]);
-}
-
-#[test]
-fn an_endpoint_that_came_back_starts_slowly() {
-    let healthy = |row, since| Facts {
-        state: HealthState::Healthy,
-        state_since: Some(at(since)),
-        ..facts(row)
-    };
-    let came_back = [healthy(0, 1000), healthy(1, 995), healthy(2, 990), healthy(3, 2000)];
-    let admissions = |facts: &[Facts], more: &str| -> Vec<f64> {
-        let snapshot = Snapshot::build(facts, &config(more), at(1000));
-        snapshot.candidates.iter().map(|candidate| candidate.admission).collect()
-    };
-    assert_eq!(admissions(&came_back, ""), [0.1, 0.5, 1.0, 1.0]);
-    let off = r#","slow_start_config":{"slow_start_window":"0s"}"#;
-    assert_eq!(admissions(&[healthy(0, 1000)], off), [1.0]);
 }
 
 proptest! {

@@ -22,7 +22,11 @@ fn endpoint(number: u16) -> Endpoint {
 
 impl Proxy {
     fn new(workers: usize, policy: &str, members: u16) -> Self {
-        let json = format!(r#"{{"clusters":[{{"name":"backend","policy":"{policy}"}}]}}"#);
+        // Who is ramped up is picked less, and missed later.
+        let json = format!(
+            r#"{{"clusters":[{{"name":"backend","policy":"{policy}",
+                "slow_start_config":{{"slow_start_window":"0s"}}}}]}}"#
+        );
         let config = Config::from_json(json.as_bytes()).unwrap().value.clusters.remove(0);
         let now = UnixNanos::from_secs(1000);
         let worker = |at| (Cluster::new("backend", config.clone(), 3, now), at * 7);
