@@ -32,13 +32,23 @@ fn survives(module: &str) -> Result<()> {
 fn every_scenario_here_holds_without_a_fault() -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sweep");
     let report = host_sim::run(&[folder], &RunOptions::default(), |_| {})?;
-    assert!(report.exit_code() == 0 && report.outcomes.len() == 4, "{}", report.summary());
+    assert!(report.exit_code() == 0 && report.outcomes.len() == 6, "{}", report.summary());
     Ok(())
 }
 
 #[test]
 fn token_bucket_survives_every_single_fault() -> Result<()> {
     survives("token_bucket")
+}
+
+#[test]
+fn token_bucket_survives_every_single_fault_with_permits() -> Result<()> {
+    survives("token_bucket_permits")
+}
+
+#[test]
+fn token_bucket_survives_every_single_fault_with_a_rate_limit_service() -> Result<()> {
+    survives("token_bucket_global")
 }
 
 #[test]
