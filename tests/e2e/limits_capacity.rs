@@ -1,21 +1,22 @@
 //! token-bucket: a rate that follows what health-signal knows of the cluster.
 
 use anyhow::{Context, Result};
-use host_sim_rig::endpoint::{EndpointOptions, Fault};
+use host_sim_rig::endpoint::{EndpointOptions, Fault, LoadReport, ReportSource};
 use host_sim_rig::fleet::Fleet;
 use serde_json::json;
 use std::net::SocketAddr;
 use weir_tests::{Host, Running, Suite, eventually, on_both_hosts};
 
 /// Four million tokens, none of which comes again within a test.
-async fn protected(host: &Host, endpoints: &[SocketAddr]) -> Result<Running> {
+async fn protected(host: &Host, endpoints: &[SocketAddr], target: Option<f64>) -> Result<Running> {
     let addresses: Vec<_> = endpoints.iter().map(ToString::to_string).collect();
     Suite::new(endpoints)
         .filter(
             "token-bucket",
             json!({"ratelimit_headers": "always", "policies": [{
                 "name": "protect",
-                "capacity": {"cluster": "backend", "min_percent": 10, "endpoints": addresses},
+                "capacity": {"cluster": "backend", "min_percent": 10, "endpoints": addresses,
+                             "target_utilization": target},
                 "token_bucket": {"max_tokens": 4_000_000, "tokens_per_fill": 1, "fill_interval": "60s"},
             }]}),
         )
@@ -57,7 +58,7 @@ async fn until_left(
 on_both_hosts! {
     async fn a_bucket_holds_the_share_that_its_cluster_has_of_its_endpoints(host: Host) {
         let fleet = Fleet::start(&EndpointOptions::named("e"), 2).await?;
-        let proxy = protected(&host, &fleet.addresses()).await?;
+        let proxy = protected(&host, &fleet.addresses(), None).await?;
         until_left(&proxy, "all of it", 3_900_000..=4_000_000).await?;
         let sick = &fleet.endpoints()[1];
         sick.set_health_fault(Fault::respond(503));
@@ -67,6 +68,22 @@ on_both_hosts! {
         sick.set_health_fault(Fault::None);
         fleet.endpoints()[0].set_degraded(false);
         until_left(&proxy, "all of it again", 3_900_000..=4_000_000).await?;
+        assert_eq!(proxy.metric("weir_degraded_total").await?.unwrap_or(0.0), 0.0);
+    }
+    async fn a_bucket_holds_less_while_an_endpoint_reports_more_load_than_the_target(host: Host) {
+        let fleet = Fleet::start(&EndpointOptions::named("e"), 1).await?;
+        let report = |utilization| {
+            let report =
+                LoadReport { application_utilization: Some(utilization), ..LoadReport::default() };
+            fleet.endpoints()[0].set_report(ReportSource::Fixed(report));
+        };
+        report(0.4);
+        let proxy = protected(&host, &fleet.addresses(), Some(0.8)).await?;
+        until_left(&proxy, "all of it", 3_900_000..=4_000_000).await?;
+        report(1.6);
+        until_left(&proxy, "less, and in the end half of it", 1_900_000..=2_400_000).await?;
+        report(0.4);
+        until_left(&proxy, "most of it again", 3_600_000..=4_000_000).await?;
         assert_eq!(proxy.metric("weir_degraded_total").await?.unwrap_or(0.0), 0.0);
     }
 }
