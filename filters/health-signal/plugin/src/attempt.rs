@@ -72,9 +72,11 @@ impl AttemptContext {
 
 impl Tried {
     fn answered(&mut self, end_of_stream: bool, shared: &Shared) {
-        // Who asked for a poll must know who answers. Of other responses, one in a while tells that
-        // there is an upstream instance at all.
-        let vouches = self.is_poll || self.cluster.is_to_vouch(shared.ticked_at());
+        // Who asked for a poll must know who answers. An instance that was not told of the polls
+        // cannot know one, and names itself always; else, of other responses, one in a while tells
+        // that there is an upstream instance at all.
+        let is_told = !self.cluster.config.active.is_empty();
+        let vouches = self.is_poll || !is_told || self.cluster.is_to_vouch(shared.ticked_at());
         if vouches && shared.enforces() {
             headers::set(Map::Response, SERVED_HEADER, &self.endpoint.to_string());
         }
