@@ -238,6 +238,16 @@ impl<'a> Fields<'a> {
         text
     }
 
+    /// A header to be written, as an object of its `name` and its `value`.
+    pub fn header(&mut self) -> (String, String) {
+        let name = self.header_name("name", Presence::Required);
+        let value = self.text("value", Presence::Required);
+        let is_plain = value.bytes().all(|byte| byte >= b' ' && byte != 0x7f);
+        let message = "a header's value is one line: leave control characters out";
+        self.require("value", is_plain, message);
+        (name, value)
+    }
+
     /// One of some words; `absent` where it is absent.
     pub fn choice<T: Choice>(&mut self, name: &'a str, absent: T) -> T {
         let words = |at| T::CHOICES.get(at).map(|(word, _)| *word);

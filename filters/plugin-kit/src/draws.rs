@@ -1,6 +1,19 @@
 //! Random numbers for the cores, which take them as values.
 
-use shared_state::UnixNanos;
+use core::hash::{BuildHasher, Hasher};
+use shared_state::{HashSeed, UnixNanos};
+use std::hash::RandomState;
+
+/// A seed that no client can guess. [`Draws`] would give one that follows from the time of start;
+/// the standard library keys its maps with the host's `random_get`, which does not.
+pub fn draw_seed() -> HashSeed {
+    let draw = |half: u8| {
+        let mut hasher = RandomState::new().build_hasher();
+        hasher.write_u8(half);
+        hasher.finish()
+    };
+    HashSeed([draw(0), draw(1)])
+}
 
 /// SplitMix64 (Steele, Lea, Flood 2014): 64 bits of state, equidistributed, good enough to break
 /// ties and spread polls. Not for secrets.

@@ -32,7 +32,7 @@ pub use call::CallError;
 pub use clock::{now, set_tick_period};
 pub use configure::configure;
 pub use degraded::Degraded;
-pub use draws::Draws;
+pub use draws::{Draws, draw_seed};
 pub use foreign::{clear_route_cache, set_original_dst};
 pub use logger::{install, warn};
 pub use property::set_filter_state;

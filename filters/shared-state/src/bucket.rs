@@ -25,7 +25,10 @@
 //! that later gets a slot of its own starts from the overflow's TAT if that is still in use,
 //! because it may have spent from there: sharing never gives a key more than a slot would have.
 
-use crate::{DecodeError, Key, Reader, Record, UnixNanos, Writer};
+use crate::{
+    DecodeError, Key, Reader, Record, SharedStore, Transition, UnixNanos, UpdateError, Updated,
+    Writer, update,
+};
 use core::time::Duration;
 
 /// Most slots of one table: 4 KB, which the host copies twice for a request.
@@ -257,6 +260,14 @@ impl HashSeed {
     /// Where the seed is kept.
     pub fn key() -> Key<Self> {
         Key::new("bucket", &["seed"])
+    }
+
+    /// The seed of all workers: the one that is kept, or else `drawn`, which is kept from now on.
+    pub fn agreed(store: &impl SharedStore, drawn: Self) -> Result<Updated<Self>, UpdateError> {
+        update(store, &Self::key(), |prior| match prior {
+            Some(seed) => Transition::Keep(seed),
+            None => Transition::Store(drawn, drawn),
+        })
     }
 }
 

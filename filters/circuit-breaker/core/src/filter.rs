@@ -19,7 +19,7 @@ use crate::load::{Cause, Ended, Loads, Ticket};
 use crate::worker::{Clock, Degradation, Event, Subject, Which, WorkerBreakers};
 use core::time::Duration;
 use request_key::{Attributes, KeyPart, fingerprint, fingerprint_of, siphash_2_4};
-use shared_state::{BreakerState, Endpoint, HashSeed, SharedStore, Transition, UnixNanos, update};
+use shared_state::{BreakerState, Endpoint, HashSeed, SharedStore, UnixNanos};
 use std::rc::Rc;
 
 /// Names of clusters and routes that are kept; they come from the host's configuration.
@@ -639,11 +639,7 @@ impl Filter {
             return seed;
         }
         let drawn = self.drawn;
-        let found = update(store, &HashSeed::key(), |prior| match prior {
-            Some(seed) => Transition::Keep(seed),
-            None => Transition::Store(drawn, drawn),
-        });
-        match found {
+        match HashSeed::agreed(store, drawn) {
             Ok(found) => {
                 self.seed = Some(found.value);
                 found.value

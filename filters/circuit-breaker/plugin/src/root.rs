@@ -5,13 +5,11 @@ use crate::report::Report;
 use crate::stream::Stream;
 use circuit_breaker_core::{Config, Filter, Mode};
 use core::cell::{Cell, RefCell};
-use core::hash::{BuildHasher, Hasher};
 use core::time::Duration;
-use plugin_kit::Draws;
+use plugin_kit::{Draws, draw_seed};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
-use shared_state::{HashSeed, UnixNanos};
-use std::hash::RandomState;
+use shared_state::UnixNanos;
 use std::rc::Rc;
 
 /// As long as an outcome may wait.
@@ -127,15 +125,4 @@ impl RootContext for Root {
     fn get_type(&self) -> Option<ContextType> {
         Some(ContextType::HttpContext)
     }
-}
-
-/// A seed that no client can guess. [`Draws`] would give one that follows from the time of start;
-/// the standard library keys its maps with the host's `random_get`, which does not.
-fn draw_seed() -> HashSeed {
-    let draw = |half: u8| {
-        let mut hasher = RandomState::new().build_hasher();
-        hasher.write_u8(half);
-        hasher.finish()
-    };
-    HashSeed([draw(0), draw(1)])
 }

@@ -52,11 +52,12 @@ impl Stream {
             self.seen.elapsed = Some(clock.now().since(began_at));
         }
     }
-}
 
-impl Drop for Stream {
-    /// A stream that the host forgot before it logged it.
-    fn drop(&mut self) {
+    /// Gives the exchange back to the filter, in one way or the other, once.
+    fn conclude(
+        &mut self,
+        how: impl FnOnce(&mut Filter, Exchange, HostClock<'_>, &mut dyn FnMut() -> u64),
+    ) {
         let (Some(worker), Some(exchange)) = (&self.worker, self.exchange.take()) else { return };
         let (Ok(mut filter), Ok(mut draws)) =
             (worker.filter.try_borrow_mut(), worker.draws.try_borrow_mut())
@@ -65,7 +66,16 @@ impl Drop for Stream {
         };
         let read = Cell::new(None);
         let clock = HostClock::new(worker, &read);
-        filter.abandon(&HostStore, exchange, clock, &mut || draws.next_u64());
+        how(&mut filter, exchange, clock, &mut || draws.next_u64());
+    }
+}
+
+impl Drop for Stream {
+    /// A stream that the host forgot before it logged it.
+    fn drop(&mut self) {
+        self.conclude(|filter, exchange, clock, draw| {
+            filter.abandon(&HostStore, exchange, clock, &mut || draw());
+        });
     }
 }
 
@@ -105,17 +115,14 @@ impl HttpContext for Stream {
         if !self.has_answer {
             self.measure();
         }
-        let (Some(worker), Some(exchange)) = (&self.worker, self.exchange.take()) else { return };
-        let (Ok(mut filter), Ok(mut draws)) =
-            (worker.filter.try_borrow_mut(), worker.draws.try_borrow_mut())
-        else {
-            return;
-        };
-        let read = Cell::new(None);
-        let clock = HostClock::new(worker, &read);
         let response = HostResponse::new(self.seen);
-        filter.end(&HostStore, exchange, &response, clock, &mut || draws.next_u64());
-        worker.report.events(filter.take_events());
+        self.conclude(|filter, exchange, clock, draw| {
+            filter.end(&HostStore, exchange, &response, clock, &mut || draw());
+        });
+        let Some(worker) = &self.worker else { return };
+        if let Ok(mut filter) = worker.filter.try_borrow_mut() {
+            worker.report.events(filter.take_events());
+        }
     }
 }
 

@@ -44,7 +44,7 @@ pub use fleet::FleetAnswers;
 use request_key::Attributes;
 use request_key::siphash_2_4;
 use round::Round;
-use shared_state::{DecodeError, HashSeed, SharedStore, Transition, UnixNanos, Updated, update};
+use shared_state::{DecodeError, HashSeed, SharedStore, UnixNanos, Updated};
 
 /// The limiter of one worker. What it remembers, it could ask for again.
 #[derive(Debug)]
@@ -247,11 +247,7 @@ impl Limiter {
             return seed;
         }
         let drawn = self.drawn;
-        let found = update(store, &HashSeed::key(), |prior| match prior {
-            Some(seed) => Transition::Keep(seed),
-            None => Transition::Store(drawn, drawn),
-        });
-        match found {
+        match HashSeed::agreed(store, drawn) {
             Ok(Updated { value, corrupt, .. }) => {
                 tally.faults.extend(corrupt.map(|error| corrupt_record("seed", error)));
                 self.seed = Some(value);

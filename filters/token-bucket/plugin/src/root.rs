@@ -4,12 +4,9 @@ use crate::hold::Holds;
 use crate::metrics::{Metrics, PERIOD};
 use crate::stream::Stream;
 use core::cell::RefCell;
-use core::hash::{BuildHasher, Hasher};
-use plugin_kit::{Draws, HostStore};
+use plugin_kit::{Draws, HostStore, draw_seed};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
-use shared_state::HashSeed;
-use std::hash::RandomState;
 use std::rc::Rc;
 use token_bucket_core::{Config, Limiter, Mode};
 
@@ -96,15 +93,4 @@ impl RootContext for Root {
     fn get_type(&self) -> Option<ContextType> {
         Some(ContextType::HttpContext)
     }
-}
-
-/// A seed that no client can guess. [`Draws`] would give one that follows from the time of start;
-/// the standard library keys its maps with the host's `random_get`, which does not.
-fn draw_seed() -> HashSeed {
-    let draw = |half: u8| {
-        let mut hasher = RandomState::new().build_hasher();
-        hasher.write_u8(half);
-        hasher.finish()
-    };
-    HashSeed([draw(0), draw(1)])
 }

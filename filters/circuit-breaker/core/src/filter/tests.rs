@@ -1,7 +1,7 @@
 use super::*;
 use crate::worker::Degradation;
 use core::cell::RefCell;
-use shared_state::{BreakerRecord, BreakerState, MemoryStore, read};
+use shared_state::{BreakerRecord, BreakerState, MemoryStore, Transition, read, update};
 
 struct Proxy {
     store: MemoryStore,
