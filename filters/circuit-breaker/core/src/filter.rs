@@ -11,14 +11,21 @@
 //! which no scope counts, neither the flags nor their details; of an endpoint that is known in one
 //! cluster only, that cluster only if it must be told what went wrong.
 
-use crate::breaker::{Admission, Outcome, Permit, Verdict};
+mod exchange;
+mod explain;
+mod of_cluster;
+
+use crate::breaker::{Admission, Outcome, Verdict};
 use crate::class::Ending;
 use crate::config::{Action, Config, Debug, GuardScope, Mode};
-use crate::destinations::{self, Breakers, Selection, View};
+use crate::destinations::{self, Selection};
 use crate::load::{Cause, Ended, Loads, Ticket};
 use crate::worker::{Clock, Degradation, Event, Subject, Which, WorkerBreakers};
 use core::time::Duration;
-use request_key::{Attributes, KeyPart, fingerprint, fingerprint_of, siphash_2_4};
+use exchange::Held;
+pub use exchange::{Decision, Exchange, Request, Response, Steering};
+use of_cluster::OfCluster;
+use request_key::{KeyPart, fingerprint, fingerprint_of, siphash_2_4};
 use shared_state::{BreakerState, Endpoint, HashSeed, SharedStore, UnixNanos};
 use std::rc::Rc;
 
@@ -34,112 +41,6 @@ const COMPARE: Duration = Duration::from_secs(1);
 
 /// When it is worth another try after too much was under way.
 const OVERLOADED: Duration = Duration::from_secs(1);
-
-/// The request, as far as the filter asks for it.
-///
-/// [`Attributes::route`] gives the name of the cluster for a route without one.
-pub trait Request: Attributes {
-    /// The steering header.
-    fn destinations(&self) -> Option<String>;
-
-    /// Endpoints of the cluster.
-    fn num_endpoints(&self) -> Option<u32>;
-}
-
-/// The end of a request, as far as the filter asks for it.
-pub trait Response {
-    /// Who served the last attempt.
-    fn server(&self) -> Option<Endpoint>;
-
-    /// The cluster that it belongs to.
-    fn cluster(&self) -> Option<String>;
-
-    /// Status that the client got.
-    fn status(&self) -> Option<u16>;
-
-    /// The response came to its end.
-    fn is_complete(&self) -> bool;
-
-    /// `response.flags`.
-    fn flags(&self) -> u64;
-
-    /// The response is the endpoint's own.
-    fn via_upstream(&self) -> bool;
-
-    /// Status of a gRPC response, be it in headers or trailers.
-    fn grpc_status(&self) -> Option<u32>;
-
-    /// How many attempts there were.
-    fn attempts(&self) -> u32;
-
-    /// Endpoints of the cluster.
-    fn num_endpoints(&self) -> u32;
-
-    /// How long the endpoint asked not to be called.
-    fn retry_after(&self) -> Option<Duration>;
-
-    /// How long the endpoint took to answer, or had not answered when the request ended. `None` if
-    /// that was surely less than [`Filter::slow_after`].
-    fn elapsed(&self) -> Option<Duration>;
-}
-
-/// What becomes of a request.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Decision {
-    /// A guard rejects it.
-    Reject {
-        /// Which one, in the order of the configuration.
-        guard: usize,
-        /// Which breaker is open, or what has too much under way.
-        subject: Subject,
-        /// Which of both.
-        cause: Cause,
-        /// When it is worth another try.
-        retry_after: Duration,
-    },
-    /// It passes.
-    Pass {
-        /// What to do with the steering header.
-        steering: Steering,
-        /// What was taken out of it, and why not more.
-        selection: Selection,
-        /// The first guard that is open and only passes, with what is open.
-        open: Option<(usize, Subject)>,
-        /// It is sent once and not again: it is a probe or one of few, or the budget is spent.
-        no_retries: bool,
-    },
-}
-
-/// What to do with the steering header.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Steering {
-    /// Nothing.
-    Keep,
-    /// Replace its value.
-    Replace(String),
-    /// Remove it: the cluster's own policy decides.
-    Remove,
-}
-
-/// A request that was sent, until it ends.
-#[derive(Debug)]
-pub struct Exchange {
-    started_at: UnixNanos,
-    /// If the host was asked.
-    cluster: Option<Rc<str>>,
-    destinations: Vec<Endpoint>,
-    probe: Option<(Endpoint, Permit)>,
-    held: Vec<Held>,
-}
-
-/// A guard that let a request pass.
-#[derive(Debug)]
-struct Held {
-    guard: usize,
-    subject: Subject,
-    permit: Option<Permit>,
-    ticket: Option<Ticket>,
-}
 
 #[derive(Debug)]
 struct Guard {
@@ -164,28 +65,6 @@ pub struct Filter {
     slow_after: Option<Duration>,
     compared_at: UnixNanos,
     degraded: Vec<Degradation>,
-}
-
-impl Exchange {
-    /// True if the request may have been tried elsewhere before `server` got it. Most requests are
-    /// served by the first endpoint of their list, and need no question to the host.
-    pub fn was_retried(&self, server: Option<Endpoint>) -> bool {
-        self.destinations.first().is_some_and(|first| Some(*first) != server)
-    }
-
-    /// The endpoint that this request probes.
-    pub fn probed(&self) -> Option<Endpoint> {
-        self.probe.map(|(endpoint, _)| endpoint)
-    }
-
-    /// When it was let pass, to within the age of [`Clock::recent`].
-    pub fn started_at(&self) -> UnixNanos {
-        self.started_at
-    }
-
-    fn has_permit(&self) -> bool {
-        self.probe.is_some() || self.held.iter().any(|held| held.permit.is_some())
-    }
 }
 
 impl Filter {
@@ -548,47 +427,6 @@ impl Filter {
         self.config.debug.as_ref()
     }
 
-    /// What is known of the breakers that a request touches, in words.
-    pub fn explain(
-        &self,
-        decision: &Decision,
-        exchange: Option<&Exchange>,
-        now: UnixNanos,
-    ) -> String {
-        let mut told: Vec<String> = Vec::new();
-        let mut tell = |kind: &str, breakers: &WorkerBreakers, subject: &Subject| {
-            told.push(format!("{kind} {subject}: {}", breakers.describe(subject, now)));
-        };
-        if let Decision::Reject { guard, subject, .. } = decision
-            && let (Some(config), Some(own)) =
-                (self.config.guards.get(*guard), self.guards.get(*guard))
-        {
-            tell(&config.scope.name, &own.breakers, subject);
-        }
-        for held in exchange.map(|exchange| exchange.held.as_slice()).unwrap_or_default() {
-            if let (Some(config), Some(own)) =
-                (self.config.guards.get(held.guard), self.guards.get(held.guard))
-            {
-                tell(&config.scope.name, &own.breakers, &held.subject);
-            }
-        }
-        if let (Decision::Pass { selection, .. }, Some(breakers)) = (decision, &self.endpoints) {
-            let kept = exchange.map(|exchange| exchange.destinations.as_slice());
-            for endpoint in selection.excluded.iter().chain(kept.unwrap_or_default()) {
-                let cluster = exchange.and_then(|exchange| exchange.cluster.as_ref());
-                if let Some(name) = cluster.or_else(|| breakers.cluster_of(*endpoint)) {
-                    let name = Rc::clone(name);
-                    tell(
-                        "endpoint",
-                        breakers,
-                        &Subject { name, endpoint: Some(*endpoint), key: None },
-                    );
-                }
-            }
-        }
-        told.join("; ")
-    }
-
     /// What a guard has a breaker for, of this request; `None` if a part of the key has no value.
     fn subject(
         &mut self,
@@ -740,48 +578,6 @@ fn steering(list: &[Endpoint], selection: &Selection) -> Steering {
         Steering::Remove
     } else {
         Steering::Replace(destinations::format(&selection.keep))
-    }
-}
-
-/// The breakers of one cluster's endpoints, during one request.
-struct OfCluster<'a, S, C, D, N> {
-    breakers: &'a mut WorkerBreakers,
-    store: &'a S,
-    cluster: &'a Rc<str>,
-    clock: C,
-    draw: &'a mut D,
-    percent: u8,
-    size: N,
-    pardoned: Option<Vec<Endpoint>>,
-}
-
-impl<S, C, D, N> OfCluster<'_, S, C, D, N> {
-    fn subject(&self, endpoint: Endpoint) -> Subject {
-        Subject { name: Rc::clone(self.cluster), endpoint: Some(endpoint), key: None }
-    }
-}
-
-impl<S: SharedStore, C: Clock, D: FnMut() -> u64, N: Fn() -> u32> Breakers
-    for OfCluster<'_, S, C, D, N>
-{
-    fn view(&mut self, endpoint: Endpoint) -> View {
-        self.breakers.view(self.store, &self.subject(endpoint), self.clock)
-    }
-
-    fn admit(&mut self, endpoint: Endpoint) -> Admission {
-        let subject = self.subject(endpoint);
-        self.breakers.admit(self.store, &subject, self.clock, (self.draw)())
-    }
-
-    fn is_pardoned(&mut self, endpoint: Endpoint) -> bool {
-        if self.percent >= 100 {
-            return false;
-        }
-        let Self { breakers, cluster, clock, percent, size, .. } = self;
-        let pardoned = self
-            .pardoned
-            .get_or_insert_with(|| breakers.pardoned(cluster, *percent, size(), clock.recent()));
-        pardoned.contains(&endpoint)
     }
 }
 

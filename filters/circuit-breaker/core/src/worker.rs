@@ -14,16 +14,20 @@
 //! record of its own. Breakers of clients and the like are named by whoever sends requests, so
 //! there is a fixed number of places for them, and a record says whose it is. See `place`.
 
+mod clock;
 mod place;
+mod subject;
+mod tick;
+mod told;
 
 use crate::breaker::{
     Admission, Outcome, PermitTally, Rules, Step, admit, outlier, ramping, record,
 };
-use crate::change::Change;
 use crate::config::{Forced, Slots};
 use crate::destinations::View;
 use crate::outlier::SuccessRate;
 use crate::window;
+pub use clock::Clock;
 use core::time::Duration;
 use hashbrown::HashMap;
 use place::{Placed, claim};
@@ -32,6 +36,9 @@ use shared_state::{
     UpdateError, read, update,
 };
 use std::rc::Rc;
+pub use subject::Subject;
+pub(crate) use subject::Which;
+pub use told::{Degradation, Event};
 
 /// Outcomes that wait at most.
 const BATCH: usize = 256;
@@ -56,143 +63,6 @@ const IDLE: Duration = Duration::from_secs(600);
 
 /// The same for breakers whose number clients decide, if their window is not longer.
 const KEYED_IDLE: Duration = Duration::from_secs(10);
-
-/// The moment, in two qualities.
-pub trait Clock: Copy {
-    /// A moment that a callback of this worker read, at most [`PATIENCE`] ago where the host ticks.
-    fn recent(self) -> UnixNanos;
-
-    /// Now. May cost a hostcall.
-    fn now(self) -> UnixNanos;
-
-    /// How long before [`Clock::recent`] a state may have been read to be believed: not at all where
-    /// that is itself as old as the last tick.
-    fn patience(self) -> Duration;
-}
-
-/// A clock that was read.
-impl Clock for UnixNanos {
-    fn recent(self) -> UnixNanos {
-        self
-    }
-
-    fn now(self) -> UnixNanos {
-        self
-    }
-
-    fn patience(self) -> Duration {
-        PATIENCE
-    }
-}
-
-/// What has a breaker.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Subject {
-    /// The route's name, or the cluster's; empty for a key.
-    pub name: Rc<str>,
-    /// An endpoint of the cluster, if it is one.
-    pub endpoint: Option<Endpoint>,
-    /// Keyed hash of what clients sent, if that has a breaker.
-    pub key: Option<u64>,
-}
-
-impl Subject {
-    fn record_key(&self, scope: &str) -> Key<BreakerRecord> {
-        match self.endpoint {
-            Some(endpoint) => BreakerRecord::key(scope, &[&self.name, &endpoint.to_string()]),
-            None => BreakerRecord::key(scope, &[&self.name]),
-        }
-    }
-}
-
-/// As logs and access logs name it. Of a key, nothing but its hash is ever written down.
-impl core::fmt::Display for Subject {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match (self.key, self.endpoint) {
-            (Some(key), _) => write!(f, "#{key:016x}"),
-            (None, Some(endpoint)) => write!(f, "{endpoint} of {}", self.name),
-            (None, None) => f.write_str(&self.name),
-        }
-    }
-}
-
-/// Which breakers an override is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Which {
-    All,
-    Named(Subject),
-}
-
-/// Something that the operator may want to know.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// This worker changed the state of a breaker.
-    Changed {
-        /// Which breaker.
-        subject: Subject,
-        /// From what, to what, and why.
-        change: Change,
-    },
-    /// A request passes only because the operator wants this breaker to reject nothing.
-    Pardoned(Subject),
-    /// A permit was granted.
-    Granted,
-    /// Permits were resolved.
-    Resolved(PermitTally),
-    /// A breaker did less than it should.
-    Degraded(Degradation),
-}
-
-/// Why a breaker did less than it should.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Degradation {
-    /// Its record was no record: taken as closed.
-    Corrupt,
-    /// The host failed: the request passed.
-    Store,
-    /// Every race for its record was lost: the request passed, or its outcome waits.
-    Contended,
-    /// The worker follows as many as it may: this one does not exist.
-    TooManyBreakers,
-    /// A list named more endpoints that never answered than the cluster has.
-    UnconfirmedEndpoint,
-    /// Every place that a key may have is in use.
-    NoSlot,
-    /// The host names no cluster.
-    NoCluster,
-}
-
-impl Degradation {
-    /// The label of metrics.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Corrupt => "corrupt_record",
-            Self::Store => "store_failed",
-            Self::Contended => "contended",
-            Self::TooManyBreakers => "too_many_breakers",
-            Self::UnconfirmedEndpoint => "unconfirmed_endpoint",
-            Self::NoSlot => "no_slot",
-            Self::NoCluster => "no_cluster",
-        }
-    }
-
-    /// What happens because of it.
-    pub const fn consequence(self) -> &'static str {
-        match self {
-            Self::Corrupt => "a breaker's record does not decode and is taken as closed",
-            Self::Store => "shared data cannot be read or written, requests pass",
-            Self::Contended => "a breaker's record lost every race, its outcomes wait",
-            Self::TooManyBreakers => "a worker follows too many breakers, this one does not exist",
-            Self::NoCluster => "a request has no cluster",
-            Self::NoSlot => {
-                "every slot that a key may have is in use: it is treated as on_full says"
-            }
-            Self::UnconfirmedEndpoint => {
-                "the steering header names more endpoints that never answered than the cluster has"
-            }
-        }
-    }
-}
 
 /// The breakers of one scope, as one worker sees them.
 #[derive(Debug)]
@@ -483,50 +353,6 @@ impl WorkerBreakers {
             let excess = waiting.len().saturating_sub(MAX_BACKLOG);
             followed.waiting = waiting.into_iter().skip(excess).collect();
             followed.waiting_since = now;
-        }
-    }
-
-    /// Stores what has waited long enough, reads what requests will ask for, and forgets breakers
-    /// that nobody asks for. If there is no room left, what never answered and has no record goes
-    /// first: a list that anyone may write has named it, or a route that takes its cluster from the
-    /// request.
-    pub fn tick(
-        &mut self,
-        store: &impl SharedStore,
-        now: UnixNanos,
-        mut draw: impl FnMut() -> u64,
-    ) {
-        let due = |followed: &Followed| {
-            !followed.waiting.is_empty() && is_overdue(followed, now, PATIENCE)
-        };
-        let overdue: Vec<Subject> =
-            self.followed.iter().filter(|(_, f)| due(f)).map(|(s, _)| s.clone()).collect();
-        for subject in &overdue {
-            self.flush(store, subject, now, draw());
-        }
-        let Self { followed, events, .. } = self;
-        for followed in followed.values_mut() {
-            // One request is served as well by reading when it comes.
-            if followed.uses > 1 && !followed.is_fresh(now, Duration::ZERO) {
-                events.extend(followed.refresh(store, now).map(Event::Degraded));
-            }
-            followed.uses = 0;
-        }
-        let (room, idle) = (self.room(), self.idle());
-        let has_room = self.followed.len() < room;
-        let before = self.followed.len();
-        self.followed.retain(|_, followed| {
-            // A use in the future was before the clock stepped back: its age counts from here.
-            followed.used_at = followed.used_at.min(now);
-            let is_kept = has_room || followed.answered || followed.record.is_some();
-            !followed.waiting.is_empty() || is_kept && now.since(followed.used_at) < idle
-        });
-        if self.followed.len() < before {
-            let Self { clusters, followed, .. } = self;
-            clusters.clear();
-            for subject in followed.keys() {
-                know(clusters, subject);
-            }
         }
     }
 

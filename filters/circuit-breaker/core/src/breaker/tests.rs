@@ -1,5 +1,8 @@
 use super::*;
 use crate::Jitter;
+use crate::backoff::Backoff;
+use crate::ramp::Ramp;
+use crate::window::Window;
 use Verdict::{Failure, Gateway, Ignored, Local, Shed, Success};
 
 const DRAW: u64 = 0;

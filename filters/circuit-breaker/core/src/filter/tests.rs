@@ -1,6 +1,7 @@
 use super::*;
 use crate::worker::Degradation;
 use core::cell::RefCell;
+use request_key::Attributes;
 use shared_state::{BreakerRecord, BreakerState, MemoryStore, Transition, read, update};
 
 struct Proxy {
