@@ -10,90 +10,47 @@ use weir_tests::{Running, eventually, on_both_hosts};
 /// `/u/<method>` calls a method with "hi" and 300 ms of patience, `/s/<method>` says it on a stream
 /// and ends it, both of the cluster `checks`; `/r/` is a stream to `refused`, `/n/` one to
 /// `nowhere`, which has no endpoint. Logs what the callbacks say.
-const CLIENT: &str = r#"(module
-  (import "env" "proxy_log" (func $proxy_log (param i32 i32 i32) (result i32)))
-  (import "env" "proxy_get_buffer_bytes"
-    (func $buffer (param i32 i32 i32 i32 i32) (result i32)))
-  (import "env" "proxy_get_header_map_value"
-    (func $header (param i32 i32 i32 i32 i32) (result i32)))
-  (import "env" "proxy_get_status" (func $status (param i32 i32 i32) (result i32)))
-  (import "env" "proxy_grpc_call"
-    (func $call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
-  (import "env" "proxy_grpc_stream"
-    (func $stream (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
-  (import "env" "proxy_grpc_send" (func $send (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 2)
-  (data (i32.const 0) "\0a\08\0a\06checks")
-  (data (i32.const 16) "\0a\09\0a\07refused")
-  (data (i32.const 32) "\0a\09\0a\07nowhere")
-  (data (i32.const 48) "pkg.Svc")
-  (data (i32.const 64) "hi")
-  (data (i32.const 72) ":path")
-  (data (i32.const 80) "closed")
-  (data (i32.const 88) "initial")
-  (data (i32.const 96) "trailing")
-  (data (i32.const 104) "received")
-  (data (i32.const 112) "asked")
-  (func (export "proxy_abi_version_0_2_1"))
-  (func (export "malloc") (param i32) (result i32) (i32.const 4096))
-  (func $log (param i32 i32) (drop (call $proxy_log (i32.const 2) (local.get 0) (local.get 1))))
-  (func $say (param $n i32)
-    (local $at i32)
-    (local.set $at (i32.const 240))
-    (loop $more
-      (local.set $at (i32.sub (local.get $at) (i32.const 1)))
-      (i32.store8 (local.get $at)
-        (i32.add (i32.const 48) (i32.rem_u (local.get $n) (i32.const 10))))
-      (local.set $n (i32.div_u (local.get $n) (i32.const 10)))
-      (br_if $more (local.get $n)))
-    (call $log (local.get $at) (i32.sub (i32.const 240) (local.get $at))))
+const CLIENT: &str = r#"
   (func $open (param $service i32) (param $len i32) (param $method i32) (param $method_len i32)
-    (call $say (call $stream (local.get $service) (local.get $len) (i32.const 48) (i32.const 7)
+    (call $say (call $grpc_stream (local.get $service) (local.get $len) {pkg.Svc}
       (local.get $method) (local.get $method_len) (i32.const 0) (i32.const 0) (i32.const 136)))
     (if (i32.load (i32.const 136)) (then
-      (drop (call $send (i32.load (i32.const 136)) (i32.const 64) (i32.const 2) (i32.const 1))))))
+      (drop (call $grpc_send (i32.load (i32.const 136)) {hi} (i32.const 1))))))
   (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
     (local $kind i32) (local $method i32) (local $len i32)
-    (drop (call $header (i32.const 0) (i32.const 72) (i32.const 5) (i32.const 128)
-      (i32.const 132)))
-    (local.set $kind (i32.load8_u (i32.add (i32.load (i32.const 128)) (i32.const 1))))
-    (local.set $method (i32.add (i32.load (i32.const 128)) (i32.const 3)))
-    (local.set $len (i32.sub (i32.load (i32.const 132)) (i32.const 3)))
-    (call $log (i32.const 112) (i32.const 5))
+    (drop (call $header (i32.const 0) {:path} (i32.const 4096) (i32.const 4100)))
+    (local.set $kind (i32.load8_u (i32.add (i32.load (i32.const 4096)) (i32.const 1))))
+    (local.set $method (i32.add (i32.load (i32.const 4096)) (i32.const 3)))
+    (local.set $len (i32.sub (i32.load (i32.const 4100)) (i32.const 3)))
+    (call $log {asked})
     (if (i32.eq (local.get $kind) (i32.const 117)) (then
-      (call $say (call $call (i32.const 0) (i32.const 10) (i32.const 48) (i32.const 7)
-        (local.get $method) (local.get $len) (i32.const 0) (i32.const 0) (i32.const 64)
-        (i32.const 2) (i32.const 300) (i32.const 136)))))
+      (call $say (call $grpc_call {\0a\08\0a\06checks} {pkg.Svc}
+        (local.get $method) (local.get $len) (i32.const 0) (i32.const 0) {hi}
+        (i32.const 300) (i32.const 136)))))
     (if (i32.eq (local.get $kind) (i32.const 115)) (then
-      (call $open (i32.const 0) (i32.const 10) (local.get $method) (local.get $len))))
+      (call $open {\0a\08\0a\06checks} (local.get $method) (local.get $len))))
     (if (i32.eq (local.get $kind) (i32.const 114)) (then
-      (call $open (i32.const 16) (i32.const 11) (local.get $method) (local.get $len))))
+      (call $open {\0a\09\0a\07refused} (local.get $method) (local.get $len))))
     (if (i32.eq (local.get $kind) (i32.const 110)) (then
-      (call $open (i32.const 32) (i32.const 11) (local.get $method) (local.get $len))))
+      (call $open {\0a\09\0a\07nowhere} (local.get $method) (local.get $len))))
     (i32.const 0))
   (func (export "proxy_on_grpc_receive_initial_metadata") (param i32 i32 i32)
-    (call $log (i32.const 88) (i32.const 7)) (call $say (local.get 2)))
+    (call $log {initial}) (call $say (local.get 2)))
   (func (export "proxy_on_grpc_receive") (param i32 i32 i32)
-    (call $log (i32.const 104) (i32.const 8))
-    (drop (call $buffer (i32.const 5) (i32.const 0) (i32.const 99) (i32.const 128)
-      (i32.const 132)))
-    (call $log (i32.load (i32.const 128)) (i32.load (i32.const 132))))
+    (call $log {received})
+    (drop (call $buffer (i32.const 5) (i32.const 0) (i32.const 99) (i32.const 4096)
+      (i32.const 4100)))
+    (call $say_value))
   (func (export "proxy_on_grpc_receive_trailing_metadata") (param i32 i32 i32)
-    (call $log (i32.const 96) (i32.const 8)) (call $say (local.get 2)))
+    (call $log {trailing}) (call $say (local.get 2)))
   (func (export "proxy_on_grpc_close") (param i32 i32 i32)
-    (call $log (i32.const 80) (i32.const 6)) (call $say (local.get 2))
-    (drop (call $status (i32.const 140) (i32.const 128) (i32.const 132)))
-    (call $log (i32.load (i32.const 128)) (i32.load (i32.const 132)))))"#;
+    (call $log {closed}) (call $say (local.get 2))
+    (drop (call $get_status (i32.const 140) (i32.const 4096) (i32.const 4100)))
+    (call $say_value))"#;
 
 /// Stands in the way to `checks`, and says when a request of it is over.
-const UPSTREAM: &str = r#"(module
-  (import "env" "proxy_log" (func $proxy_log (param i32 i32 i32) (result i32)))
-  (memory (export "memory") 1)
-  (data (i32.const 0) "gone")
-  (func (export "proxy_abi_version_0_2_1"))
-  (func (export "malloc") (param i32) (result i32) (i32.const 4096))
-  (func (export "proxy_on_done") (param i32) (result i32)
-    (drop (call $proxy_log (i32.const 2) (i32.const 0) (i32.const 4))) (i32.const 1)))"#;
+const UPSTREAM: &str = r#"
+  (func (export "proxy_on_done") (param i32) (result i32) (call $log {gone}) (i32.const 1))"#;
 
 /// What the plugin hears, by path: status of the hostcall, then the callbacks; `gone` is said by the
 /// upstream's filter.
@@ -258,9 +215,9 @@ on_both_hosts! {
     async fn a_plugin_hears_the_same_of_a_real_grpc_service(host: Host) {
         let directory = tempfile::tempdir()?;
         let module = directory.path().join("client.wasm");
-        std::fs::write(&module, wat::parse_str(CLIENT)?)?;
+        std::fs::write(&module, host_sim_guest::module(CLIENT))?;
         let upstream = directory.path().join("upstream.wasm");
-        std::fs::write(&upstream, wat::parse_str(UPSTREAM)?)?;
+        std::fs::write(&upstream, host_sim_guest::module(UPSTREAM))?;
         let service = GrpcServer::start().await?;
         let backend = Endpoint::start(EndpointOptions::named("e")).await?;
         let refused = SocketAddr::from(([127, 0, 0, 1], 1));

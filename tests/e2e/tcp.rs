@@ -12,107 +12,67 @@ use weir_tests::{Running, eventually, on_both_hosts};
 /// Logs its callbacks. The first byte from the client says what it does with a read: `h` holds
 /// what is shorter than eight bytes, `c` holds until a call is answered, `w` wraps it in brackets,
 /// `x` closes, `t` fails; anything else passes.
-const TAP: &str = r#"(module
-  (import "env" "proxy_log" (func $proxy_log (param i32 i32 i32) (result i32)))
-  (import "env" "proxy_get_buffer_bytes"
-    (func $buffer (param i32 i32 i32 i32 i32) (result i32)))
-  (import "env" "proxy_set_buffer_bytes"
-    (func $set_buffer (param i32 i32 i32 i32 i32) (result i32)))
-  (import "env" "proxy_get_property" (func $property (param i32 i32 i32 i32) (result i32)))
-  (import "env" "proxy_continue_stream" (func $continue (param i32) (result i32)))
-  (import "env" "proxy_close_stream" (func $close (param i32) (result i32)))
-  (import "env" "proxy_set_effective_context" (func $effective (param i32) (result i32)))
-  (import "env" "proxy_http_call"
-    (func $call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 2)
-  (data (i32.const 0) "create")
-  (data (i32.const 8) "new")
-  (data (i32.const 16) "down")
-  (data (i32.const 24) "up")
-  (data (i32.const 32) "closed")
-  (data (i32.const 40) "upstream closed")
-  (data (i32.const 56) "done")
-  (data (i32.const 64) "log")
-  (data (i32.const 72) "delete")
-  (data (i32.const 80) "answered")
-  (data (i32.const 96) "[]")
-  (data (i32.const 104) "xds\00cluster_name")
-  (data (i32.const 128) "calls")
-  (data (i32.const 160) "\03\00\00\00\07\00\00\00\03\00\00\00\05\00\00\00\01\00\00\00\0a\00\00\00\01\00\00\00:method\00GET\00:path\00/\00:authority\00x\00")
+const TAP: &str = r#"
   (global $waiting (mut i32) (i32.const 0))
-  (func (export "proxy_abi_version_0_2_1"))
-  (func (export "malloc") (param i32) (result i32) (i32.const 4096))
-  (func $log (param i32 i32) (drop (call $proxy_log (i32.const 2) (local.get 0) (local.get 1))))
-  (func $say (param $n i32)
-    (local $at i32)
-    (local.set $at (i32.const 1024))
-    (loop $more
-      (local.set $at (i32.sub (local.get $at) (i32.const 1)))
-      (i32.store8 (local.get $at)
-        (i32.add (i32.const 48) (i32.rem_u (local.get $n) (i32.const 10))))
-      (local.set $n (i32.div_u (local.get $n) (i32.const 10)))
-      (br_if $more (local.get $n)))
-    (call $log (local.get $at) (i32.sub (i32.const 1024) (local.get $at))))
   (func $show (param $type i32)
     (drop (call $buffer (local.get $type) (i32.const 0) (i32.const 64)
-      (i32.const 512) (i32.const 516)))
-    (call $log (i32.load (i32.const 512)) (i32.load (i32.const 516))))
+      (i32.const 4096) (i32.const 4100)))
+    (call $say_value))
   (func (export "proxy_on_context_create") (param i32 i32)
-    (if (local.get 1) (then (call $log (i32.const 0) (i32.const 6)))))
+    (if (local.get 1) (then (call $log {create}))))
   (func (export "proxy_on_new_connection") (param i32) (result i32)
-    (call $log (i32.const 8) (i32.const 3))
-    (call $say (call $property (i32.const 104) (i32.const 16) (i32.const 512) (i32.const 516)))
+    (call $log {new})
+    (call $say (call $property {xds\00cluster_name}
+      (i32.const 4096) (i32.const 4100)))
     (i32.const 0))
   (func (export "proxy_on_downstream_data") (param $c i32) (param $n i32) (param $end i32)
     (result i32)
     (local $first i32)
-    (call $log (i32.const 16) (i32.const 4))
+    (call $log {down})
     (call $say (local.get $n)) (call $say (local.get $end))
     (if (i32.eqz (local.get $n)) (then (return (i32.const 0))))
     (call $show (i32.const 2))
-    (local.set $first (i32.load8_u (i32.load (i32.const 512))))
+    (local.set $first (i32.load8_u (i32.load (i32.const 4096))))
     (if (i32.eq (local.get $first) (i32.const 104))
       (then (return (i32.lt_u (local.get $n) (i32.const 8)))))
     (if (i32.eq (local.get $first) (i32.const 99)) (then
       (global.set $waiting (local.get $c))
-      (call $say (call $call (i32.const 128) (i32.const 5) (i32.const 160) (i32.const 61)
-        (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2000) (i32.const 512)))
+      (call $say (call $http_call {calls}
+        {\03\00\00\00\07\00\00\00\03\00\00\00\05\00\00\00\01\00\00\00\0a\00\00\00\01\00\00\00:method\00GET\00:path\00/\00:authority\00x\00}
+        (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2000) (i32.const 4096)))
       (return (i32.const 1))))
     (if (i32.eq (local.get $first) (i32.const 119)) (then
-      (call $say (call $set_buffer (i32.const 2) (i32.const 0) (i32.const 0)
-        (i32.const 96) (i32.const 1)))
-      (call $say (call $set_buffer (i32.const 2) (i32.const 1) (i32.const 1)
-        (i32.const 96) (i32.const 1)))
-      (call $say (call $set_buffer (i32.const 2) (i32.const 99) (i32.const 0)
-        (i32.const 97) (i32.const 1)))
-      (call $say (call $set_buffer (i32.const 3) (i32.const 0) (i32.const 0)
-        (i32.const 97) (i32.const 1)))
-      (call $say (call $property (i32.const 104) (i32.const 16) (i32.const 512) (i32.const 516)))
-      (call $log (i32.load (i32.const 512)) (i32.load (i32.const 516)))))
+      (call $say (call $set_buffer (i32.const 2) (i32.const 0) (i32.const 0) {[}))
+      (call $say (call $set_buffer (i32.const 2) (i32.const 1) (i32.const 1) {[}))
+      (call $say (call $set_buffer (i32.const 2) (i32.const 99) (i32.const 0) {]}))
+      (call $say (call $set_buffer (i32.const 3) (i32.const 0) (i32.const 0) {]}))
+      (call $say (call $property {xds\00cluster_name}
+      (i32.const 4096) (i32.const 4100)))
+      (call $say_value)))
     (if (i32.eq (local.get $first) (i32.const 120))
       (then (call $say (call $close (i32.const 2)))))
     (if (i32.eq (local.get $first) (i32.const 116)) (then unreachable))
     (i32.const 0))
   (func (export "proxy_on_upstream_data") (param $c i32) (param $n i32) (param $end i32)
     (result i32)
-    (call $log (i32.const 24) (i32.const 2))
+    (call $log {up})
     (call $say (local.get $n)) (call $say (local.get $end))
     (if (local.get $n) (then (call $show (i32.const 3))))
     (i32.const 0))
   (func (export "proxy_on_downstream_connection_close") (param i32 i32)
-    (call $log (i32.const 32) (i32.const 6)) (call $say (local.get 1)))
+    (call $log {closed}) (call $say (local.get 1)))
   (func (export "proxy_on_upstream_connection_close") (param i32 i32)
-    (call $log (i32.const 40) (i32.const 15)) (call $say (local.get 1)))
+    (call $log {upstream closed}) (call $say (local.get 1)))
   (func (export "proxy_on_http_call_response") (param i32 i32 i32 i32 i32)
-    (call $log (i32.const 80) (i32.const 8))
+    (call $log {answered})
     (call $say (call $effective (global.get $waiting)))
     (call $show (i32.const 2))
     (call $say (call $continue (i32.const 3)))
     (call $say (call $continue (i32.const 2))))
   (func (export "proxy_on_done") (param i32) (result i32)
-    (call $log (i32.const 56) (i32.const 4)) (i32.const 1))
-  (func (export "proxy_on_log") (param i32) (call $log (i32.const 64) (i32.const 3)))
-  (func (export "proxy_on_delete") (param i32) (call $log (i32.const 72) (i32.const 6))))"#;
+    (call $log {done}) (i32.const 1))
+  (func (export "proxy_on_log") (param i32) (call $log {log}))
+  (func (export "proxy_on_delete") (param i32) (call $log {delete}))"#;
 
 /// What a connection's end says, when the client has closed its half first.
 const ENDING: &[&str] = &[
@@ -266,7 +226,7 @@ on_both_hosts! {
         let directory = tempfile::tempdir()?;
         let module = directory.path().join("tap.wasm");
         let log = directory.path().join("access.log");
-        std::fs::write(&module, wat::parse_str(TAP)?)?;
+        std::fs::write(&module, host_sim_guest::module(TAP))?;
         let backend = Endpoint::start(EndpointOptions::named("e")).await?;
         let clusters = [cluster("echo", echo().await?), cluster("calls", backend.address())];
         let proxy = Running::start(&host, &bootstrap(&module, &log, &clusters)).await?;
@@ -297,7 +257,7 @@ on_both_hosts! {
         let directory = tempfile::tempdir()?;
         let module = directory.path().join("tap.wasm");
         let log = directory.path().join("access.log");
-        std::fs::write(&module, wat::parse_str(TAP)?)?;
+        std::fs::write(&module, host_sim_guest::module(TAP))?;
         let clusters = [cluster("echo", echo().await?)];
         let proxy = Running::start(&host, &bootstrap(&module, &log, &clusters)).await?;
         let mut stream = TcpStream::connect(proxy.address("weir")).await?;

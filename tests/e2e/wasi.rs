@@ -58,7 +58,7 @@ const CALLS: &[(&str, &str, [i32; 3])] = &[
 
 /// Makes every call when it is configured, under the names of both WASI modules, and logs each
 /// errno behind an `=`; then its environment.
-fn module(first: u32) -> String {
+fn module(first: u32) -> Vec<u8> {
     let (mut imports, mut calls) = (String::new(), String::new());
     for (from, wasi) in ["wasi_snapshot_preview1", "wasi_unstable"].iter().enumerate() {
         for (name, params, _) in CALLS {
@@ -69,36 +69,27 @@ fn module(first: u32) -> String {
             let args = zeros.replacen("(i32.const 0)", &format!("(i32.const {first})"), 1);
             let import = format!("(func ${name}{from} (param {types}) (result i32))");
             writeln!(imports, "(import \"{wasi}\" \"{name}\" {import})").expect("a string");
-            writeln!(calls, "(call $say (call ${name}{from} {args}))").expect("a string");
+            writeln!(calls, "(call $errno (call ${name}{from} {args}))").expect("a string");
         }
     }
-    format!(
-        r#"(module {imports}
-  (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
-  (memory (export "memory") 2)
-  (func (export "proxy_abi_version_0_2_1"))
-  (func (export "malloc") (param i32) (result i32) (i32.const 4096))
-  (func $say (param $n i32)
-    (local $at i32)
-    (local.set $at (i32.const 240))
-    (loop $more
-      (local.set $at (i32.sub (local.get $at) (i32.const 1)))
-      (i32.store8 (local.get $at)
-        (i32.add (i32.const 48) (i32.rem_u (local.get $n) (i32.const 10))))
-      (local.set $n (i32.div_u (local.get $n) (i32.const 10)))
-      (br_if $more (local.get $n)))
-    (i32.store8 (i32.sub (local.get $at) (i32.const 1)) (i32.const 61))
-    (drop (call $log (i32.const 2) (i32.sub (local.get $at) (i32.const 1))
-      (i32.sub (i32.const 241) (local.get $at)))))
+    let body = format!(
+        r#"
+  (func $errno (param $n i32)
+    (local $at i32) (local $len i32)
+    (call $decimal (local.get $n))
+    (local.set $len)
+    (local.set $at (i32.sub (i32.const 1)))
+    (i32.store8 (local.get $at) (i32.const 61))
+    (call $log (local.get $at) (i32.add (local.get $len) (i32.const 1))))
   (func (export "proxy_on_configure") (param i32 i32) (result i32)
     {calls}
-    (drop (call $environ_sizes_get0 (i32.const 512) (i32.const 516)))
-    (drop (call $environ_get0 (i32.const 1024) (i32.const 2048)))
-    (i32.store8 (i32.const 2047) (i32.const 61))
-    (drop (call $log (i32.const 2) (i32.const 2047)
-      (i32.add (i32.load (i32.const 516)) (i32.const 1))))
-    (i32.const 1)))"#
-    )
+    (drop (call $environ_sizes_get0 (i32.const 4096) (i32.const 4100)))
+    (drop (call $environ_get0 (i32.const 5120) (i32.const 6144)))
+    (i32.store8 (i32.const 6143) (i32.const 61))
+    (call $log (i32.const 6143) (i32.add (i32.load (i32.const 4100)) (i32.const 1)))
+    (i32.const 1))"#
+    );
+    host_sim_guest::module_of_abi(&["0_2_1"], &imports, &body)
 }
 
 async fn start(
@@ -108,7 +99,7 @@ async fn start(
 ) -> anyhow::Result<Running> {
     let directory = tempfile::tempdir()?;
     let module_path = directory.path().join("wasi.wasm");
-    std::fs::write(&module_path, wat::parse_str(module(first))?)?;
+    std::fs::write(&module_path, module(first))?;
     let vm = json!({"environment_variables": {
         "host_env_keys": ["CARGO_PKG_NAME", "NO_SUCH_VARIABLE"],
         "key_values": {"GREETING": "hello"},

@@ -17,33 +17,9 @@ const MODULE: &str = r#"(module
 fn bootstrap(directory: &Path) -> String {
     let module = directory.join("module.wasm");
     std::fs::write(&module, wat::parse_str(MODULE).unwrap()).unwrap();
-    let hcm = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-    let http = "type.googleapis.com/envoy.extensions.filters.http";
-    let module = module.display();
-    let file = format!(
-        r#"
-static_resources:
-  listeners:
-  - name: main
-    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-    filter_chains:
-    - filters:
-      - name: http
-        typed_config:
-          "@type": {hcm}
-          stat_prefix: main
-          route_config: {{virtual_hosts: [{{name: all, domains: ['*'], routes: [{{match: {{prefix: /}}, route: {{cluster: backend}}}}]}}]}}
-          http_filters:
-          - {{name: reader, typed_config: {{"@type": {http}.wasm.v3.Wasm, config: {{name: reader, vm_config: {{runtime: envoy.wasm.runtime.v8, code: {{local: {{filename: {module}}}}}}}}}}}}}
-          - {{name: router, typed_config: {{"@type": {http}.router.v3.Router}}}}
-  clusters:
-  - name: backend
-    type: STATIC
-    load_assignment:
-      cluster_name: backend
-      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 192.0.2.1, port_value: 80}}}}}}}}]}}]
-"#
-    );
+    let reader = host_sim_guest::filter("reader", &format!("filename: {}", module.display()));
+    let endpoint = ([192, 0, 2, 1], 80).into();
+    let file = host_sim_guest::bootstrap(&[reader], &[("backend", endpoint)]);
     let path = directory.join("envoy.yaml");
     std::fs::write(&path, file).unwrap();
     path.display().to_string()

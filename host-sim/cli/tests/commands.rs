@@ -20,32 +20,9 @@ fn text(bytes: &[u8]) -> &str {
 
 fn bootstrap(directory: &Path, endpoint: std::net::SocketAddr) -> String {
     let path = directory.join("envoy.yaml");
-    let (ip, port) = (endpoint.ip(), endpoint.port());
-    let file = format!(
-        r#"
-admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
-static_resources:
-  listeners:
-  - name: main
-    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-    filter_chains:
-    - filters:
-      - name: http
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: main
-          route_config: {{virtual_hosts: [{{name: all, domains: ['*'], routes: [{{match: {{prefix: /}}, route: {{cluster: backend}}}}]}}]}}
-          http_filters:
-          - {{name: router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}
-  clusters:
-  - name: backend
-    type: STATIC
-    load_assignment:
-      cluster_name: backend
-      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: {ip}, port_value: {port}}}}}}}}}]}}]
-"#
-    );
-    std::fs::write(&path, file).unwrap();
+    let file = host_sim_guest::bootstrap::<&str>(&[], &[("backend", endpoint)]);
+    let admin = "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}";
+    std::fs::write(&path, format!("{admin}{file}")).unwrap();
     path.display().to_string()
 }
 
@@ -122,7 +99,8 @@ fn check_accepts_a_good_file_and_names_every_problem_of_a_bad_one() {
     assert_eq!(output.status.code(), Some(0));
 
     let bad = std::fs::read_to_string(&good).unwrap();
-    let bad = bad.replace("type: STATIC", "typo: STATIC").replace("stat_prefix", "stat_prefxi");
+    let bad = bad.replace("load_assignment:", "typo: STATIC, load_assignment:");
+    let bad = bad.replace("stat_prefix", "stat_prefxi");
     std::fs::write(&good, bad).unwrap();
     let output = host_sim(&["check", "-c", &good]);
     assert_eq!(output.status.code(), Some(1));

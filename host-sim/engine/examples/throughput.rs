@@ -19,38 +19,12 @@ const FILTER: &str = r#"(module
   (func (export "proxy_on_done") (param i32) (result i32) (i32.const 1))
   (func (export "proxy_on_delete") (param i32)))"#;
 
-const CONFIG: &str = r#"
-static_resources:
-  listeners:
-  - name: main
-    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
-    filter_chains:
-    - filters:
-      - name: hcm
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: ingress
-          route_config:
-            virtual_hosts:
-            - {name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: backend}}]}
-          http_filters:
-          - name: empty
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
-              config: {name: empty, vm_config: {runtime: envoy.wasm.runtime.v8, code: {local: {inline_bytes: CODE}}}}
-          - name: router
-            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
-  clusters:
-  - name: backend
-    load_assignment:
-      cluster_name: backend
-      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 9001}}}}]}]
-"#;
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let count: u32 = std::env::args().nth(1).map_or(Ok(200_000), |text| text.parse())?;
     let code = base64::engine::general_purpose::STANDARD.encode(wat::parse_str(FILTER)?);
-    let bootstrap = Bootstrap::from_yaml(&CONFIG.replace("CODE", &code))?;
+    let empty = host_sim_guest::filter("empty", &format!("inline_bytes: {code}"));
+    let backend = ("backend", ([127, 0, 0, 1], 9001).into());
+    let bootstrap = Bootstrap::from_yaml(&host_sim_guest::bootstrap(&[empty], &[backend]))?;
     let engine = Engine::start(bootstrap, EngineOptions::default())?;
     let mut worker = engine.worker(0)?;
     let started = Instant::now();

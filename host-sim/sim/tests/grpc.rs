@@ -7,93 +7,43 @@ use std::time::Duration;
 
 /// Calls `checks` (path `/call`) or opens a stream there and says two messages on it, one now and
 /// the last one in a second.
-const CLIENT: &str = r#"(module
-  (import "env" "proxy_log" (func $proxy_log (param i32 i32 i32) (result i32)))
-  (import "env" "proxy_get_buffer_bytes"
-    (func $buffer (param i32 i32 i32 i32 i32) (result i32)))
-  (import "env" "proxy_get_header_map_value"
-    (func $header (param i32 i32 i32 i32 i32) (result i32)))
-  (import "env" "proxy_get_status" (func $status (param i32 i32 i32) (result i32)))
-  (import "env" "proxy_set_tick_period_milliseconds" (func $tick (param i32) (result i32)))
-  (import "env" "proxy_grpc_call"
-    (func $call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
-  (import "env" "proxy_grpc_stream"
-    (func $stream (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
-  (import "env" "proxy_grpc_send" (func $send (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 2)
-  (data (i32.const 0) "\0a\08\0a\06checks")
-  (data (i32.const 32) "Svc")
-  (data (i32.const 48) "hi")
-  (data (i32.const 64) ":path")
-  (data (i32.const 80) "close ")
-  (data (i32.const 96) "initial")
-  (func (export "proxy_abi_version_0_2_1"))
-  (func (export "malloc") (param i32) (result i32) (i32.const 4096))
-  (func $log (param i32 i32) (drop (call $proxy_log (i32.const 2) (local.get 0) (local.get 1))))
+const CLIENT: &str = r#"
   (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
-    (drop (call $header (i32.const 0) (i32.const 64) (i32.const 5) (i32.const 128)
-      (i32.const 132)))
-    (if (i32.eq (i32.load8_u (i32.add (i32.load (i32.const 128)) (i32.const 1))) (i32.const 99))
-      (then (drop (call $call (i32.const 0) (i32.const 10) (i32.const 32) (i32.const 3)
-        (i32.const 32) (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 48) (i32.const 2)
-        (i32.const 500) (i32.const 136))))
+    (drop (call $header (i32.const 0) {:path} (i32.const 4096) (i32.const 4100)))
+    (if (i32.eq (i32.load8_u (i32.add (i32.load (i32.const 4096)) (i32.const 1))) (i32.const 99))
+      (then (drop (call $grpc_call {\0a\08\0a\06checks} {Svc} {Svc}
+        (i32.const 0) (i32.const 0) {hi} (i32.const 500) (i32.const 136))))
       (else
-        (drop (call $stream (i32.const 0) (i32.const 10) (i32.const 32) (i32.const 3)
-          (i32.const 32) (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 136)))
-        (drop (call $send (i32.const 6) (i32.const 48) (i32.const 2) (i32.const 0)))
+        (drop (call $grpc_stream {\0a\08\0a\06checks} {Svc} {Svc}
+          (i32.const 0) (i32.const 0) (i32.const 136)))
+        (drop (call $grpc_send (i32.const 6) {hi} (i32.const 0)))
         (drop (call $tick (i32.const 1000)))))
     (i32.const 0))
   (func (export "proxy_on_tick") (param i32)
-    (drop (call $send (i32.const 6) (i32.const 48) (i32.const 2) (i32.const 1))))
+    (drop (call $grpc_send (i32.const 6) {hi} (i32.const 1))))
   (func (export "proxy_on_grpc_receive_initial_metadata") (param i32 i32 i32)
-    (call $log (i32.const 96) (i32.const 7)))
+    (call $log {initial}))
   (func (export "proxy_on_grpc_receive") (param i32 i32 i32)
-    (drop (call $buffer (i32.const 5) (i32.const 0) (i32.const 99) (i32.const 128)
-      (i32.const 132)))
-    (call $log (i32.load (i32.const 128)) (i32.load (i32.const 132))))
+    (drop (call $buffer (i32.const 5) (i32.const 0) (i32.const 99) (i32.const 4096)
+      (i32.const 4100)))
+    (call $say_value))
   (func (export "proxy_on_grpc_close") (param i32 i32 i32)
-    (call $log (i32.const 80) (i32.const 6))
-    (drop (call $status (i32.const 140) (i32.const 128) (i32.const 132)))
-    (call $log (i32.load (i32.const 128)) (i32.load (i32.const 132)))))"#;
+    (call $log {close })
+    (drop (call $get_status (i32.const 140) (i32.const 4096) (i32.const 4100)))
+    (call $say_value))"#;
+
+const BACKEND: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9001);
 
 const CHECKS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9002);
 
 fn host(directory: &tempfile::TempDir) -> Host {
     let module = directory.path().join("client.wasm");
-    std::fs::write(&module, wat::parse_str(CLIENT).unwrap()).unwrap();
-    let cluster = |name: &str, port: u16| {
-        format!(
-            "{{name: {name}, load_assignment: {{cluster_name: {name}, endpoints: [{{lb_endpoints: \
-             [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: \
-             {port}}}}}}}}}]}}]}}}}"
-        )
-    };
-    let yaml = format!(
-        r#"
-static_resources:
-  listeners:
-  - name: main
-    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-    filter_chains:
-    - filters:
-      - name: hcm
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: ingress
-          route_config: {{virtual_hosts: [{{name: all, domains: ['*'], routes: [{{match: {{prefix: /}}, route: {{cluster: backend}}}}]}}]}}
-          http_filters:
-          - name: p
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
-              config: {{name: p, vm_config: {{runtime: envoy.wasm.runtime.v8, code: {{local: {{filename: "{module}"}}}}}}}}
-          - {{name: router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}
-  clusters: [{backend}, {checks}]
-"#,
-        module = module.display(),
-        backend = cluster("backend", 9001),
-        checks = cluster("checks", 9002),
-    );
+    std::fs::write(&module, host_sim_guest::module(CLIENT)).unwrap();
+    let client = host_sim_guest::filter("p", &format!("filename: {}", module.display()));
+    let clusters = [("backend", BACKEND), ("checks", CHECKS)];
+    let yaml = host_sim_guest::bootstrap(&[client], &clusters);
     let bootstrap = Bootstrap::from_yaml(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
     Host::start(bootstrap, HostOptions::default()).unwrap()
 }

@@ -65,27 +65,8 @@ fn start(filter: &str) -> Host {
 }
 
 fn try_start(filter: &str) -> Result<Host, StartError> {
-    let yaml = format!(
-        r#"
-node: {{id: node, cluster: tests}}
-static_resources:
-  listeners:
-  - name: main
-    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-    filter_chains:
-    - filters:
-      - name: hcm
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: ingress
-          route_config: {{virtual_hosts: [{{name: all, domains: ['*'], routes: [{{match: {{prefix: /}}, route: {{cluster: backend}}}}]}}]}}
-          http_filters:
-          - {filter}
-          - {{name: router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}
-  clusters: [{{name: backend, load_assignment: {{cluster_name: backend, endpoints: [{{lb_endpoints:
-    [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 9001}}}}}}}}]}}]}}}}]
-"#
-    );
+    let yaml = host_sim_guest::bootstrap(&[filter], &[("backend", BACKEND)]);
+    let yaml = format!("node: {{id: node, cluster: tests}}{yaml}");
     let bootstrap = Bootstrap::from_yaml(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
     Host::start(bootstrap, HostOptions { workers: 2, ..HostOptions::default() })
 }

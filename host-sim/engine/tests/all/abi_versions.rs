@@ -1,8 +1,8 @@
 //! What ABI 0.1.0 and 0.2.0 do otherwise, which version a module has, and what Envoy adds.
 
-use crate::guest::{module_allocating, module_of_abi};
 use crate::rig::{Plugin, Rig, Setup};
 use bytes::Bytes;
+use host_sim_guest::{module_allocating, module_of_abi};
 
 /// What 0.1.0 has and later versions do not.
 const OLD: &str = r#"
@@ -124,7 +124,7 @@ fn calls_link_in_their_versions_only() {
         }
     }
     // No marker of 0.2, but an import of it.
-    let code = crate::guest::module("");
+    let code = host_sim_guest::module("");
     let text = wat_without_marker(&code);
     let error = refusal(Plugin { name: "p", code: text, ..Plugin::default() });
     assert!(error.contains("proxy_continue_stream"), "{error}");

@@ -1,9 +1,9 @@
 //! `proxy_http_call`: what the guest sees of each outcome.
 
-use crate::guest::encoded;
 use crate::rig::{Plugin, Rig, Setup};
 use bytes::Bytes;
 use host_sim_engine::{ExchangeId, Headers, UpstreamFailureKind};
+use host_sim_guest::encoded;
 use std::time::Duration;
 
 /// Calls a cluster from on_request_headers and pauses; the callback logs what it sees.

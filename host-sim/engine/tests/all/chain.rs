@@ -1,9 +1,9 @@
 //! Order, pausing, bodies.
 
-use crate::guest::TRACER;
 use crate::rig::{Plugin, Setup, request};
 use bytes::Bytes;
 use host_sim_engine::Headers;
+use host_sim_guest::TRACER;
 
 fn lines(of: &[&str]) -> Vec<String> {
     of.iter().map(|line| (*line).to_owned()).collect()

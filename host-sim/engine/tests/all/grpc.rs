@@ -1,9 +1,9 @@
 //! gRPC calls and streams: what the guest sees of each outcome, in Envoy's words.
 
-use crate::guest::encoded;
 use crate::rig::{Plugin, Rig, Setup};
 use bytes::Bytes;
 use host_sim_engine::{AttemptId, Headers, UpstreamFailureKind};
+use host_sim_guest::encoded;
 use std::time::Duration;
 
 /// Logs every gRPC callback with what can be read in it.

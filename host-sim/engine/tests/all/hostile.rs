@@ -1,8 +1,8 @@
 //! Modules that mean harm: whatever they do, the host lives, and says who did what.
 
-use crate::guest::module_allocating;
 use crate::rig::{Plugin, Rig, Setup};
 use host_sim_engine::Limits;
+use host_sim_guest::module_allocating;
 use std::time::Duration;
 
 /// Small enough that every case is over in a moment.

@@ -1,7 +1,7 @@
 //! Starts, ticks, sharing of VMs, teardown.
 
-use crate::guest::TRACER;
 use crate::rig::{Plugin, Setup};
+use host_sim_guest::TRACER;
 use std::time::Duration;
 
 #[test]

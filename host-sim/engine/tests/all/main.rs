@@ -7,7 +7,6 @@ mod chain;
 mod failure;
 mod foreign;
 mod grpc;
-mod guest;
 mod hostile;
 mod lifecycle;
 mod limits;

@@ -177,7 +177,7 @@ fn metrics_answer_as_in_envoy() {
         r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
           {body} (i32.const 0))"#
     );
-    let code = crate::guest::module_of_abi(&["0_2_1"], import, &body);
+    let code = host_sim_guest::module_of_abi(&["0_2_1"], import, &body);
     let mut rig = Setup::of([Plugin { name: "p", code, ..Plugin::default() }]).start();
     rig.get("/");
     let expected = [
@@ -214,7 +214,7 @@ fn malformed_pairs_are_an_empty_map() {
         (call $say (call $map_size (i32.const 0) (i32.const 4096)))
         (call $say (i32.load (i32.const 4096)))
         (i32.const 1))"#;
-    let code = crate::guest::module_of_abi(&["0_2_1"], import, body);
+    let code = host_sim_guest::module_of_abi(&["0_2_1"], import, body);
     let mut rig = Setup::of([Plugin { name: "p", code, ..Plugin::default() }]).start();
     rig.get("/");
     assert_eq!(log(&rig), ["0", "0", "0"]);

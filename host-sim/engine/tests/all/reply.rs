@@ -1,8 +1,8 @@
 //! Local replies and resets, from every place they can come from.
 
-use crate::guest::{TRACER, encoded};
 use crate::rig::{Plugin, Setup};
 use host_sim_engine::Headers;
+use host_sim_guest::{TRACER, encoded};
 
 const DENY: &str = r#"
   (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)

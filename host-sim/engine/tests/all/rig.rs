@@ -66,7 +66,7 @@ pub(crate) struct Plugin {
 
 impl Plugin {
     pub(crate) fn new(name: &'static str, body: &str) -> Self {
-        Self { name, code: super::guest::module(body), ..Self::default() }
+        Self { name, code: host_sim_guest::module(body), ..Self::default() }
     }
 
     pub(crate) fn more(mut self, more: &'static str) -> Self {

@@ -1,9 +1,9 @@
 //! Replacing a plugin's configuration while requests are in flight. Orders and outcomes are those
 //! of Envoy under a filter configuration that changes in its file.
 
-use crate::guest::encoded;
 use crate::rig::{Plugin, Rig, Setup};
 use host_sim_engine::{AttemptId, ExchangeId, StartError, Worker};
+use host_sim_guest::encoded;
 use std::time::Duration;
 
 /// Says what happens to it, and with which configuration. The first letter of the configuration
@@ -329,7 +329,7 @@ fn another_module_gets_a_vm_of_its_own() {
     let (mut rig, mut main) = start("A");
     let id = rig.get("/");
     rig.attempt();
-    let other = crate::guest::module(crate::guest::TRACER);
+    let other = host_sim_guest::module(host_sim_guest::TRACER);
     rig.engine
         .update_plugin("p", |config| {
             config.vm.code = host_sim_bootstrap::DataSource::Inline(other.clone());

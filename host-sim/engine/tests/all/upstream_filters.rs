@@ -1,8 +1,8 @@
 //! Plugins as upstream filters: one context an attempt.
 
-use crate::guest::{TRACER, encoded};
 use crate::rig::{Plugin, Rig, Setup};
 use host_sim_engine::UpstreamFailureKind;
+use host_sim_guest::{TRACER, encoded};
 use std::time::Duration;
 
 #[test]

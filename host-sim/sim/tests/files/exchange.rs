@@ -1,7 +1,7 @@
 //! Requests and replies: chunks, trailers, repeated headers, clients that leave.
 
-use crate::guest::TRACER;
 use crate::{Folder, tells};
+use host_sim_guest::TRACER;
 
 #[test]
 fn what_was_sent_arrives_and_what_was_answered_comes_back() {
@@ -57,9 +57,9 @@ steps:
     - 'tracer: proxy_on_request_trailers'
     - proxy_on_response_headers
     - proxy_on_done
-    log: [request headers]
-    log_order: [configure, request headers, response body, 'log$', done, delete]
-    log_count: {request body: 3}
+    log: [request_headers]
+    log_order: [configure, request_headers, response_body, 'log$', done, delete]
+    log_count: {request_body: 3}
     no_log: [panicked]
 - expect: {unfinished: 0, received: {'127.0.0.1:9001': '!= 0'}}
 "#,

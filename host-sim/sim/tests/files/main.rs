@@ -5,7 +5,6 @@ mod costs;
 mod doings;
 mod exchange;
 mod faults;
-mod guest;
 mod problems;
 mod state;
 mod suites;
@@ -23,7 +22,7 @@ impl Folder {
     fn with<'a>(modules: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         for (name, body) in modules {
-            folder.write(&format!("{name}.wasm"), guest::module(body));
+            folder.write(&format!("{name}.wasm"), host_sim_guest::module(body));
         }
         folder
     }

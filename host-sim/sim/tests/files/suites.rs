@@ -1,8 +1,8 @@
 //! Suites in the service extensions' format.
 
-use crate::guest::TRACER;
 use crate::{Folder, tells};
 use host_sim::{Format, Outcome, RunOptions};
+use host_sim_guest::TRACER;
 
 /// Logs phases, adds `foo` to bodies, refuses requests with `x-no` and responses with `x-bad`, adds
 /// and removes headers, says a property, the time and its configuration.
@@ -229,7 +229,7 @@ test { name: "Traps" request_headers { input { header { key: "x-trap" value: "" 
 fn module_and_configuration_can_be_named_by_the_caller() {
     let folder = folder();
     let suite = folder
-        .write("suite.textpb", "test { name: 'Other' plugin_init { log { exact: 'start' } } }");
+        .write("suite.textpb", "test { name: 'Other' plugin_init { log { exact: 'vm_start' } } }");
     let options = RunOptions {
         plugin: Some(folder.path().join("tracer.wasm")),
         plugin_config: Some(folder.path().join("config")),

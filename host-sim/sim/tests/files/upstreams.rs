@@ -1,17 +1,18 @@
 //! Scripted endpoints: every way to fail, as the plugin's own call and as the client see it.
 
-use crate::guest::CALL_HEADERS;
 use crate::{Folder, tells};
 
 /// Calls the cluster `auth` for each request, says what came, and lets the request pass then.
 fn caller() -> String {
+    let headers =
+        host_sim_guest::encoded(&[(":method", "GET"), (":path", "/check"), (":authority", "auth")]);
     format!(
         r#"
   (global $stream (mut i32) (i32.const 0))
   (func (export "proxy_on_request_headers") (param $id i32) (param i32 i32) (result i32)
     (local $status i32)
     (global.set $stream (local.get $id))
-    (local.set $status (call $http_call {{auth}} {{{CALL_HEADERS}}} {{body}}
+    (local.set $status (call $http_call {{auth}} {{{headers}}} {{body}}
       (i32.const 0) (i32.const 0) (i32.const 1000) (i32.const 4104)))
     (if (local.get $status)
       (then (call $log {{refused}}) (call $say (local.get $status)) (return (i32.const 0))))

@@ -6,6 +6,7 @@
 //! only those that are called are imported.
 
 use host_sim_abi::{HOSTCALLS, pairs};
+use host_sim_guest::ALLOCATOR;
 use std::fmt::Write as _;
 
 /// Parameters, whether there is a result, and what is returned at the end.
@@ -31,16 +32,7 @@ const CALLBACKS: [(&str, usize, Option<u32>); 15] = [
 const PRELUDE: &str = r#"
   (memory (export "memory") 4)
   (func (export "proxy_abi_version_0_2_1"))
-  (global $heap (mut i32) (i32.const 131072))
   (global $count (mut i32) (i32.const 0))
-  (func (export "malloc") (param $size i32) (result i32)
-    (local $ptr i32)
-    (if (i32.gt_u (global.get $heap) (i32.const 196608))
-      (then (global.set $heap (i32.const 131072))))
-    (local.set $ptr (global.get $heap))
-    (global.set $heap (i32.add (local.get $ptr)
-      (i32.and (i32.add (local.get $size) (i32.const 7)) (i32.const -8))))
-    (local.get $ptr))
 "#;
 
 /// A module of these callbacks.
@@ -75,7 +67,7 @@ pub(crate) fn module(callbacks: &[(&str, &str)]) -> Vec<u8> {
             );
         }
     }
-    let text = format!("(module\n{imports}{PRELUDE}{functions}{})", data.segments);
+    let text = format!("(module\n{imports}{PRELUDE}{ALLOCATOR}{functions}{})", data.segments);
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 

@@ -123,7 +123,7 @@ fn a_paused_connection_goes_on_when_a_call_is_answered() {
         {HEADERS} (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
         (i32.const 0) (i32.const 4096)))"#;
     let headers = [(":method", "GET"), (":path", "/"), (":authority", "x")];
-    let call = call.replace("HEADERS", &crate::guest::encoded(&headers));
+    let call = call.replace("HEADERS", &host_sim_guest::encoded(&headers));
     let mut rig = start(&[plugin("a", &format!("{call} {PAUSE}"), GO_ON, GO_ON), quiet("b")]);
     let id = rig.open();
     let attempt = rig.attempt();

@@ -1,4 +1,15 @@
-//! Plugins in WebAssembly text: a prelude with memory, allocator and imports around a test's body.
+//! Small plugins in WebAssembly text, and a bootstrap to load them from: what the tests of the host
+//! have in common.
+//!
+//! A test is about a few callbacks. Memory, allocator, imports and a way to say a number are the
+//! same in each, so they stand here once, and a test writes callbacks only. In these `{text}`
+//! stands for pointer and length of that text, so that nobody counts bytes by hand. The text of a
+//! module is what fails when it is wrong, with the compiler's message: everything here panics, as
+//! tests do.
+
+mod bootstrap;
+
+pub use bootstrap::{bootstrap, filter};
 
 /// Imports every test module may use; unused ones cost nothing.
 const PRELUDE: &str = r#"
@@ -16,6 +27,8 @@ const PRELUDE: &str = r#"
     (func $add_header (param i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_replace_header_map_value"
     (func $replace_header (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_remove_header_map_value"
+    (func $remove_header (param i32 i32 i32) (result i32)))
   (import "env" "proxy_get_header_map_pairs" (func $pairs (param i32 i32 i32) (result i32)))
   (import "env" "proxy_get_header_map_size" (func $map_size (param i32 i32) (result i32)))
   (import "env" "proxy_get_buffer_bytes"
@@ -53,12 +66,11 @@ const PRELUDE: &str = r#"
   (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
 
   (memory (export "memory") 4)
-  (global $heap (mut i32) (i32.const 131072))
   (func (export "proxy_abi_version_0_2_1"))
   (func $log (param $ptr i32) (param $len i32)
     (drop (call $proxy_log (i32.const 2) (local.get $ptr) (local.get $len))))
-  ;; Logs a number 0..999999 in decimal.
-  (func $say (param $n i32)
+  ;; Pointer and length of a number in decimal.
+  (func $decimal (param $n i32) (result i32 i32)
     (local $at i32)
     (local.set $at (i32.const 4090))
     (loop $more
@@ -67,13 +79,15 @@ const PRELUDE: &str = r#"
         (i32.add (i32.const 48) (i32.rem_u (local.get $n) (i32.const 10))))
       (local.set $n (i32.div_u (local.get $n) (i32.const 10)))
       (br_if $more (local.get $n)))
-    (call $log (local.get $at) (i32.sub (i32.const 4090) (local.get $at))))
+    (local.get $at) (i32.sub (i32.const 4090) (local.get $at)))
+  (func $say (param $n i32) (call $log (call $decimal (local.get $n))))
   ;; Logs what a hostcall has left at 4096 (pointer) and 4100 (length).
   (func $say_value (call $log (i32.load (i32.const 4096)) (i32.load (i32.const 4100))))
 "#;
 
 /// The allocator of every module that does not bring another.
-const ALLOCATOR: &str = r#"
+pub const ALLOCATOR: &str = r#"
+  (global $heap (mut i32) (i32.const 131072))
   ;; A bump allocator that starts over: tests never hold two long values at once.
   (func $malloc (export "malloc") (param $size i32) (result i32)
     (local $ptr i32)
@@ -86,7 +100,7 @@ const ALLOCATOR: &str = r#"
 "#;
 
 /// Logs the name of every callback, and goes on.
-pub(crate) const TRACER: &str = r#"
+pub const TRACER: &str = r#"
   (func (export "proxy_on_context_create") (param i32 i32) (call $log {create}))
   (func (export "proxy_on_vm_start") (param i32 i32) (result i32)
     (call $log {vm_start}) (i32.const 1))
@@ -109,14 +123,15 @@ pub(crate) const TRACER: &str = r#"
   (func (export "proxy_on_delete") (param i32) (call $log {delete}))
 "#;
 
-/// A module from a body in which `{text}` stands for the pointer and length of that text.
-pub(crate) fn module(body: &str) -> Vec<u8> {
+/// A module from a body in which `{text}` stands for the pointer and length of that text, and `\hh`
+/// in it for a byte.
+pub fn module(body: &str) -> Vec<u8> {
     module_with(PRELUDE, body, ALLOCATOR)
 }
 
 /// A module with other ABI markers, in their order, and more imports. Without 0.2 among the markers
 /// it does not import what 0.2.0 brought.
-pub(crate) fn module_of_abi(markers: &[&str], imports: &str, body: &str) -> Vec<u8> {
+pub fn module_of_abi(markers: &[&str], imports: &str, body: &str) -> Vec<u8> {
     const MARKER: &str = r#"(func (export "proxy_abi_version_0_2_1"))"#;
     const NEW: [&str; 2] = ["proxy_continue_stream", "proxy_close_stream"];
     let marker = |version: &&str| format!("(func (export \"proxy_abi_version_{version}\"))");
@@ -129,7 +144,7 @@ pub(crate) fn module_of_abi(markers: &[&str], imports: &str, body: &str) -> Vec<
 }
 
 /// The same with an allocator of the test's own: the body of `malloc`.
-pub(crate) fn module_allocating(body: &str, allocator: &str) -> Vec<u8> {
+pub fn module_allocating(body: &str, allocator: &str) -> Vec<u8> {
     let malloc = "(func (export \"malloc\") (param $size i32) (result i32)";
     module_with(PRELUDE, body, &format!("{malloc} {allocator})"))
 }
@@ -141,11 +156,12 @@ fn module_with(prelude: &str, body: &str, allocator: &str) -> Vec<u8> {
     let mut rest = body;
     while let Some((before, after)) = rest.split_once('{') {
         let (text, after) = after.split_once('}').expect("a closing brace");
-        let bytes: String = text.bytes().map(|b| format!("\\{b:02x}")).collect();
-        data += &format!("  (data (i32.const {at}) \"{bytes}\")\n");
+        let bytes = unescaped(text);
+        let escaped: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
+        data += &format!("  (data (i32.const {at}) \"{escaped}\")\n");
         out += before;
-        out += &format!("(i32.const {at}) (i32.const {})", text.len());
-        at += text.len();
+        out += &format!("(i32.const {at}) (i32.const {})", bytes.len());
+        at += bytes.len();
         rest = after;
     }
     out += rest;
@@ -153,8 +169,22 @@ fn module_with(prelude: &str, body: &str, allocator: &str) -> Vec<u8> {
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{body}"))
 }
 
+/// The bytes of a text in which `\hh` stands for one of them.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        bytes.extend_from_slice(before.as_bytes());
+        let (digits, after) = after.split_at(2);
+        bytes.push(u8::from_str_radix(digits, 16).expect("two digits behind a backslash"));
+        rest = after;
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    bytes
+}
+
 /// A header map in its encoding, as the text of a `{..}`.
-pub(crate) fn encoded(pairs: &[(&str, &str)]) -> String {
+pub fn encoded(pairs: &[(&str, &str)]) -> String {
     let mut out = Vec::new();
     let pairs: Vec<_> = pairs.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
     host_sim_abi::pairs::encode(pairs, &mut out);
