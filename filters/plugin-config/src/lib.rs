@@ -18,6 +18,8 @@ mod decimal;
 mod fields;
 mod header;
 mod notes;
+#[cfg(feature = "record")]
+mod page;
 mod problem;
 mod read;
 mod span;
@@ -28,6 +30,8 @@ pub use Presence::{Or, Required};
 pub use decimal::parse_decimal;
 pub use fields::{Choice, Fields, Presence, TextOrFields};
 pub use header::frames_messages;
+#[cfg(feature = "record")]
+pub use page::Page;
 use problem::nearest;
 pub use problem::{Problem, Problems};
 #[cfg(feature = "record")]

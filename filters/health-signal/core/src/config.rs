@@ -6,6 +6,8 @@
 
 mod active;
 mod read;
+#[cfg(test)]
+mod readme;
 
 pub use active::{Active, Extract, PollKind, Query};
 
@@ -300,29 +302,6 @@ mod tests {
             assert!(told.iter().any(|line| line.starts_with(place)), "{place} in {told:#?}");
         }
         assert_eq!(told.len(), 14, "{told:#?}");
-    }
-
-    #[test]
-    fn the_examples_of_the_readme_are_accepted() {
-        let readme = include_str!("../../README.md");
-        let examples = readme.split("```json").skip(1).filter_map(|rest| rest.split("```").next());
-        assert!(examples.map(config).count() > 0);
-    }
-
-    #[test]
-    fn the_readme_names_every_field() {
-        let readme = include_str!("../../README.md");
-        let source = concat!(include_str!("config/read.rs"), include_str!("config/read/active.rs"));
-        let calls = source.split("fields.").skip(1).filter_map(|call| call.split_once('('));
-        let fields: Vec<_> = calls
-            .filter_map(|(_, arguments)| arguments.trim_start().strip_prefix('"')?.split_once('"'))
-            .map(|(field, _)| field)
-            .collect();
-        assert!(fields.len() > 55, "{fields:?}");
-        let signals = crate::Signal::NAMED.iter().map(|(name, _)| *name);
-        for field in fields.into_iter().chain(signals) {
-            assert!(readme.contains(field), "{field}");
-        }
     }
 
     #[test]

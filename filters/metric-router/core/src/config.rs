@@ -1,6 +1,8 @@
 //! The configuration, after validation: no value of these types is wrong.
 
 mod read;
+#[cfg(test)]
+mod readme;
 
 use crate::{DebugHeader, KeyPart, Label, Mechanism, Registry, ServiceConfig};
 use core::time::Duration;

@@ -1,0 +1,37 @@
+//! The page lists the fields that the reader reads, those and no others, and its examples are
+//! configurations.
+
+use super::{Config, read};
+use plugin_config::Page;
+
+/// All kinds of everything: where fields depend on others, one poll for each.
+const EVERYTHING: &str = include_str!("readme/everything.json");
+
+fn page() -> Page<'static> {
+    Page::new(include_str!("../../../README.md"), "clusters.active")
+}
+
+#[test]
+fn the_table_lists_the_fields_that_are_read_and_no_others() {
+    let differences = page().differences(EVERYTHING, read::config);
+    assert!(differences.is_empty(), "{differences:#?}");
+}
+
+#[test]
+fn the_examples_are_configurations() {
+    let mut examples = page().examples();
+    assert!(examples.len() >= 2, "only {} examples", examples.len());
+    examples.push(EVERYTHING);
+    for example in examples {
+        if let Err(problems) = Config::from_json(example.as_bytes()) {
+            panic!("{problems}\n{example}");
+        }
+    }
+}
+
+#[test]
+fn the_page_names_every_signal() {
+    for (signal, _) in crate::Signal::NAMED {
+        assert!(page().text().contains(&format!("`{signal}`")), "{signal}");
+    }
+}

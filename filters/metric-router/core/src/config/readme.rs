@@ -1,0 +1,30 @@
+//! The page lists the fields that the reader reads, those and no others, and its examples are
+//! configurations.
+
+use super::{Config, read};
+use plugin_config::Page;
+
+/// All kinds of everything: where fields depend on others, one cluster for each.
+const EVERYTHING: &str = include_str!("readme/everything.json");
+
+fn page() -> Page<'static> {
+    Page::new(include_str!("../../../README.md"), "clusters")
+}
+
+#[test]
+fn the_table_lists_the_fields_that_are_read_and_no_others() {
+    let differences = page().differences(EVERYTHING, read::config);
+    assert!(differences.is_empty(), "{differences:#?}");
+}
+
+#[test]
+fn the_examples_are_configurations() {
+    let mut examples = page().examples();
+    assert!(!examples.is_empty(), "no examples");
+    examples.push(EVERYTHING);
+    for example in examples {
+        if let Err(problems) = Config::from_json(example.as_bytes()) {
+            panic!("{problems}\n{example}");
+        }
+    }
+}
