@@ -17,6 +17,7 @@
 
 use crate::membership::falls_within;
 use crate::rank::lot;
+use crate::sorting::sort_by_key;
 use crate::{Facts, Locality};
 use core::fmt;
 use core::ops::Range;
@@ -199,7 +200,7 @@ impl Division {
             (part.is_canary != is_canary, other_level, part.priority, part.is_remote == stays)
         };
         let mut order: Vec<&Run> = self.runs.iter().collect();
-        order.sort_by_key(rank);
+        sort_by_key(&mut order, rank);
         if !is_canary {
             order.retain(|run| !run.part.is_canary);
         }

@@ -1,5 +1,6 @@
 //! Who may be picked: the fit, and if they are too few, the least bad.
 
+use crate::sorting::sort_by;
 use crate::{ClusterConfig, Facts};
 use core::cmp::Ordering;
 use shared_state::HealthState;
@@ -22,7 +23,7 @@ pub(crate) fn choose<'f>(facts: &'f [Facts], config: &ClusterConfig) -> (Vec<&'f
     let kept = staying.saturating_sub(ejected).max(1);
     if chosen.len() < kept {
         let mut bad: Vec<&Facts> = facts.iter().filter(|facts| badness(facts) > LEAVING).collect();
-        bad.sort_by(|a, b| by_badness(a, b));
+        sort_by(&mut bad, |a, b| by_badness(a, b));
         chosen.extend(bad.into_iter().take(kept - chosen.len()));
     }
     (chosen, panic)

@@ -51,6 +51,7 @@ mod schedule;
 mod service;
 mod shared;
 mod snapshot;
+mod sorting;
 mod steering;
 #[cfg(test)]
 mod testing;

@@ -8,6 +8,7 @@
 
 mod consul;
 
+use crate::sorting::sort_by_key;
 use crate::{Label, Note};
 use core::time::Duration;
 use shared_state::{
@@ -169,7 +170,7 @@ fn read(
     let entries = consul::read(answer.body, canary).ok_or(Unusable::Shape)?;
     let named = entries.len();
     let mut list: Vec<Listed> = entries.into_iter().flatten().collect();
-    list.sort_by_key(|listed| listed.endpoint);
+    sort_by_key(&mut list, |listed| listed.endpoint);
     list.dedup_by_key(|listed| listed.endpoint);
     list.truncate(MAX_MEMBERS.into());
     let left_out = named - list.len();

@@ -1,6 +1,7 @@
 //! What this worker knows of one endpoint by its own measurement.
 
 use crate::ewma::{Ewma, Peak, believable, decay};
+use crate::sorting::sort_by_key;
 use crate::throughput::Throughput;
 use crate::{LeastCost, OrcaWeight, Outcome};
 use core::cmp::Ordering;
@@ -335,7 +336,7 @@ impl Table {
         if self.rows.len() < before {
             self.order = (0..self.rows.len()).collect();
             let rows = &self.rows;
-            self.order.sort_unstable_by_key(|place| rows.get(*place).map(|row| row.endpoint));
+            sort_by_key(&mut self.order, |place| rows.get(*place).map(|row| row.endpoint));
         }
     }
 

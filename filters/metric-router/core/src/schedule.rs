@@ -12,6 +12,7 @@
 //! that are eligible, make a turn cost the logarithm of the number of endpoints. Debts survive a
 //! change of weights, so an update loses no turn.
 
+use crate::sorting::{sort_by, sort_by_key};
 use core::cmp::Reverse;
 use shared_state::Endpoint;
 use std::collections::BinaryHeap;
@@ -72,7 +73,7 @@ impl Schedule {
     pub fn update(&mut self, weights: impl IntoIterator<Item = (Endpoint, f64)>, draw: u64) {
         let begins = self.turns.is_empty();
         let mut before = core::mem::take(&mut self.turns);
-        before.sort_unstable_by_key(|turn| turn.endpoint);
+        sort_by_key(&mut before, |turn| turn.endpoint);
         // `start` holds the turns owed, until the shares are known.
         let owed = |endpoint: Endpoint| -> f64 {
             let at = before.binary_search_by_key(&endpoint, |turn| turn.endpoint);
@@ -123,7 +124,7 @@ impl Schedule {
             // right, and what is not looked at comes later, or nearly. Taking them out to see would
             // cost more.
             let mut near: Vec<Entry> = heap.iter().take(most + 1).copied().collect();
-            near.sort_unstable_by(|a, b| b.cmp(a));
+            sort_by(&mut near, |a, b| b.cmp(a));
             for entry in near {
                 let number = entry.turn.0;
                 let turn = self.turns.get(number).map(|turn| (turn.endpoint, number));

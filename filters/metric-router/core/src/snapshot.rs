@@ -15,6 +15,7 @@
 
 use crate::division::{Division, Part};
 use crate::ewma::decay;
+use crate::sorting::sort_by_key;
 use crate::{ClusterConfig, Policy, fitness, ramp};
 use core::time::Duration;
 use shared_state::{Endpoint, HealthState, UnixNanos};
@@ -128,7 +129,7 @@ impl Snapshot {
         let is_fit = |facts: &Facts| fitness::badness(facts) == 0;
         let factor = config.overprovisioning;
         let panic = panic && !Division::fails_over(facts, is_fit, factor);
-        chosen.sort_by_key(|facts| facts.part);
+        sort_by_key(&mut chosen, |facts| facts.part);
         let parts: Vec<Part> = chosen.iter().map(|facts| facts.part).collect();
         let division = Division::new(&parts, facts, is_fit, factor);
         let admissions = ramp::admissions(&chosen, &config.slow_start, now);

@@ -18,6 +18,7 @@ use super::{Choice, Ranked, Scene, least_cost};
 use crate::key::hash_text;
 use crate::membership::falls_within;
 use crate::rank::lot;
+use crate::sorting::sort_by_key;
 use crate::{Policy, Why};
 use shared_state::Endpoint;
 
@@ -40,7 +41,7 @@ pub(super) struct HashTable {
 impl HashTable {
     pub(super) fn update(&mut self, known: &[Endpoint]) {
         let mut members = known.to_vec();
-        members.sort_unstable();
+        sort_by_key(&mut members, |member| *member);
         if members != self.members {
             self.places = build(&members);
             self.members = members;

@@ -2,6 +2,7 @@
 
 use super::HOUR;
 use crate::config::Endpoints;
+use crate::sorting::sort_by_key;
 use crate::{Label, Registry};
 use core::time::Duration;
 use plugin_config::{Choice, Fields, Or, Required, TextOrFields};
@@ -62,7 +63,7 @@ fn list(fields: &mut Fields<'_>, canary: Option<&Label>) -> Vec<Listed> {
         TextOrFields::Text(text) => add(Listed::new(address(text)?)),
         TextOrFields::Fields(fields) => entry(fields, canary).map_or(Ok(()), &mut add),
     });
-    list.sort_by_key(|listed| listed.endpoint);
+    sort_by_key(&mut list, |listed| listed.endpoint);
     list
 }
 
