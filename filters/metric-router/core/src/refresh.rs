@@ -117,9 +117,11 @@ impl Cluster {
     }
 
     /// A load report that came with a response of `endpoint`: at once, because what the shared
-    /// records tell of it is some ticks old.
+    /// records tell of it is some ticks old. It is as new as the response, whatever time stands in
+    /// it: who read it may know the time by its tick, and reports of one moment cannot be ordered.
     pub fn report(&mut self, endpoint: Endpoint, report: &LoadReport, now: UnixNanos) {
         let Some(load) = load(report, &self.config.hot_cold, None, now) else { return };
+        let load = Load { reported_at: now, ..load };
         let row = self.table.place(endpoint).and_then(|row| self.table.rows().get(row));
         let Some(place) = row.and_then(|row| row.candidate) else { return };
         let mut policies = core::mem::take(&mut self.policies);

@@ -62,7 +62,10 @@ impl Pool {
         let now = scene.now;
         let is_fed = self.fed_at <= now && now.since(self.fed_at) < rules.max_report_age;
         let mut loads: Vec<f64> = Vec::new();
-        for candidate in scene.candidates {
+        // One that polls all endpoints hears of them in one moment, more than the pool holds: those
+        // that come first must not be the same ones every time.
+        let (before, from) = scene.candidates.split_at(begin(scene));
+        for candidate in from.iter().chain(before) {
             let Some(load) = candidate.load else { continue };
             if now.since(load.reported_at) <= rules.max_report_age * PICTURE_AGES {
                 loads.push(load.in_flight);
@@ -179,6 +182,11 @@ fn is_fresh(load: &Load, rules: &HotCold, now: UnixNanos) -> bool {
     load.reported_at <= now && now.since(load.reported_at) <= rules.max_report_age
 }
 
+/// A place to begin at, another with each draw.
+fn begin(scene: &Scene<'_>) -> usize {
+    lot(scene.draw, 0) as usize % scene.candidates.len().max(1)
+}
+
 /// The value that the share `rank` of them does not exceed; 0 of none.
 fn quantile(mut values: Vec<f64>, rank: f64) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
@@ -265,6 +273,22 @@ mod tests {
         // What the snapshot knows is older, and does not come back.
         pool.update(&stage.scene(0));
         assert_eq!(pool.entries.iter().map(|it| it.endpoint).collect::<Vec<_>>(), known);
+    }
+
+    #[test]
+    fn of_reports_of_one_moment_not_the_same_ones_are_taken_every_time() {
+        let stage = Stage::of(40, |row| loaded(row, 1.0));
+        let endpoints = stage.endpoints();
+        let mut counts = [0; 40];
+        for draw in 0..400 {
+            let mut pool = Pool::default();
+            pool.update(&stage.scene(draw));
+            assert_eq!(pool.entries.len(), 16);
+            for entry in pool.entries {
+                counts[endpoints.iter().position(|it| *it == entry.endpoint).unwrap()] += 1;
+            }
+        }
+        assert!(counts.iter().all(|count| (100..300).contains(count)), "{counts:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-use crate::{Config, Flight, Note, Outcome, Pick, Reason, Response, Router};
+use crate::{Config, Flight, Note, Outcome, Pick, Reason, Response, Router, Why};
 use shared_state::{
     BreakerRecord, DEFAULT_ENDPOINT_SCOPE, Endpoint, EndpointHealth, Expected, HealthState,
-    LoadReport, MemoryStore, SharedStore, UnixNanos, encode,
+    LoadReport, MemoryStore, SharedStore, UnixNanos, encode, metric_id,
 };
 
 fn endpoint(port: u16) -> Endpoint {
@@ -362,4 +362,37 @@ fn of_many_endpoints_a_tick_reads_some_and_soon_all() {
         seen.push(candidates(&mut router));
     }
     assert_eq!(seen, [298, 297, 296, 294, 294], "64 of 300 a tick");
+}
+
+#[test]
+fn a_report_is_as_new_as_the_response_that_it_comes_with_whatever_time_it_tells() {
+    let store = MemoryStore::default();
+    let mut router = router(r#","policy":"hot_cold","hot_cold":{"pool_size":2,"max_reuse":1}"#);
+    router.tick(&store, at(100), 0);
+    let id = router.find("backend").unwrap();
+    let now = |millis| UnixNanos::from_millis(100_000 + millis);
+    let report = |router: &mut Router, port, requests: f32, millis| {
+        // Who read it knows the time of its last tick.
+        let named = vec![(metric_id("named_metrics.rif"), requests)];
+        let report = LoadReport { received_at: at(100), named, ..LoadReport::default() };
+        router.cluster(id).unwrap().report(endpoint(port), &report, now(millis));
+    };
+    let pick = |router: &mut Router, millis| match router
+        .cluster(id)
+        .unwrap()
+        .pick(&(), now(millis), u64::MAX, true)
+        .0
+    {
+        Pick::Steer(steered) => (steered.first.address().port(), steered.why),
+        Pick::Leave(reason) => panic!("unsteered: {reason:?}"),
+    };
+    // More than the pool holds, and each but the last of its endpoint is out of date.
+    for (at, port) in [1, 2, 3, 1, 2, 3].into_iter().enumerate() {
+        report(&mut router, port, 9.0, at as u64);
+    }
+    report(&mut router, 2, 1.0, 10);
+    report(&mut router, 1, 3.0, 11);
+    assert_eq!(pick(&mut router, 12), (2, Why::LeastHot));
+    report(&mut router, 2, 4.0, 13);
+    assert_eq!(pick(&mut router, 14), (1, Why::LeastHot));
 }
