@@ -1,8 +1,10 @@
 //! health-signal: asks once for all workers, reads what endpoints report, and hides it from clients.
 
+use host_sim_rig::client::{Client, Request};
 use host_sim_rig::endpoint::{EndpointOptions, Fault, ReportFormat};
 use host_sim_rig::fleet::Fleet;
 use serde_json::{Value, json};
+use std::time::Duration;
 use weir_tests::{Suite, eventually, on_both_hosts};
 
 fn polling(addresses: &[std::net::SocketAddr]) -> Value {
@@ -33,7 +35,7 @@ on_both_hosts! {
             let gaps: Vec<_> = polls.windows(2).map(|pair| pair[1].at - pair[0].at).collect();
             // Two workers and the main thread tick. Were each of them to poll, gaps would be a
             // third of this.
-            let mean = gaps.iter().sum::<std::time::Duration>() / gaps.len() as u32;
+            let mean = gaps.iter().sum::<Duration>() / gaps.len() as u32;
             assert!(mean.as_millis() >= 750, "{}: polled every {mean:?}", endpoint.name());
             assert!(gaps.iter().any(|gap| gap.abs_diff(mean).as_millis() >= 5), "no jitter: {gaps:?}");
         }
@@ -58,6 +60,68 @@ on_both_hosts! {
             let well = state(&fleet.addresses()[0].to_string()).await? == Some(4.0)
                 && state(&fleet.addresses()[2].to_string()).await? == Some(4.0);
             Ok(down && well)
+        })
+        .await?;
+    }
+
+    async fn polls_are_no_traffic_and_a_client_cannot_pass_for_one(host: Host) {
+        let fleet = Fleet::start(&EndpointOptions::named("e"), 2).await?;
+        // The upstream instance is told of no polls.
+        let proxy = Suite::new(&fleet.addresses())
+            .filter("health-signal", polling(&fleet.addresses()))
+            .upstream_health_signal()
+            .start(&host)
+            .await?;
+        let sick = &fleet.endpoints()[0];
+        sick.set_health_fault(Fault::respond(503));
+        let addresses: Vec<_> = fleet.addresses().iter().map(ToString::to_string).collect();
+        let gauge = async |name: &str, endpoint: usize| {
+            proxy.metric_with(name, &[("endpoint", addresses[endpoint].as_str())]).await
+        };
+        let failures = async || {
+            let upstream = [("plugin", "health_signal_upstream")];
+            proxy.metric_with("weir_attempt_failures_total", &upstream).await
+        };
+        eventually("the polls are judged, and the time of requests is taken", async || {
+            proxy.get("/").await?;
+            let judged = gauge("weir_endpoint_health", 0).await? == Some(1.0);
+            Ok(judged && gauge("weir_endpoint_latency_us", 1).await?.is_some_and(|us| us > 0.0))
+        })
+        .await?;
+        assert_eq!(failures().await?.unwrap_or(0.0), 0.0, "polls are not counted as traffic");
+        eventually("a request for the same page is traffic, whatever it says", async || {
+            let forged = Request::get(proxy.url("/healthz")).header("x-weir-poll", "http_json");
+            Client::new().send(forged).await?;
+            Ok(failures().await?.is_some_and(|count| count >= 1.0))
+        })
+        .await?;
+    }
+
+    async fn a_client_that_leaves_shows_that_it_waited(host: Host) {
+        let fleet = Fleet::start(&EndpointOptions::named("e"), 1).await?;
+        let proxy = Suite::new(&fleet.addresses())
+            .filter("health-signal", polling(&fleet.addresses()))
+            .upstream_health_signal()
+            .start(&host)
+            .await?;
+        let address = fleet.addresses()[0].to_string();
+        let gauge = async |name: &str| proxy.metric_with(name, &[("endpoint", &address)]).await;
+        eventually("its time is known", async || {
+            proxy.get("/").await?;
+            Ok(gauge("weir_endpoint_latency_us").await?.is_some_and(|us| us > 0.0))
+        })
+        .await?;
+        fleet.endpoints()[0].set_fault(Fault::Hang);
+        eventually("it is known to be slow", async || {
+            let hurried = Client::new().timeout(Duration::from_millis(300));
+            assert!(hurried.get(&proxy.url("/")).await.is_err());
+            Ok(gauge("weir_endpoint_latency_us").await?.is_some_and(|us| us > 100_000.0))
+        })
+        .await?;
+        eventually("nothing is held against it, and nothing left in flight", async || {
+            let failures = proxy.metric("weir_attempt_failures_total").await?.unwrap_or(0.0);
+            assert_eq!(failures, 0.0);
+            Ok(gauge("weir_endpoint_in_flight").await? == Some(0.0))
         })
         .await?;
     }

@@ -24,6 +24,11 @@ pub fn cluster_name() -> Option<String> {
     string(&["xds", "cluster_name"]).filter(|name| !name.is_empty())
 }
 
+/// False for what the proxy itself, or a plugin, has sent: it came on no connection.
+pub fn has_connection() -> bool {
+    bytes(&["connection", "id"]).is_some()
+}
+
 /// Name of the route.
 pub fn route_name() -> Option<String> {
     string(&["xds", "route_name"]).filter(|name| !name.is_empty())

@@ -13,6 +13,11 @@ use shared_state::Endpoint;
 /// Names the endpoint that served an attempt; set by the upstream instance.
 pub const SERVED_HEADER: &str = "x-weir-served";
 
+/// Marks a poll, and a stream of load reports, for the upstream instance, which leaves judging them to
+/// whoever sent them. A client that sends it as well achieves nothing: only what came on no
+/// connection was sent by the proxy itself.
+pub const POLL_HEADER: &str = "x-weir-poll";
+
 /// Set by Envoy's router on a response that came from an endpoint, never on its own replies.
 pub const PROXIED_HEADER: &str = "x-envoy-upstream-service-time";
 

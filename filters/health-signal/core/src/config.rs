@@ -1,8 +1,7 @@
 //! The plugin's configuration: parsed once, and then unable to be wrong.
 //!
 //! One document serves both instances: the upstream one is given the same JSON with
-//! `"position": "upstream"`, and takes from it which clusters to watch, what counts as a failure,
-//! and which path is a poll and not traffic.
+//! `"position": "upstream"`, and takes from it which clusters to watch and what counts as a failure.
 
 mod active;
 mod read;

@@ -50,7 +50,7 @@ mod status;
 
 pub use active::{ActiveTrack, PollFailure, Said};
 pub use agent::Agent;
-pub use answer::{Answer, MAX_BODY_BYTES, Origin, PROXIED_HEADER, SERVED_HEADER};
+pub use answer::{Answer, MAX_BODY_BYTES, Origin, POLL_HEADER, PROXIED_HEADER, SERVED_HEADER};
 pub use budget::Budget;
 pub use cluster_health::{ClusterHealth, Due, PollOutcome, Publication, Totals, utilization};
 pub use config::Config;

@@ -22,6 +22,9 @@ const ALL_MEASURED: u32 = 12;
 /// Of those beyond, every so many-th is.
 const SAMPLED: u32 = 4;
 
+/// A wait in vain that tells something of an endpoint of which nothing is known.
+const LONG_WAIT: Duration = Duration::from_secs(1);
+
 /// A worker's tracks, one an endpoint.
 #[derive(Debug, Default)]
 pub struct Observer {
@@ -105,6 +108,21 @@ impl Observer {
         track.latency.add(latency, tau, now);
         track.entry.latency_us = track.latency.micros();
         self.changed = true;
+    }
+
+    /// A client left `endpoint` after so long without an answer, which would have taken longer
+    /// still. So it counts if it is more than is known, and where nothing is, if it is long by any
+    /// measure: an endpoint that swallows requests must not look idle and quick because nobody
+    /// waits for it.
+    pub fn waited(&mut self, endpoint: Endpoint, waited: Duration, tau: Duration, now: UnixNanos) {
+        let Some(track) = self.track(endpoint, now) else { return };
+        let known = match track.latency.micros() {
+            0 => LONG_WAIT,
+            micros => Duration::from_micros(micros.into()),
+        };
+        if waited > known {
+            self.latency(endpoint, waited, tau, now);
+        }
     }
 
     /// `endpoint` sent a load report.
@@ -278,6 +296,26 @@ mod tests {
         assert_eq!((measured(12), measured(40)), (12, 10));
         observer.report(1, at(1));
         assert!(observer.began(endpoint(1), at(1)));
+    }
+
+    #[test]
+    fn a_wait_in_vain_counts_if_it_is_longer_than_answers_take() {
+        let tau = Duration::from_secs(4);
+        let millis = Duration::from_millis;
+        let mut observer = Observer::default();
+        observer.waited(endpoint(1), millis(999), tau, at(1));
+        observer.waited(endpoint(2), millis(1001), tau, at(1));
+        observer.latency(endpoint(3), millis(50), tau, at(1));
+        observer.waited(endpoint(3), millis(50), tau, at(2));
+        observer.latency(endpoint(4), millis(50), tau, at(1));
+        observer.waited(endpoint(4), millis(500), tau, at(2));
+        let report = observer.report(1, at(5)).unwrap();
+        let known = |port| {
+            let is_it = |entry: &&WorkerEntry| entry.endpoint == endpoint(port);
+            report.entries.iter().find(is_it).unwrap().latency_us
+        };
+        assert_eq!((known(1), known(2), known(3)), (0, 1_001_000, 50_000));
+        assert!(known(4) > 200_000, "{}", known(4));
     }
 
     #[test]

@@ -19,9 +19,6 @@ pub const SERVICE: &str = "xds.service.orca.v3.OpenRcaService";
 /// Its method: a request, and reports until the stream ends.
 pub const METHOD: &str = "StreamCoreMetrics";
 
-/// `:path` of such a stream.
-pub const PATH: &str = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics";
-
 /// Largest message that is read, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 

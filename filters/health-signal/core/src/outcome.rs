@@ -107,12 +107,20 @@ impl Attempt {
             let kind = if before_answer { FailureKind::Connect } else { FailureKind::Reset };
             Outcome::Failure(kind)
         } else if self.cut_off {
-            let before_answer = self.status.is_none();
-            let kind = if before_answer { FailureKind::NoAnswer } else { FailureKind::Reset };
-            Outcome::Failure(kind)
+            Outcome::Failure(match self.status {
+                None => FailureKind::NoAnswer,
+                // The router hears no more of an answer that it has begun to retry.
+                Some(status) if failures.contains(status) => FailureKind::Status,
+                Some(_) => FailureKind::Reset,
+            })
         } else {
             self.answered(failures)
         }
+    }
+
+    /// The client left before there was an answer.
+    pub const fn was_abandoned(&self) -> bool {
+        self.status.is_none() && self.flags & DOWNSTREAM_DISCONNECT != 0
     }
 
     fn answered(&self, failures: &StatusRanges) -> Outcome {
@@ -191,7 +199,15 @@ mod tests {
             |status, flags| outcome(Attempt { status, flags, cut_off: true, ..Attempt::default() });
         assert_eq!(cut(None, 0), Outcome::Failure(FailureKind::NoAnswer));
         assert_eq!(cut(Some(200), 0), Outcome::Failure(FailureKind::Reset));
+        assert_eq!(cut(Some(503), 0), Outcome::Failure(FailureKind::Status));
         assert_eq!(cut(None, 0x4000), Outcome::Neutral);
+    }
+
+    #[test]
+    fn a_client_has_abandoned_what_was_not_answered_yet() {
+        let left = |status, flags| Attempt { status, flags, ..Attempt::default() }.was_abandoned();
+        assert!(left(None, 0x4000));
+        assert!(!left(Some(200), 0x4000) && !left(None, 0x4));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use crate::shared::{Shared, Watched};
 use core::time::Duration;
-use health_signal_core::{Attempt, Outcome, SERVED_HEADER, oob};
+use health_signal_core::{Attempt, Outcome, SERVED_HEADER};
 use plugin_kit::headers::{self, Map};
 use plugin_kit::property;
 use proxy_wasm::traits::{Context, HttpContext};
@@ -40,15 +40,9 @@ impl AttemptContext {
     }
 
     fn begin(&self) -> Option<Tried> {
-        let endpoint = property::upstream_address()?;
-        let cluster = self.shared.own_cluster()?;
-        let config = &cluster.config;
-        let is_streamed = config.orca.oob_reporting_period.is_some();
-        let is_poll = (is_streamed || !config.active.is_empty())
-            && headers::get(Map::Request, ":path").is_some_and(|path| {
-                let polled = config.active.iter().any(|active| active.path == path);
-                polled || (is_streamed && path == oob::PATH)
-            });
+        let destination = self.shared.destination()?;
+        let (endpoint, is_poll) = (destination.endpoint, destination.is_marked);
+        let cluster = self.shared.watch(&destination.cluster)?;
         let mut began_at = None;
         if !is_poll {
             let coarse = self.shared.ticked_at();
@@ -72,27 +66,28 @@ impl AttemptContext {
 
 impl Tried {
     fn answered(&mut self, end_of_stream: bool, shared: &Shared) {
-        // Who asked for a poll must know who answers. An instance that was not told of the polls
-        // cannot know one, and names itself always; else, of other responses, one in a while tells
-        // that there is an upstream instance at all.
-        let is_told = !self.cluster.config.active.is_empty();
-        let vouches = self.is_poll || !is_told || self.cluster.is_to_vouch(shared.ticked_at());
+        // Who asked for a poll must know who answers. Of other responses, one in a while tells that
+        // there is an upstream instance at all.
+        let vouches = self.is_poll || self.cluster.is_to_vouch(shared.ticked_at());
         if vouches && shared.enforces() {
             headers::set(Map::Response, SERVED_HEADER, &self.endpoint.to_string());
         }
         if self.is_poll {
             return;
         }
-        let code = |name| headers::get(Map::Response, name);
         if let Some(began_at) = self.began_at {
             let now = plugin_kit::now();
             self.took = Some((now.since(began_at), now));
         }
         self.is_whole = end_of_stream;
-        self.attempt.status = code(":status").and_then(|status| status.parse().ok());
-        if end_of_stream {
-            self.attempt.grpc_status = code("grpc-status").and_then(|code| code.parse().ok());
-        }
+        // A gRPC error without a message is all in the headers.
+        let [status, grpc] = if end_of_stream {
+            headers::several(Map::Response, [":status", "grpc-status"])
+        } else {
+            [headers::get(Map::Response, ":status"), None]
+        };
+        self.attempt.status = status.and_then(|status| status.parse().ok());
+        self.attempt.grpc_status = grpc.and_then(|code| code.parse().ok());
     }
 
     /// What the attempt says, once, when it is over.
@@ -115,11 +110,17 @@ impl Tried {
         } else {
             plugin_kit::now()
         };
+        let tau = cluster.config.smoothing.latency;
+        let waited = self.began_at.filter(|_| attempt.was_abandoned());
+        let waited = waited.map(|began_at| now.since(began_at));
         cluster.observing(|observer| {
             observer.ended(*endpoint, now);
-            if let (Outcome::Success, Some((took, at))) = (outcome, self.took) {
-                let tau = cluster.config.smoothing.latency;
-                observer.latency(*endpoint, took, tau, at);
+            match (outcome, self.took, waited) {
+                (Outcome::Success, Some((took, at)), _) => {
+                    observer.latency(*endpoint, took, tau, at);
+                }
+                (_, _, Some(waited)) => observer.waited(*endpoint, waited, tau, now),
+                _ => {}
             }
         });
         shared.observe(cluster, *endpoint, outcome, now);

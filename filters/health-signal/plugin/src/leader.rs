@@ -5,8 +5,8 @@ use crate::streams;
 use crate::worker::{SLOT_LEASE, change_members, note_write};
 use health_signal_core::config::{Active, PollKind};
 use health_signal_core::{
-    Answer, ClusterHealth, Due, MODULE, PROXIED_HEADER, PollOutcome, Publication, SERVED_HEADER,
-    leader_key, merge,
+    Answer, ClusterHealth, Due, MODULE, POLL_HEADER, PROXIED_HEADER, PollOutcome, Publication,
+    SERVED_HEADER, leader_key, merge,
 };
 use plugin_kit::headers::{self, Map};
 use plugin_kit::{Draws, HostStore, call};
@@ -278,6 +278,7 @@ fn send(cluster: &Watched, active: &Active, due: Due) -> Result<u32, call::CallE
         (":scheme", "http"),
         ("accept", accept),
         ("user-agent", "weir-health-signal"),
+        (POLL_HEADER, active.kind.name()),
     ];
     if let Some(target) = &target {
         headers.push((cluster.config.steering_header.as_str(), target));

@@ -1,5 +1,6 @@
 //! What the root context and the streams of one VM have in common.
 
+use crate::destination::{Compass, Destination};
 use crate::metrics::Metrics;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
@@ -26,27 +27,11 @@ pub(crate) struct Shared {
     ticked_at: Cell<UnixNanos>,
     /// Every cluster that was lately used has an upstream instance.
     all_counted: Cell<bool>,
-    /// The one cluster that an upstream instance has seen so far.
-    only: RefCell<Only>,
+    compass: Compass,
     /// Reports that are accepted and not counted yet, and whether one was since the last tick.
     uncounted: Cell<u64>,
     has_counted: Cell<bool>,
 }
-
-/// Which clusters the chain that an upstream instance sits in belongs to. Mostly it is one, and to
-/// ask for its name each time is a hostcall.
-#[derive(Default)]
-enum Only {
-    #[default]
-    Unknown,
-    /// This one, as was checked so many attempts ago.
-    One(Rc<Watched>, u8),
-    /// More than one: each attempt asks.
-    Several,
-}
-
-/// Attempts after which an upstream instance asks again which cluster it is in.
-const TRUST: u8 = 16;
 
 /// One cluster, as this VM sees it.
 pub(crate) struct Watched {
@@ -70,7 +55,7 @@ impl Shared {
             watched: RefCell::default(),
             ticked_at: Cell::new(UnixNanos::ZERO),
             all_counted: Cell::new(false),
-            only: RefCell::default(),
+            compass: Compass::new(config.position),
             uncounted: Cell::new(0),
             has_counted: Cell::new(false),
             config,
@@ -116,26 +101,9 @@ impl Shared {
         Some(cluster)
     }
 
-    /// The cluster whose chain this upstream instance sits in.
-    pub(crate) fn own_cluster(&self) -> Option<Rc<Watched>> {
-        let Ok(mut only) = self.only.try_borrow_mut() else { return self.asked_cluster() };
-        if let Only::One(cluster, since) = &mut *only
-            && *since < TRUST
-        {
-            *since += 1;
-            return Some(Rc::clone(cluster));
-        }
-        let asked = self.asked_cluster()?;
-        *only = match &*only {
-            Only::Unknown => Only::One(Rc::clone(&asked), 0),
-            Only::One(known, _) if known.name == asked.name => Only::One(Rc::clone(&asked), 0),
-            _ => Only::Several,
-        };
-        Some(asked)
-    }
-
-    fn asked_cluster(&self) -> Option<Rc<Watched>> {
-        self.watch(&plugin_kit::property::cluster_name()?)
+    /// Where the request went whose callback runs.
+    pub(crate) fn destination(&self) -> Option<Destination> {
+        self.compass.destination()
     }
 
     /// A tick: how things are until the next one.

@@ -1,5 +1,6 @@
 //! The downstream instance's stream: one request, as the client sees it.
 
+use crate::destination::Destination;
 use crate::shared::{Shared, Watched};
 use health_signal_core::orca::{self, BINARY_HEADER, HEADER};
 use health_signal_core::{Agent, Attempt, Outcome, PROXIED_HEADER, SERVED_HEADER};
@@ -24,6 +25,8 @@ struct Served {
     attempt: Attempt,
     /// The upstream instance counts this attempt.
     counted: bool,
+    /// There were attempts before, maybe at others.
+    was_retried: bool,
     /// The endpoint sent it, and not the proxy in its stead.
     is_proxied: bool,
     /// The response has come to its end.
@@ -40,8 +43,9 @@ impl Stream {
     /// watched. All headers are read by one hostcall, and the clock only where somebody needs to
     /// know better than by a tick.
     fn served(&self, end_of_stream: bool) -> Option<Served> {
-        let endpoint = property::upstream_address()?;
-        let cluster = self.shared.watch(&property::cluster_name()?)?;
+        let Destination { endpoint, cluster, is_marked: was_retried } =
+            self.shared.destination()?;
+        let cluster = self.shared.watch(&cluster)?;
         let is_measured = self.began_at != UnixNanos::ZERO;
         let now = if is_measured { plugin_kit::now() } else { self.shared.ticked_at() };
         cluster.used(now);
@@ -79,6 +83,7 @@ impl Stream {
             answered_at: now,
             attempt,
             counted,
+            was_retried,
             is_proxied: proxied.is_some(),
             is_whole: end_of_stream,
             rejected: None,
@@ -86,6 +91,22 @@ impl Stream {
         served.take_report(&self.shared, Map::Response, (binary, formatted), now);
         served.take_agent(&self.shared, agent, now);
         Some(served)
+    }
+}
+
+impl Stream {
+    /// No response came. If that is because the client left, it had waited for an endpoint; unless
+    /// that was seen upstream, it is told here.
+    fn abandoned(&self) {
+        let attempt = Attempt { flags: property::response_flags(), ..Attempt::default() };
+        let destination = attempt.was_abandoned().then(|| self.shared.destination()).flatten();
+        let Some(Destination { endpoint, cluster, is_marked: false }) = destination else { return };
+        let Some(cluster) = self.shared.watch(&cluster) else { return };
+        let now = plugin_kit::now();
+        if !cluster.has_upstream_instance(now) {
+            let (waited, tau) = (now.since(self.began_at), cluster.config.smoothing.latency);
+            cluster.observing(|observer| observer.waited(endpoint, waited, tau, now));
+        }
     }
 }
 
@@ -149,8 +170,8 @@ impl Served {
     /// What the attempt says, once, when it is over.
     fn conclude(&self, shared: &Shared, began_at: UnixNanos) {
         let Self { cluster, endpoint, answered_at, .. } = self;
-        // What came whole from an endpoint has no flags of interest where all is counted upstream.
-        let is_told = self.counted && self.is_proxied && self.is_whole;
+        // What came whole from an endpoint has no flags that say anything of it.
+        let is_told = self.is_proxied && self.is_whole;
         let flags = if is_told { 0 } else { property::response_flags() };
         let attempt = Attempt { flags, ..self.attempt };
         let outcome = attempt.outcome(&cluster.config.passive.failure_statuses);
@@ -158,13 +179,15 @@ impl Served {
         let mut failed = outcome.failure();
         if !self.counted {
             let is_measured = began_at != UnixNanos::ZERO;
-            if is_measured && outcome == Outcome::Success && property::attempt_count() <= 1 {
+            if is_measured && outcome == Outcome::Success && !self.was_retried {
                 let latency = answered_at.since(began_at);
                 let tau = cluster.config.smoothing.latency;
                 cluster
                     .observing(|observer| observer.latency(*endpoint, latency, tau, *answered_at));
             }
-            failed = shared.observe(cluster, *endpoint, outcome, plugin_kit::now());
+            // A failure is told at once, and must be younger than the successes before it.
+            let now = if outcome.failure().is_some() { plugin_kit::now() } else { *answered_at };
+            failed = shared.observe(cluster, *endpoint, outcome, now);
         }
         let note = match (failed, self.rejected) {
             (Some(kind), _) => format!("{endpoint} failed={}", kind.name()),
@@ -212,8 +235,10 @@ impl HttpContext for Stream {
     }
 
     fn on_log(&mut self) {
-        if let Some(served) = self.served.take() {
-            served.conclude(&self.shared, self.began_at);
+        match self.served.take() {
+            Some(served) => served.conclude(&self.shared, self.began_at),
+            None if self.began_at != UnixNanos::ZERO => self.abandoned(),
+            None => {}
         }
     }
 }

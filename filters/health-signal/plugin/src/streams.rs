@@ -5,7 +5,7 @@
 use crate::leader::Leader;
 use crate::shared::{Shared, Watched};
 use health_signal_core::oob::{self, MAX_MESSAGE_BYTES, METHOD, SERVICE};
-use health_signal_core::{ClusterHealth, SERVED_HEADER, orca};
+use health_signal_core::{ClusterHealth, POLL_HEADER, SERVED_HEADER, orca};
 use plugin_kit::headers::{self, Map};
 use plugin_kit::{Draws, grpc};
 use shared_state::{Endpoint, UnixNanos};
@@ -29,7 +29,8 @@ pub(crate) fn tend(
     }
     for endpoint in table.streams_due(MAX_OPENED, now) {
         let target = endpoint.to_string();
-        let metadata = [(cluster.config.steering_header.as_str(), target.as_str())];
+        let steering = (cluster.config.steering_header.as_str(), target.as_str());
+        let metadata = [steering, (POLL_HEADER, "orca")];
         let opened = grpc::open_stream(name, SERVICE, METHOD, &metadata).ok();
         // One message and its end: most servers begin when they have heard all there is.
         let asked = opened.filter(|token| grpc::send(*token, &oob::request(period), true));
