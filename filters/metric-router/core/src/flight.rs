@@ -78,7 +78,9 @@ pub enum Outcome {
     Failure,
     /// It cannot be reached: no request has even come there.
     Unreachable,
-    /// Nothing: the client left, or the proxy did not ask it.
+    /// The client left before there was an answer: it is no faster than that.
+    Abandoned,
+    /// Nothing: the proxy did not ask it.
     Neutral,
 }
 
@@ -89,15 +91,19 @@ const FLAGS_FAILED: u64 = 0x4 | 0x8 | 0x10 | 0x20 | 0x40;
 /// The one among them that says that there was no connection.
 const FLAG_UNREACHABLE: u64 = 0x20;
 
+/// A client that left.
+const FLAG_ABANDONED: u64 = 0x4000;
+
 /// Flags of requests that no endpoint is to blame for: no healthy upstream, overflow, and a client
 /// that left.
-const FLAGS_BLAMELESS: u64 = 0x2 | 0x80 | 0x4000;
+const FLAGS_BLAMELESS: u64 = 0x2 | 0x80 | FLAG_ABANDONED;
 
 impl Outcome {
     /// From the status, if there was one, and Envoy's response flags.
     pub const fn of(status: Option<u16>, flags: u64) -> Self {
         match status {
             Some(..500) => Self::Success,
+            None if flags & FLAG_ABANDONED != 0 => Self::Abandoned,
             _ if flags & FLAGS_BLAMELESS != 0 => Self::Neutral,
             _ if flags & FLAG_UNREACHABLE != 0 => Self::Unreachable,
             Some(_) => Self::Failure,
@@ -146,7 +152,8 @@ mod tests {
             (Some(504), 0x4, Outcome::Failure),
             (Some(503), 0x80, Outcome::Neutral),
             (Some(503), 0x2, Outcome::Neutral),
-            (None, 0x4000, Outcome::Neutral),
+            (None, 0x4000, Outcome::Abandoned),
+            (Some(503), 0x4000, Outcome::Neutral),
             (None, 0x10, Outcome::Failure),
             (None, 0, Outcome::Neutral),
         ] {

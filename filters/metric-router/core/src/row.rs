@@ -24,6 +24,9 @@ const UNREACHABLE_WEIGHT: u32 = 8;
 /// How long an endpoint is taken for gone, unless it serves.
 const ABSENCE: Duration = Duration::from_secs(30);
 
+/// Seconds that a client waited in vain which tell something of an endpoint that never answered.
+const LONG_WAIT: f64 = 1.0;
+
 /// Time constant of the load of other workers. They tell it at ticks, and by the time it is read
 /// the requests it counted are mostly done: taken as it is, all workers would rush to whatever
 /// looked idle a moment ago. Smoothed, it says who has more to do, which stays true for longer.
@@ -64,6 +67,8 @@ pub(crate) struct Row {
     consecutive_failures: u32,
     last_success: UnixNanos,
     last_failure: UnixNanos,
+    /// When a client last left that had waited for too long.
+    abandoned_at: UnixNanos,
     /// When its membership was last written down.
     pub(crate) confirmed_at: UnixNanos,
     /// Picks in a row that something else served.
@@ -105,6 +110,7 @@ impl Row {
             consecutive_failures: 0,
             last_success: UnixNanos::ZERO,
             last_failure: UnixNanos::ZERO,
+            abandoned_at: UnixNanos::ZERO,
             confirmed_at: UnixNanos::ZERO,
             misses: 0,
             missed_at: UnixNanos::ZERO,
@@ -131,6 +137,12 @@ impl Row {
         let mut took = took.map(|took| took.as_secs_f64());
         match outcome {
             Outcome::Neutral => return None,
+            Outcome::Abandoned => {
+                // It says how long an answer takes at least, and that may be known already.
+                let known = self.latency.value().unwrap_or(LONG_WAIT);
+                took = Some(took.filter(|took| *took > known)?);
+                self.abandoned_at = now;
+            }
             Outcome::Success => {
                 self.succeeded = self.succeeded.saturating_add(1);
                 self.consecutive_failures = 0;
@@ -155,9 +167,10 @@ impl Row {
         took
     }
 
-    /// When it last answered, well or badly.
+    /// When it last answered, well or badly, or showed that it takes long to.
     pub(crate) fn last_answer(&self, now: UnixNanos) -> UnixNanos {
-        believable(self.last_success, now).max(believable(self.last_failure, now))
+        let told = [self.last_success, self.last_failure, self.abandoned_at];
+        told.into_iter().map(|at| believable(at, now)).max().unwrap_or(UnixNanos::ZERO)
     }
 
     /// Share of attempts that failed. Fades without traffic, or an endpoint that is no longer
@@ -386,10 +399,26 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_leaves_says_nothing() {
+    fn what_the_proxy_did_not_ask_says_nothing() {
         let mut row = row();
-        row.measure(Outcome::Neutral, Some(Duration::from_secs(1)), at(1), &RULES);
+        row.measure(Outcome::Neutral, Some(Duration::from_secs(9)), at(1), &RULES);
         assert_eq!((row.latency.value(), row.succeeded, row.failed), (None, 0, 0));
+    }
+
+    #[test]
+    fn a_client_that_leaves_says_that_it_is_slow_if_it_had_waited_for_long() {
+        let mut row = row();
+        let mut leave = |millis, secs| {
+            let waited = Some(Duration::from_millis(millis));
+            row.measure(Outcome::Abandoned, waited, at(secs), &RULES);
+            (row.latency.value(), row.last_answer(at(secs)))
+        };
+        assert_eq!(leave(900, 1), (None, UnixNanos::ZERO), "nothing to compare it with");
+        assert_eq!(leave(2000, 2), (Some(2.0), at(2)));
+        assert_eq!(leave(1900, 3), (Some(2.0), at(2)), "no longer than it takes");
+        let (latency, told_at) = leave(4000, 4);
+        assert!(latency.is_some_and(|latency| latency > 2.0) && told_at == at(4));
+        assert_eq!((row.succeeded, row.failed), (0, 0));
     }
 
     #[test]
