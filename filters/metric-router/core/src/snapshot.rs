@@ -102,6 +102,9 @@ pub struct Candidate {
     pub rate: f64,
     /// Share of the picks that may consider it, greater than 0: 1, or less while it is ramped up.
     pub admission: f64,
+    /// Its share by its own word, as an agent's, and by the list; 1 is the average listed. `rate` has
+    /// been multiplied by it.
+    pub weight: f64,
     /// How many times as much as it else would it costs for its errors and its state; at least 1.
     /// `rate` has been divided by it.
     pub penalty: f64,
@@ -141,12 +144,14 @@ impl Snapshot {
         let candidates =
             chosen.iter().zip(base).zip(admissions).map(|((facts, base), admission)| {
                 let penalty = penalty(facts, config);
+                let weight = facts.weight * facts.listed / mean_listed;
                 Candidate {
                     endpoint: facts.endpoint,
                     row: facts.row,
                     elsewhere: facts.elsewhere,
-                    rate: base * facts.weight * facts.listed / mean_listed / penalty,
+                    rate: base * weight / penalty,
                     admission,
+                    weight,
                     penalty,
                     load: facts.load,
                 }

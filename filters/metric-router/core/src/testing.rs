@@ -26,6 +26,7 @@ pub(crate) fn candidate(row: usize) -> Candidate {
         elsewhere: 0.0,
         rate: 1.0,
         admission: 1.0,
+        weight: 1.0,
         penalty: 1.0,
         load: None,
     }

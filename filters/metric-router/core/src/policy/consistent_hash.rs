@@ -12,7 +12,8 @@
 //! come next are the places to retry, so retries are consistent, too.
 //!
 //! An endpoint that came back takes up its clients one after the other: each has a number of its own
-//! that the ramp must have passed.
+//! that the ramp must have passed. In the same way one that asks for less keeps that share of its
+//! clients, and sends the others on.
 
 use super::{Choice, Ranked, Scene, least_cost};
 use crate::key::hash_text;
@@ -71,8 +72,9 @@ impl HashTable {
                 continue;
             }
             considered += 1;
-            let score = scene.waiting(candidate) + 1.0;
-            let is_admitted = falls_within(lot(key as u32, number), candidate.admission);
+            let score = scene.waiting(candidate) / candidate.weight + 1.0;
+            let share = candidate.admission * candidate.weight.min(1.0);
+            let is_admitted = falls_within(lot(key as u32, number), share);
             // An endpoint that fails its requests is no home, as much as one that is full.
             let is_home = score <= bound && is_admitted && candidate.penalty < MOST_PENALTY;
             if is_home && !is_settled {
@@ -254,6 +256,27 @@ mod tests {
         assert!(some.len() * 5 < all.len() && more.len() * 3 > all.len());
         assert!(some.iter().all(|client| more.contains(client)));
         assert!(more.iter().all(|client| all.contains(client)));
+    }
+
+    #[test]
+    fn an_endpoint_that_asks_for_half_keeps_half_of_its_clients() {
+        let table = table(&stage(10));
+        let with = |weight: f64| {
+            let weighed = move |row| match row {
+                3 => Candidate { weight, ..candidate(3) },
+                row => candidate(row),
+            };
+            let homes = homes(&table, &Stage::of(10, weighed), 5_000);
+            (0..5_000).filter(|client| homes[*client] == 3).collect::<Vec<_>>()
+        };
+        let (half, all) = (with(0.5), with(1.0));
+        assert!(
+            (9..12).contains(&(half.len() * 20 / all.len())),
+            "{} of {}",
+            half.len(),
+            all.len()
+        );
+        assert!(half.iter().all(|client| all.contains(client)));
     }
 
     proptest! {

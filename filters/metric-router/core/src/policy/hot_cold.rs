@@ -125,10 +125,10 @@ impl Pool {
             let in_flight = entry.load.in_flight + entry.uses as f64;
             let is_hot = in_flight > self.threshold;
             let latency = match self.is_reported {
-                true => entry.load.latency.unwrap_or(0.0) * candidate.penalty,
+                true => entry.load.latency.unwrap_or(0.0) * candidate.penalty / candidate.weight,
                 false => (in_flight + 1.0) / candidate.rate,
             };
-            let score = if is_hot { in_flight } else { latency };
+            let score = if is_hot { in_flight / candidate.weight } else { latency };
             found.push(Contender { number, place, is_hot, score, lot });
         }
         if found.len() < rules.min_pool {

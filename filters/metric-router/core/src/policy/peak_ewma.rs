@@ -3,8 +3,8 @@
 //! `cost = peak * (requests in flight + 1)`. The peak follows a slow answer at once and a fast one
 //! with the time constant, and fades while nothing is sent. That is nervous by intention, and
 //! forgiven by a sampler of two; a full scan would follow every peak, so it is left to clusters in
-//! which a sample of two is nearly all. Two differences from the originals: requests in flight are
-//! those of all workers, and an error costs what it costs everywhere here.
+//! which a sample of two is nearly all. Three differences from the originals: requests in flight are
+//! those of all workers, and an error costs, and a weight brings, what it does everywhere here.
 
 use super::{Choice, Scene};
 use crate::rank::cheapest;
@@ -18,7 +18,7 @@ pub(super) fn choose(scene: &Scene<'_>) -> Choice {
         let row = scene.table.rows().get(candidate.row);
         let peak = row.and_then(|row| row.peak.value(scene.now, rules.decay_time));
         let peak = peak.unwrap_or(rules.default_rtt.as_secs_f64());
-        peak * (scene.waiting(candidate) + 1.0) * candidate.penalty
+        peak * (scene.waiting(candidate) + 1.0) * candidate.penalty / candidate.weight
     };
     let (list, considered) = cheapest(scene, sample, &cost);
     Choice { policy: Policy::PeakEwma, why: Why::Cheapest, considered, list }
@@ -49,6 +49,22 @@ mod tests {
         stage.peak(0, Duration::from_millis(40));
         stage.fly(1, 1);
         assert_eq!(stage.list(1, choose), [0, 1]);
+    }
+
+    #[test]
+    fn half_the_weight_bears_half_the_load() {
+        let mut stage = Stage::of(2, |row| crate::Candidate {
+            weight: if row == 0 { 0.5 } else { 1.0 },
+            ..candidate(row)
+        });
+        stage.fly(1, 2);
+        assert_eq!(
+            stage.list(1, choose),
+            [0, 1],
+            "2 for the one that would be first, 3 for the other"
+        );
+        stage.fly(0, 1);
+        assert_eq!(stage.list(1, choose), [1, 0], "4 against 3");
     }
 
     #[test]
