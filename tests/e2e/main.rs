@@ -27,6 +27,7 @@ mod raw;
 mod reentry;
 mod regions;
 mod registry;
+mod reports;
 mod services;
 mod steering;
 mod tcp;
