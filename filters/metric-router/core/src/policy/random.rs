@@ -6,7 +6,7 @@ use crate::rank::{cheapest, lot};
 use crate::{Policy, Why};
 
 /// How many are drawn first, each with the same chance; among them the weights decide.
-const SAMPLE: usize = 16;
+const SAMPLE: usize = 10;
 
 /// What a failing endpoint's penalty outweighs: every draw.
 const HEAVIEST: f64 = 1e6;
