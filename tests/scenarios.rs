@@ -317,6 +317,46 @@ fn a_pick_costs_much_the_same_among_a_thousand_endpoints_as_among_ten() -> Resul
     Ok(())
 }
 
+/// What health-signal's ticks may cost a second with a thousand endpoints, in instructions: less than
+/// a tenth of a core, in the one VM that leads.
+const MOST_TICKS: u64 = 100_000_000;
+
+/// Instructions of a second of health-signal's ticks in a cluster of so many endpoints: all of them
+/// polled every five seconds, and all the workers' reports read, by the one that leads.
+fn fuel_of_the_ticks(endpoints: u16) -> Result<u64> {
+    let address = |number: u16| format!("127.0.{}.{}:80", number / 250, number % 250 + 1).parse();
+    let endpoints: Vec<SocketAddr> = (0..endpoints).map(address).collect::<Result<_, _>>()?;
+    let configuration = json!({"clusters": [{
+        "name": "backend", "endpoints": endpoints, "active": {"kind": "http"}, "max_probe_rps": 1000,
+    }]});
+    let suite = Suite::new(&endpoints).filter("health-signal", configuration);
+    let bootstrap = Bootstrap::from_yaml(&suite.bootstrap())?;
+    let mut host =
+        Host::start(bootstrap, HostOptions { workers: 1, fuel: true, ..HostOptions::default() })?;
+    let ask = |host: &mut Host| {
+        let id = host.send(&Request::get("/"));
+        host.settle(Duration::from_secs(1));
+        host.reply(id).is_some_and(|reply| reply.status == 200)
+    };
+    // Each endpoint is polled, and has served, so that there is something to tell of it.
+    for _ in 0..endpoints.len() {
+        assert!(ask(&mut host));
+    }
+    host.advance(Duration::from_secs(10));
+    let before = host.fuel_consumed();
+    host.advance(Duration::from_secs(10));
+    Ok((host.fuel_consumed() - before) / 10)
+}
+
+#[test]
+fn what_ticks_cost_grows_with_the_endpoints_and_no_faster() -> Result<()> {
+    let (few, many) = (fuel_of_the_ticks(100)?, fuel_of_the_ticks(1000)?);
+    println!("{few} instructions a second for a hundred endpoints, {many} for a thousand");
+    assert!(many <= few * 11, "{few}, {many}");
+    assert!(many <= MOST_TICKS, "{many}");
+    Ok(())
+}
+
 /// What lints say of the shipped modules and is meant so. Weights are each worker's own, and the
 /// module's README says that the gauge shows whoever was last. A record of an endpoint's health has
 /// one writer, the leader, which overwrites what it finds: garbage, too. A request that is held for its

@@ -144,22 +144,30 @@ impl ClusterHealth {
         prior: impl Fn(Endpoint) -> Option<EndpointHealth>,
         draw: &mut dyn FnMut() -> u64,
     ) -> Vec<Endpoint> {
-        let mut former = core::mem::take(&mut self.rows);
-        for endpoint in members {
-            let row = former
-                .remove(endpoint)
-                .unwrap_or_else(|| Row::new(&self.config, prior(endpoint), now, draw));
-            self.rows.get_or_insert_with(endpoint, || row);
+        let mut members: Vec<Endpoint> = members.collect();
+        members.sort_unstable();
+        members.dedup();
+        // Mostly nothing has changed, and to take a thousand rows out and put them in again, each
+        // tick, would be most of what the leader does.
+        let stays = |endpoint: &Endpoint| members.binary_search(endpoint).is_ok();
+        let all = self.rows.iter().map(|(endpoint, _)| endpoint);
+        let gone: Vec<_> = all.filter(|endpoint| !stays(endpoint)).collect();
+        for endpoint in &gone {
+            let row = self.rows.remove(*endpoint);
+            self.orphans.extend(row.and_then(|row| row.stream?.token()));
         }
-        let streams = former.iter().filter_map(|(_, row)| row.stream.as_ref()?.token());
-        self.orphans.extend(streams);
-        former.iter().map(|(endpoint, _)| endpoint).collect()
+        for endpoint in members {
+            self.rows.get_or_insert_with(endpoint, || {
+                Row::new(&self.config, prior(endpoint), now, draw)
+            });
+        }
+        gone
     }
 
     /// Takes what the workers have seen by now.
     pub fn absorb(&mut self, mut evidence: EndpointMap<Evidence>, now: UnixNanos) {
         for (endpoint, row) in self.rows.iter_mut() {
-            let evidence = evidence.remove(endpoint).unwrap_or_default();
+            let evidence = evidence.get_mut(endpoint).map(core::mem::take).unwrap_or_default();
             row.absorb(evidence, &self.config, now);
         }
     }
