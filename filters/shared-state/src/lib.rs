@@ -40,6 +40,8 @@
 mod active;
 mod breaker;
 mod bucket;
+#[cfg(any(test, feature = "testing"))]
+pub mod corpus;
 mod endpoint;
 mod health;
 mod key;
