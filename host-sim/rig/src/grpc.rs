@@ -1,8 +1,8 @@
 //! A gRPC service over HTTP/2 whose methods are the ways a service can answer, and fail to.
 //!
 //! Written against hyper and not a gRPC framework: half of the answers are ones that no framework
-//! would give. A test that needs a service with a mind of its own gives [`GrpcServer::unary`] a
-//! function.
+//! would give. A test that needs a service with a mind of its own gives [`GrpcServer::unary`] or
+//! [`GrpcServer::streaming`] a function.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
@@ -20,6 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
 /// Between metadata and reset: a client's HTTP/2 library may drop headers that a reset overtakes.
@@ -38,8 +39,15 @@ pub enum Unary {
     Silence,
 }
 
+/// What a method answers.
+enum Answer {
+    Unary(Unary),
+    /// Messages until the sender of them is dropped, then status 0.
+    Stream(UnboundedReceiver<Vec<u8>>),
+}
+
 /// A function from path and message to an answer, for all connections.
-type Handler = dyn Fn(String, Bytes) -> Pin<Box<dyn Future<Output = Unary> + Send>> + Send + Sync;
+type Handler = dyn Fn(String, Bytes) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync;
 
 /// A running service; dropping it stops accepting.
 ///
@@ -82,7 +90,25 @@ impl GrpcServer {
     where
         F: Future<Output = Unary> + Send + 'static,
     {
-        let handler: Arc<Handler> = Arc::new(move |path, said| Box::pin(handler(path, said)));
+        let handler: Arc<Handler> = Arc::new(move |path, said| {
+            let answer = handler(path, said);
+            Box::pin(async { Answer::Unary(answer.await) })
+        });
+        Self::listen(Some(handler)).await
+    }
+
+    /// The same, but every call is answered by a stream of the messages that come out of the receiver
+    /// which `handler` gives, until their sender is dropped.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn streaming(
+        handler: impl Fn(String, Bytes) -> UnboundedReceiver<Vec<u8>> + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let handler: Arc<Handler> = Arc::new(move |path, said| {
+            let messages = handler(path, said);
+            Box::pin(async { Answer::Stream(messages) })
+        });
         Self::listen(Some(handler)).await
     }
 
@@ -115,7 +141,7 @@ async fn serve(stream: TcpStream, handler: Option<Arc<Handler>>) {
         let handler = handler.clone();
         async move {
             Ok::<_, Infallible>(match handler {
-                Some(handler) => answer_unary(request, &*handler).await,
+                Some(handler) => answer_as_told(request, &*handler).await,
                 None => answer(request).await,
             })
         }
@@ -164,7 +190,7 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
     }
 }
 
-async fn answer_unary(request: Request<Incoming>, handler: &Handler) -> Response<Body> {
+async fn answer_as_told(request: Request<Incoming>, handler: &Handler) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let said = match request.into_body().collect().await {
         Ok(said) => said.to_bytes(),
@@ -173,13 +199,21 @@ async fn answer_unary(request: Request<Incoming>, handler: &Handler) -> Response
     // Compression flag and length, then the message.
     let Some(message) = said.get(5..) else { return at_once(13, "no message") };
     match handler(path, said.slice_ref(message)).await {
-        Unary::Message(message) => speak(|mut sender| async move {
+        Answer::Unary(Unary::Message(message)) => speak(|mut sender| async move {
             if sender.send_data(frame(&message)).await.is_ok() {
                 end(sender, 0, "").await;
             }
         }),
-        Unary::Status(status, message) => at_once(status, &message),
-        Unary::Silence => std::future::pending().await,
+        Answer::Unary(Unary::Status(status, message)) => at_once(status, &message),
+        Answer::Unary(Unary::Silence) => std::future::pending().await,
+        Answer::Stream(mut messages) => speak(|mut sender| async move {
+            while let Some(message) = messages.recv().await {
+                if sender.send_data(frame(&message)).await.is_err() {
+                    return;
+                }
+            }
+            end(sender, 0, "").await;
+        }),
     }
 }
 
