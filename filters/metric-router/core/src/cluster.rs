@@ -66,6 +66,10 @@ pub struct Cluster {
     pub(crate) suspect: Option<Endpoint>,
     /// Requests since the proxy was asked for its number of endpoints.
     unsized_picks: u32,
+    /// Responses so far.
+    pub(crate) answers: u32,
+    /// Records tell what endpoints report, as of the last refresh.
+    pub(crate) is_told: bool,
     /// How many endpoints the proxy says there are, and when it said so.
     pub(crate) size: Option<(u32, UnixNanos)>,
     pub(crate) refreshed_at: Option<UnixNanos>,
@@ -111,6 +115,8 @@ impl Cluster {
             steering: Effectiveness::default(),
             suspect: None,
             unsized_picks: 0,
+            answers: 0,
+            is_told: false,
             size: None,
             refreshed_at: None,
             refreshes: 0,
@@ -390,6 +396,7 @@ impl Cluster {
             return;
         }
         flight.responded = true;
+        self.answers = self.answers.wrapping_add(1);
         let Some(served) = response.served else { return };
         self.move_charge(flight, served);
         let astray = flight.went_astray(response.served);

@@ -3,8 +3,9 @@
 use crate::division::{Part, Zones};
 use crate::ewma::{believable, decay};
 use crate::note::Source;
+use crate::row::Row;
 use crate::worker::{MODULE, Worker};
-use crate::{Cluster, Endpoints, Facts, HotCold, Load, Locality, Snapshot};
+use crate::{Cluster, Endpoints, Facts, HotCold, Load, Locality, Policy, Snapshot};
 use core::time::Duration;
 use shared_state::{
     Endpoint, EndpointHealth, HealthState, Listed, LoadReport, Members, SharedStore, UnixNanos,
@@ -34,6 +35,9 @@ const RECORDS_AT_ONCE: usize = 64;
 /// as many is written and read with every fourth: what others have in flight is smoothed over a
 /// second anyway.
 const ENTRIES_AT_ONCE: usize = 256;
+
+/// Responses of which one is asked for its report where no record tells what endpoints report.
+const ANSWERS_A_REPORT: u32 = 16;
 
 /// What the other workers say of one endpoint, added up.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +77,8 @@ impl Cluster {
         self.table.compact(&self.known, now);
         let known = core::mem::take(&mut self.known);
         self.read_records(store, &known);
+        let reports = |row: &Row| row.health.as_ref().is_some_and(|health| health.report.is_some());
+        self.is_told = self.table.rows().iter().any(reports);
         let elsewhere = core::mem::take(&mut self.elsewhere);
         let facts: Vec<Facts> = known
             .iter()
@@ -111,15 +117,24 @@ impl Cluster {
         }
     }
 
-    /// True if [`Cluster::report`] should be told what a response reports.
+    /// True if [`Cluster::report`] should be told what a response reports: while picks go by it, and,
+    /// where no record tells what endpoints report, of one response in some, lest a policy that needs
+    /// to know never learns it. With each one more hostcall would be spent.
     pub fn wants_reports(&self) -> bool {
-        self.policies.wants_reports(self.config.policy)
+        let needs = matches!(self.config.policy, Policy::Auto | Policy::WeightedRoundRobin);
+        let is_asked = needs && !self.is_told && self.answers.is_multiple_of(ANSWERS_A_REPORT);
+        is_asked || self.policies.wants_reports(self.config.policy)
     }
 
     /// A load report that came with a response of `endpoint`: at once, because what the shared
     /// records tell of it is some ticks old. It is as new as the response, whatever time stands in
     /// it: who read it may know the time by its tick, and reports of one moment cannot be ordered.
     pub fn report(&mut self, endpoint: Endpoint, report: &LoadReport, now: UnixNanos) {
+        if !self.is_told
+            && let Some(row) = self.table.find(endpoint)
+        {
+            row.report = Some(LoadReport { received_at: now, ..report.clone() });
+        }
         let Some(load) = load(report, &self.config.hot_cold, None, now) else { return };
         let load = Load { reported_at: now, ..load };
         let row = self.table.place(endpoint).and_then(|row| self.table.rows().get(row));
@@ -232,11 +247,15 @@ impl Cluster {
         if row.is_absent(now) {
             return None;
         }
-        let report = row.health.as_ref().and_then(|health| health.report.as_ref());
+        let told = row.health.as_ref().and_then(|health| health.report.as_ref());
+        let report = told.or(row.report.as_ref());
         let answered = row.answered().saturating_add(elsewhere.map_or(0, |sum| sum.answered));
         row.throughput.count(answered, now);
         if let Some(report) = report {
-            row.orca.observe(report, now, &self.config.load_reports);
+            // One report in some is a poor picture of a rate, and better than none to who needs one.
+            if told.is_some() || self.config.policy == Policy::WeightedRoundRobin {
+                row.orca.observe(report, now, &self.config.load_reports);
+            }
             row.throughput.report(f64::from(report.rps), report.received_at, now);
             row.utilization = utilization(report, now);
         }

@@ -7,7 +7,7 @@ use crate::{LeastCost, OrcaWeight, Outcome};
 use core::cmp::Ordering;
 use core::time::Duration;
 use shared_state::{
-    BreakerRecord, BreakerState, DEFAULT_ENDPOINT_SCOPE, Endpoint, EndpointHealth, Key,
+    BreakerRecord, BreakerState, DEFAULT_ENDPOINT_SCOPE, Endpoint, EndpointHealth, Key, LoadReport,
     MAX_MEMBERS, UnixNanos, WorkerEntry,
 };
 
@@ -42,6 +42,8 @@ pub(crate) struct Row {
     /// What the others have written of it, as of the last time it was read.
     pub(crate) health: Option<EndpointHealth>,
     pub(crate) breaker: Option<BreakerRecord>,
+    /// What it last reported to this worker, where nobody writes that down.
+    pub(crate) report: Option<LoadReport>,
     pub(crate) in_flight: u32,
     /// Failures that no snapshot knows of yet.
     pub(crate) new_failures: u32,
@@ -93,6 +95,7 @@ impl Row {
             text,
             health: None,
             breaker: None,
+            report: None,
             in_flight: 0,
             new_failures: 0,
             elsewhere: Ewma::default(),

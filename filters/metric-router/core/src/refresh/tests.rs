@@ -1,4 +1,4 @@
-use crate::{Config, Flight, Note, Outcome, Pick, Reason, Response, Router, Why};
+use crate::{Config, Flight, Note, Outcome, Pick, Policy, Reason, Response, Router, Why};
 use shared_state::{
     BreakerRecord, DEFAULT_ENDPOINT_SCOPE, Endpoint, EndpointHealth, Expected, HealthState,
     LoadReport, MemoryStore, SharedStore, UnixNanos, encode, metric_id,
@@ -395,4 +395,44 @@ fn a_report_is_as_new_as_the_response_that_it_comes_with_whatever_time_it_tells(
     assert_eq!(pick(&mut router, 12), (2, Why::LeastHot));
     report(&mut router, 2, 4.0, 13);
     assert_eq!(pick(&mut router, 14), (1, Why::LeastHot));
+}
+
+#[test]
+fn where_no_record_tells_of_reports_one_response_in_some_does_and_the_policy_that_fits_is_found() {
+    let store = MemoryStore::default();
+    let mut router = router("");
+    let id = router.find("backend").unwrap();
+    let mut asked = 0;
+    // Answers which policy picked, and how many responses were asked for their report so far.
+    let mut serve = |router: &mut Router, number: u64, now| {
+        let draw = number.wrapping_mul(0x9e37_79b9);
+        let cluster = router.cluster(id).unwrap();
+        let (Pick::Steer(steered), mut flight) = cluster.pick(&(), now, draw, true) else {
+            panic!("unsteered");
+        };
+        if cluster.wants_reports() {
+            asked += 1;
+            let named = vec![(metric_id("named_metrics.rif"), 4.0)];
+            let report = LoadReport { rps: 10_000.0, named, ..LoadReport::default() };
+            cluster.report(steered.first, &report, now);
+        }
+        let (served, outcome) = (Some(steered.first), Outcome::Success);
+        let response = Response { served, attempts: 1, edited: false, outcome };
+        cluster.respond(&store, &mut flight, response, now);
+        cluster.finish(&mut flight);
+        (steered.policy, asked)
+    };
+    for number in 0..3000 {
+        let now = UnixNanos::from_millis(100_000 + number);
+        if number.is_multiple_of(100) {
+            router.tick(&store, now, 0);
+        }
+        let (policy, asked) = serve(&mut router, number, now);
+        if number < 1000 {
+            assert_eq!((policy, asked), (Policy::LeastCost, 1 + number / 16));
+        } else if number == 2999 {
+            assert_eq!(policy, Policy::HotCold);
+            assert!(asked > 1000, "picks that go by reports need them all");
+        }
+    }
 }
