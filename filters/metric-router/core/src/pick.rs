@@ -45,6 +45,8 @@ pub enum Why {
     LeastHot,
     /// Too few reports are fresh, and this one is the better of two that were drawn.
     NoReports,
+    /// The better of two that were drawn, lest reports always come from the same ones.
+    Sampled,
     /// It was its turn.
     Turn,
     /// It was drawn.
@@ -67,6 +69,7 @@ impl Why {
             Self::Cold => "cold",
             Self::LeastHot => "least_hot",
             Self::NoReports => "no_reports",
+            Self::Sampled => "sampled",
             Self::Turn => "turn",
             Self::Drawn => "drawn",
             Self::Hashed => "hashed",

@@ -33,6 +33,13 @@ const MOST_PENALTY: f64 = 2.0;
 /// Ages of `max_report_age` up to which a report counts for what is hot.
 const PICTURE_AGES: u32 = 5;
 
+/// Share of the picks that leave the pool alone. Reports come from where requests are sent: a few
+/// endpoints that are equally loaded would keep each other in the pool, however idle the rest is.
+const SAMPLED: f64 = 0.01;
+
+/// Makes a draw of its own of the one that a request has.
+const SAMPLING: usize = 0x0008_0000;
+
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     /// The latest first, one an endpoint.
@@ -132,7 +139,10 @@ impl Pool {
             found.push(Contender { number, place, is_hot, score, lot });
         }
         if found.len() < rules.min_pool {
-            return sampled(scene, self.threshold);
+            return sampled(scene, self.threshold, Why::NoReports);
+        }
+        if falls_within(lot(scene.draw, SAMPLING), SAMPLED) {
+            return sampled(scene, self.threshold, Why::Sampled);
         }
         found.sort_unstable_by(Contender::order);
         let considered = found.len();
@@ -150,7 +160,7 @@ impl Pool {
 
 /// Two at random are compared by what is known of them, fresh or not: old reports make many proxies
 /// choose alike, and chance keeps them apart. It also brings reports of those not heard of.
-fn sampled(scene: &Scene<'_>, threshold: f64) -> Choice {
+fn sampled(scene: &Scene<'_>, threshold: f64, why: Why) -> Choice {
     let score = |candidate: &Candidate| {
         let reported = candidate.load.map_or(0.0, |load| load.in_flight);
         // One that fails is not believed to be idle.
@@ -159,7 +169,7 @@ fn sampled(scene: &Scene<'_>, threshold: f64) -> Choice {
         (scene.waiting(candidate) + reported + 1.0) / candidate.rate
     };
     let (list, considered) = cheapest(scene, 2, &score);
-    Choice { policy: Policy::HotCold, why: Why::NoReports, considered, list }
+    Choice { policy: Policy::HotCold, why, considered, list }
 }
 
 #[derive(Clone, Copy)]
@@ -289,6 +299,23 @@ mod tests {
             }
         }
         assert!(counts.iter().all(|count| (100..300).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn those_that_keep_each_other_in_the_pool_are_left_for_one_pick_in_a_hundred() {
+        let stage = Stage::of(40, |row| match row {
+            0 | 1 => loaded(row, 40.0),
+            row => candidate(row),
+        })
+        .with(r#","hot_cold":{"max_reuse":16}"#);
+        let mut elsewhere = 0;
+        for draw in 0..10_000u32 {
+            let mut pool = pool(&stage);
+            let choice = pool.choose(&stage.scene(draw.wrapping_mul(0x61c8_8647)));
+            elsewhere += usize::from(choice.list[0].place > 1);
+            assert_eq!(choice.why == Why::Sampled, choice.list[0].place > 1);
+        }
+        assert!((60..140).contains(&elsewhere), "{elsewhere}");
     }
 
     #[test]
