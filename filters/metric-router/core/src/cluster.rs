@@ -68,6 +68,8 @@ pub struct Cluster {
     unsized_picks: u32,
     /// Responses so far.
     pub(crate) answers: u32,
+    /// How many there had been when the last report came.
+    pub(crate) reported_with: u32,
     /// Records tell what endpoints report, as of the last refresh.
     pub(crate) is_told: bool,
     /// How many endpoints the proxy says there are, and when it said so.
@@ -116,6 +118,7 @@ impl Cluster {
             suspect: None,
             unsized_picks: 0,
             answers: 0,
+            reported_with: 0,
             is_told: false,
             size: None,
             refreshed_at: None,

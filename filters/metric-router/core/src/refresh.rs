@@ -39,6 +39,9 @@ const ENTRIES_AT_ONCE: usize = 256;
 /// Responses of which one is asked for its report where no record tells what endpoints report.
 const ANSWERS_A_REPORT: u32 = 16;
 
+/// Responses without a report after which one in a thousand is asked.
+const ASKED_IN_VAIN: u32 = 256;
+
 /// What the other workers say of one endpoint, added up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Elsewhere {
@@ -122,7 +125,10 @@ impl Cluster {
     /// to know never learns it. With each one more hostcall would be spent.
     pub fn wants_reports(&self) -> bool {
         let needs = matches!(self.config.policy, Policy::Auto | Policy::WeightedRoundRobin);
-        let is_asked = needs && !self.is_told && self.answers.is_multiple_of(ANSWERS_A_REPORT);
+        // Most endpoints report nothing: whoever has not for a while is hardly asked any more.
+        let silence = self.answers.wrapping_sub(self.reported_with);
+        let interval = ANSWERS_A_REPORT * if silence < ASKED_IN_VAIN { 1 } else { 64 };
+        let is_asked = needs && !self.is_told && self.answers.is_multiple_of(interval);
         is_asked || self.policies.wants_reports(self.config.policy)
     }
 
@@ -130,6 +136,7 @@ impl Cluster {
     /// records tell of it is some ticks old. It is as new as the response, whatever time stands in
     /// it: who read it may know the time by its tick, and reports of one moment cannot be ordered.
     pub fn report(&mut self, endpoint: Endpoint, report: &LoadReport, now: UnixNanos) {
+        self.reported_with = self.answers;
         if !self.is_told
             && let Some(row) = self.table.find(endpoint)
         {

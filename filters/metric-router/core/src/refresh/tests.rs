@@ -436,3 +436,26 @@ fn where_no_record_tells_of_reports_one_response_in_some_does_and_the_policy_tha
         }
     }
 }
+
+#[test]
+fn endpoints_that_report_nothing_are_hardly_asked_any_more() {
+    let store = MemoryStore::default();
+    let mut router = router("");
+    let id = router.find("backend").unwrap();
+    let mut asked = Vec::new();
+    for number in 0..5000u64 {
+        let cluster = router.cluster(id).unwrap();
+        let (Pick::Steer(steered), mut flight) = cluster.pick(&(), at(100), number, true) else {
+            panic!("unsteered");
+        };
+        if cluster.wants_reports() {
+            asked.push(number);
+        }
+        let (served, outcome) = (Some(steered.first), Outcome::Success);
+        let response = Response { served, attempts: 1, edited: false, outcome };
+        cluster.respond(&store, &mut flight, response, at(100));
+        cluster.finish(&mut flight);
+    }
+    assert_eq!(asked[..16], (0..256).step_by(16).collect::<Vec<_>>());
+    assert_eq!(asked[16..], [1024, 2048, 3072, 4096]);
+}
