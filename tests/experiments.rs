@@ -102,6 +102,18 @@ fn the_shipped_modules_balance_better_than_taking_turns_and_worse_than_an_oracle
 }
 
 #[test]
+fn fast_endpoints_with_places_free_are_used_before_slow_ones_that_are_idle() -> Result<()> {
+    // How many an endpoint works on at once is learned from the fourth second on.
+    let text = std::fs::read_to_string(folder().join("strong-0.6.yaml"))?;
+    let text = text.replace("duration: 20s", "duration: 6s");
+    let results = simulated(&text, 2, &["full_scan", "oracle", "weir"])?;
+    let p99 = |arm: &str| median(&results, arm, "all", "p99");
+    assert!(p99("weir")? <= 1.1 * p99("oracle")?, "{}", results.text());
+    assert!(p99("weir")? <= 0.85 * p99("full_scan")?, "{}", results.text());
+    Ok(())
+}
+
+#[test]
 fn the_shipped_modules_keep_away_from_a_sinkhole_and_the_run_is_the_same_again() -> Result<()> {
     let run = || small("sinkhole.yaml", 1, &["round_robin", "weir"]);
     let results = run()?;

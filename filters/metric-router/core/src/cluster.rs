@@ -10,6 +10,7 @@ use crate::policy::{Choice, Policies, Ranked, Scene};
 use crate::refresh::Elsewhere;
 use crate::registry::Enquiry;
 use crate::row::{MISSES_ALLOWED, Table};
+use crate::service_time::Concurrency;
 use crate::shared::Notes;
 use crate::steering::Effectiveness;
 use crate::{
@@ -31,6 +32,10 @@ const SIZE_INTERVAL: Duration = Duration::from_secs(1);
 /// Requests after which it is asked for again: as many as there are endpoints, within these bounds.
 /// A hostcall a request would be too many.
 const SIZE_PICKS: (u32, u32) = (8, 16);
+
+/// As much of the requests that verify the list are left while an endpoint is known to be unfit: the
+/// proxy's own policy may send them there, and where it counts requests in flight it likes to.
+const CAUTION: f64 = 0.125;
 
 /// After a breaker's last change, misses of its endpoint prove nothing: circuit-breaker may have
 /// struck it off the list.
@@ -56,6 +61,8 @@ pub struct Cluster {
     /// The zone that the proxy is in.
     pub(crate) zone: Home,
     pub(crate) balance: Balance,
+    /// How many requests the endpoints work on at once.
+    pub(crate) concurrency: Concurrency,
     /// Requests of this worker in flight, to whatever endpoint.
     in_flight: u32,
     /// Requests of other workers in flight to the candidates, as of the last refresh.
@@ -111,6 +118,7 @@ impl Cluster {
             policies: Policies::default(),
             zone: Home::default(),
             balance: Balance::default(),
+            concurrency: Concurrency::default(),
             in_flight: 0,
             load_elsewhere: 0.0,
             exploration: Exploration::default(),
@@ -252,12 +260,15 @@ impl Cluster {
                 list.push(row.endpoint);
             }
         }
+        let elsewhere = |ranked: &Ranked| self.snapshot.candidates.get(ranked.place);
+        let elsewhere = choice.list.first().and_then(elsewhere).map_or(0.0, |it| it.elsewhere);
         let place = choice.list.first().and_then(|ranked| self.row(ranked));
         let first = place.and_then(|row| self.table.at(row));
         let Some(row) = first else { return (self.leave(Reason::NoEndpoints), flight) };
         row.picks = row.picks.saturating_add(1);
         let first = row.endpoint;
         if enforced {
+            flight.ahead = Some(f64::from(row.in_flight) + elsewhere);
             row.in_flight = row.in_flight.saturating_add(1);
             self.in_flight = self.in_flight.saturating_add(1);
             flight.charged = Some(first);
@@ -348,6 +359,7 @@ impl Cluster {
             draw,
             now,
             load,
+            comfortable: self.concurrency.comfortable(),
             key,
         }
     }
@@ -408,14 +420,16 @@ impl Cluster {
             self.steering.confirm();
         }
         // After a retry the time went to several endpoints.
-        let took = (hit || response.attempts <= 1).then(|| now.since(flight.started_at));
+        let took =
+            (hit || response.attempts <= 1).then(|| (now.since(flight.started_at), flight.ahead));
         let place = self.table.place_near(served, flight.place);
         if let Some(place) = place {
             self.serve(store, (served, place), response.outcome, took, now);
         }
         for failed in flight.failed_before(&response) {
             if let Some(row) = self.table.find(failed) {
-                row.measure(Outcome::Failure, None, now, &self.config.least_cost);
+                let rules = &self.config.least_cost;
+                row.measure(Outcome::Failure, None, now, rules, &mut self.concurrency);
             }
         }
         if let Some(first) = flight.first()
@@ -504,9 +518,12 @@ impl Cluster {
         if self.snapshot.panic {
             return Some(Reason::Panic);
         }
-        let Endpoints::Learned { exploration, verification } = self.config.endpoints else {
+        let Endpoints::Learned { exploration, mut verification } = self.config.endpoints else {
             return None;
         };
+        if self.snapshot.fit < self.snapshot.known {
+            verification *= CAUTION;
+        }
         let size = self.size.map(|(size, _)| size);
         let share = self.exploration.share(size, exploration, verification);
         falls_within(draw, share).then_some(Reason::Exploring)
@@ -527,6 +544,7 @@ impl Cluster {
         self.finish(flight);
         let place = self.table.place_or_add(&self.name, served);
         if let Some((place, row)) = place.and_then(|place| Some((place, self.table.at(place)?))) {
+            flight.ahead = None;
             row.in_flight = row.in_flight.saturating_add(1);
             self.in_flight = self.in_flight.saturating_add(1);
             flight.charged = Some(served);
@@ -539,7 +557,7 @@ impl Cluster {
         store: &impl SharedStore,
         (served, place): (Endpoint, usize),
         outcome: Outcome,
-        took: Option<Duration>,
+        took: Option<(Duration, Option<f64>)>,
         now: UnixNanos,
     ) {
         let learns = matches!(self.config.endpoints, Endpoints::Learned { .. });
@@ -548,7 +566,8 @@ impl Cluster {
         }
         let Some(row) = self.table.at(place) else { return };
         let is_known = row.is_known;
-        let took = row.measure(outcome, took, now, &self.config.least_cost);
+        let rules = &self.config.least_cost;
+        let took = row.measure(outcome, took, now, rules, &mut self.concurrency);
         if let (Some(took), Policy::PeakEwma) = (took, self.config.policy) {
             row.peak.record(took, now, self.config.peak_ewma.decay_time);
         }

@@ -195,10 +195,12 @@ pub struct LoadReports {
 /// How latency and errors become costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LeastCost {
-    /// What a failed attempt took, at the least: failing fast is not being fast. Default 0.03 s.
+    /// What a failed attempt took, at the least, where nothing is known yet: failing fast is not
+    /// being fast. Default 0.03 s.
     pub default_latency: Duration,
-    /// Time constant of latencies and error ratios. Default 4 s: short, because what was slow gets
-    /// few requests, and must be able to show with these that it no longer is.
+    /// Time constant of error ratios, and with which a service time fades while nothing is sent.
+    /// Default 4 s: short, because what was slow gets few requests, and must be able to show with
+    /// these that it no longer is.
     pub decay_time: Duration,
     /// An endpoint with error ratio `e` costs `1 + error_penalty * e` times as much. Default 10.
     pub error_penalty: f64,
@@ -206,6 +208,21 @@ pub struct LeastCost {
     pub full_scan_max: usize,
     /// How many are looked at where there are more; 0 for the logarithm of their number. Default 0.
     pub choice_count: usize,
+}
+
+impl LeastCost {
+    /// Time constant of service times. Where changes of speed are noticed, a longer one, which is less
+    /// at the mercy of chance, costs nothing.
+    pub(crate) fn service_time_decay(&self, notices_changes: bool) -> Duration {
+        if notices_changes { 2 * self.decay_time } else { self.decay_time }
+    }
+
+    /// Time constant of the error ratio of an endpoint that nothing is sent to. Errors keep requests
+    /// away at a low load even when few of them are left, and it takes five times this until it is
+    /// tried again.
+    pub(crate) fn forgiveness(&self) -> Duration {
+        self.decay_time / 4
+    }
 }
 
 /// How peaks of latency become costs.

@@ -34,6 +34,13 @@ impl Ewma {
         (self.samples > 0.0).then_some(self.value)
     }
 
+    /// After a silence, goes on from what it had [faded](Self::faded) to.
+    pub(crate) fn resume(&mut self, now: UnixNanos, tau: Duration) {
+        if now.since(self.updated_at) > tau {
+            self.value = self.faded(now, tau);
+        }
+    }
+
     /// The mean as if zeros had come in since the last sample.
     pub(crate) fn faded(&self, now: UnixNanos, tau: Duration) -> f64 {
         self.value * decay(now.since(believable(self.updated_at, now)), tau)

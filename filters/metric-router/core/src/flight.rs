@@ -3,7 +3,7 @@
 use shared_state::{Endpoint, UnixNanos};
 
 /// What must be remembered of a request so that its end can be accounted for exactly once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Flight {
     /// When the request came.
     pub(crate) started_at: UnixNanos,
@@ -11,6 +11,8 @@ pub struct Flight {
     pub(crate) list: Vec<Endpoint>,
     /// The endpoint that counts this request as in flight.
     pub(crate) charged: Option<Endpoint>,
+    /// How many others it found in flight there; `None` if it was not counted from the beginning.
+    pub(crate) ahead: Option<f64>,
     /// Where the row of that endpoint was.
     pub(crate) place: usize,
     /// The response has been accounted for.

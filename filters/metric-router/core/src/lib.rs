@@ -49,6 +49,7 @@ mod router;
 mod row;
 mod schedule;
 mod service;
+mod service_time;
 mod shared;
 mod snapshot;
 mod sorting;

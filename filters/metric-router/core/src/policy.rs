@@ -36,6 +36,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) now: UnixNanos,
     /// Requests in flight to all candidates, of all workers.
     pub(crate) load: f64,
+    /// Requests that an endpoint may have in flight before the next one counts as waiting.
+    pub(crate) comfortable: f64,
     /// The request's own hash, where the policy asks for one and the request has one.
     pub(crate) key: Option<u64>,
 }
@@ -46,6 +48,14 @@ impl Scene<'_> {
     pub(crate) fn waiting(&self, candidate: &Candidate) -> f64 {
         let own = self.table.rows().get(candidate.row).map_or(0, |row| row.waiting());
         f64::from(own) + candidate.elsewhere
+    }
+
+    /// Requests of all workers in flight to this candidate, and the failures that the snapshot does
+    /// not know of.
+    pub(crate) fn work(&self, candidate: &Candidate) -> (f64, f64) {
+        let own = self.table.rows().get(candidate.row);
+        let (own, failures) = own.map_or((0, 0), |row| (row.in_flight, row.new_failures));
+        (f64::from(own) + candidate.elsewhere, f64::from(failures))
     }
 
     /// Requests in flight to the average candidate.

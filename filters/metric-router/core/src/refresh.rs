@@ -78,6 +78,7 @@ impl Cluster {
             self.elsewhere = self.read_peers(store, worker, now);
         }
         self.table.compact(&self.known, now);
+        self.concurrency.settle();
         let known = core::mem::take(&mut self.known);
         self.read_records(store, &known);
         let reports = |row: &Row| row.health.as_ref().is_some_and(|health| health.report.is_some());
@@ -174,7 +175,7 @@ impl Cluster {
         if !self.is_peers_turn() {
             return;
         }
-        let entries = self.table.entries();
+        let entries = self.table.entries(&self.concurrency);
         if self.published.as_ref().is_some_and(|(at, told)| *at == slot && *told == entries) {
             return;
         }
@@ -270,9 +271,11 @@ impl Cluster {
         let load = report.and_then(|report| load(report, &self.config.hot_cold, own_share, now));
         let health = row.health.as_ref().filter(|health| is_current(health, now));
         let shared = health.filter(|health| health.latency_us > 0);
-        let latency = match shared {
-            Some(health) => Some(f64::from(health.latency_us) / 1e6),
-            None => row.latency.value(),
+        let shared = shared.map(|health| f64::from(health.latency_us) / 1e6);
+        let certainty = row.service_time.certainty();
+        let latency = match (row.service_time.value(&self.concurrency), shared) {
+            (Some(own), Some(shared)) => Some(shared + (own - shared) * certainty),
+            (own, shared) => own.or(shared),
         };
         let last_answer =
             row.last_answer(now).max(elsewhere.map_or(UnixNanos::ZERO, |sum| sum.last_answer));
@@ -281,7 +284,7 @@ impl Cluster {
         let shared_ratio = health.map(|health| {
             // It stands still while nothing is sent there.
             let ratio = f64::from(health.error_ratio).clamp(0.0, 1.0);
-            ratio * decay(latency_age, rules.decay_time)
+            ratio * decay(latency_age, rules.forgiveness())
         });
         let error_ratio = shared_ratio.unwrap_or_else(|| row.error_ratio(now, rules));
         Some(Facts {
@@ -298,6 +301,7 @@ impl Cluster {
             reported_rps: Some(row.orca.rps(now, rules.decay_time)),
             latency,
             latency_age,
+            certainty,
             error_ratio: error_ratio.max(row.streak(now, rules)),
             weight: health.map_or(1.0, |health| weight(health.weight)),
             load,
@@ -397,6 +401,7 @@ fn unknown(site: Listed, part: Part, row: usize) -> Facts {
         reported_rps: None,
         latency: None,
         latency_age: Duration::ZERO,
+        certainty: 0.0,
         error_ratio: 0.0,
         weight: 1.0,
         load: None,

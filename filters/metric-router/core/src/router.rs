@@ -23,7 +23,7 @@ const NO_CLUSTER: &str = "none";
 pub struct ClusterId(usize);
 
 /// A request on its way to a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Journey {
     cluster: ClusterId,
     /// What is remembered of it.

@@ -1,6 +1,7 @@
 //! What this worker knows of one endpoint by its own measurement.
 
 use crate::ewma::{Ewma, Peak, believable, decay};
+use crate::service_time::{Concurrency, ServiceTime, crowding};
 use crate::sorting::sort_by_key;
 use crate::throughput::Throughput;
 use crate::{LeastCost, OrcaWeight, Outcome};
@@ -48,8 +49,7 @@ pub(crate) struct Row {
     /// Failures that no snapshot knows of yet.
     pub(crate) new_failures: u32,
     elsewhere: Ewma,
-    /// Seconds.
-    pub(crate) latency: Ewma,
+    pub(crate) service_time: ServiceTime,
     /// Seconds, as the peaks have it; kept where the policy asks for it.
     pub(crate) peak: Peak,
     /// [`zone_id`](shared_state::zone_id) of the zone that a response said; `None` before one did.
@@ -99,7 +99,7 @@ impl Row {
             in_flight: 0,
             new_failures: 0,
             elsewhere: Ewma::default(),
-            latency: Ewma::default(),
+            service_time: ServiceTime::default(),
             peak: Peak::default(),
             zone: None,
             utilization: None,
@@ -125,24 +125,31 @@ impl Row {
         }
     }
 
-    /// Takes up a response. `took` is `None` where the time was spent on several endpoints.
+    /// Takes up a response. `took` is `None` where the time was spent on several endpoints, else it
+    /// comes with the number of requests that this one had found there, if that is known.
     ///
-    /// A failure counts as at least the latency known so far and the configured default: an
+    /// A failure counts as at least what was to be expected, by default as configured: an
     /// endpoint that refuses in a tenth of a millisecond must not look like the fastest of all.
     /// Answers the time that was counted, in seconds.
     pub(crate) fn measure(
         &mut self,
         outcome: Outcome,
-        took: Option<Duration>,
+        took: Option<(Duration, Option<f64>)>,
         now: UnixNanos,
         rules: &LeastCost,
+        concurrency: &mut Concurrency,
     ) -> Option<f64> {
-        let mut took = took.map(|took| took.as_secs_f64());
+        let ahead = took.and_then(|(_, ahead)| ahead);
+        let mut took = took.map(|(took, _)| took.as_secs_f64());
+        let alone = self.service_time.value(concurrency);
+        let expected =
+            alone.map(|alone| alone * crowding(ahead.unwrap_or(0.0), concurrency.whole()));
+        self.errors.resume(now, rules.forgiveness());
         match outcome {
             Outcome::Neutral => return None,
             Outcome::Abandoned => {
                 // It says how long an answer takes at least, and that may be known already.
-                let known = self.latency.value().unwrap_or(LONG_WAIT);
+                let known = expected.unwrap_or(LONG_WAIT);
                 took = Some(took.filter(|took| *took > known)?);
                 self.abandoned_at = now;
             }
@@ -160,12 +167,17 @@ impl Row {
                 self.last_failure = now;
                 self.errors.record(1.0, now, rules.decay_time);
                 let least = rules.default_latency.as_secs_f64();
-                let known = self.latency.value().unwrap_or(0.0);
-                took = took.map(|took| took.max(least).max(known));
+                took = took.map(|took| took.max(expected.unwrap_or(least)));
             }
         }
         if let Some(took) = took {
-            self.latency.record(took, now, rules.decay_time);
+            self.service_time.record(
+                took,
+                ahead,
+                now,
+                rules.service_time_decay(concurrency.is_known()),
+                concurrency,
+            );
         }
         took
     }
@@ -179,7 +191,7 @@ impl Row {
     /// Share of attempts that failed. Fades without traffic, or an endpoint that is no longer
     /// picked could never show that it has recovered.
     pub(crate) fn error_ratio(&self, now: UnixNanos, rules: &LeastCost) -> f64 {
-        self.errors.faded(now, rules.decay_time).clamp(0.0, 1.0)
+        self.errors.faded(now, rules.forgiveness()).clamp(0.0, 1.0)
     }
 
     /// The error ratio that a streak of failures suggests: 0 for a single one, a half for three,
@@ -187,7 +199,7 @@ impl Row {
     pub(crate) fn streak(&self, now: UnixNanos, rules: &LeastCost) -> f64 {
         let failures = f64::from(self.consecutive_failures.max(1));
         let ratio = (failures - 1.0) / (failures + 1.0);
-        ratio * decay(now.since(believable(self.last_failure, now)), rules.decay_time)
+        ratio * decay(now.since(believable(self.last_failure, now)), rules.forgiveness())
     }
 
     /// What a new request would have to wait for: those in flight, and those that failed since the
@@ -241,8 +253,8 @@ impl Row {
         self.misses > 0 && self.missed_at <= now && now.since(self.missed_at) < ABSENCE
     }
 
-    fn entry(&self) -> WorkerEntry {
-        let micros = self.latency.value().unwrap_or(0.0) * 1e6;
+    fn entry(&self, concurrency: &Concurrency) -> WorkerEntry {
+        let micros = self.service_time.value(concurrency).unwrap_or(0.0) * 1e6;
         WorkerEntry {
             in_flight: self.in_flight,
             succeeded: self.succeeded,
@@ -357,9 +369,10 @@ impl Table {
     }
 
     /// What the other workers should know.
-    pub(crate) fn entries(&self) -> Vec<WorkerEntry> {
+    pub(crate) fn entries(&self, concurrency: &Concurrency) -> Vec<WorkerEntry> {
         let busy = |row: &&Row| row.in_flight > 0 || row.succeeded > 0 || row.failed > 0;
-        self.rows.iter().filter(busy).take(usize::from(MAX_MEMBERS)).map(Row::entry).collect()
+        let busy = self.rows.iter().filter(busy).take(usize::from(MAX_MEMBERS));
+        busy.map(|row| row.entry(concurrency)).collect()
     }
 }
 
@@ -380,6 +393,16 @@ mod tests {
         Row::new("backend", "127.0.0.1:1".parse().unwrap())
     }
 
+    /// A response to a request that found nobody there.
+    fn measure(row: &mut Row, outcome: Outcome, took: Option<Duration>, now: UnixNanos) {
+        let took = took.map(|took| (took, Some(0.0)));
+        row.measure(outcome, took, now, &RULES, &mut Concurrency::default());
+    }
+
+    fn latency(row: &Row) -> Option<f64> {
+        row.service_time.value(&Concurrency::default())
+    }
+
     fn at(secs: u64) -> UnixNanos {
         UnixNanos::from_secs(secs)
     }
@@ -387,25 +410,37 @@ mod tests {
     #[test]
     fn failing_fast_does_not_look_fast() {
         let mut row = row();
-        row.measure(Outcome::Failure, Some(Duration::from_micros(100)), at(1), &RULES);
-        assert!((row.latency.value().unwrap() - 0.03).abs() < 1e-9);
+        measure(&mut row, Outcome::Failure, Some(Duration::from_micros(100)), at(1));
+        assert!((latency(&row).unwrap() - 0.03).abs() < 1e-9);
     }
 
     #[test]
     fn a_slow_endpoint_does_not_get_faster_by_failing() {
         let mut row = row();
-        row.measure(Outcome::Success, Some(Duration::from_millis(500)), at(1), &RULES);
+        measure(&mut row, Outcome::Success, Some(Duration::from_millis(500)), at(1));
         for _ in 0..100 {
-            row.measure(Outcome::Failure, Some(Duration::ZERO), at(2), &RULES);
+            measure(&mut row, Outcome::Failure, Some(Duration::ZERO), at(2));
         }
-        assert!((row.latency.value().unwrap() - 0.5).abs() < 1e-9);
+        assert!((latency(&row).unwrap() - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_endpoint_that_failed_is_as_fast_as_before() {
+        let mut row = row();
+        for _ in 0..100 {
+            measure(&mut row, Outcome::Success, Some(Duration::from_millis(5)), at(1));
+        }
+        for _ in 0..100 {
+            measure(&mut row, Outcome::Failure, Some(Duration::from_micros(100)), at(2));
+        }
+        assert!((latency(&row).unwrap() - 0.005).abs() < 1e-9);
     }
 
     #[test]
     fn what_the_proxy_did_not_ask_says_nothing() {
         let mut row = row();
-        row.measure(Outcome::Neutral, Some(Duration::from_secs(9)), at(1), &RULES);
-        assert_eq!((row.latency.value(), row.succeeded, row.failed), (None, 0, 0));
+        measure(&mut row, Outcome::Neutral, Some(Duration::from_secs(1)), at(1));
+        assert_eq!((latency(&row), row.succeeded, row.failed), (None, 0, 0));
     }
 
     #[test]
@@ -413,8 +448,8 @@ mod tests {
         let mut row = row();
         let mut leave = |millis, secs| {
             let waited = Some(Duration::from_millis(millis));
-            row.measure(Outcome::Abandoned, waited, at(secs), &RULES);
-            (row.latency.value(), row.last_answer(at(secs)))
+            measure(&mut row, Outcome::Abandoned, waited, at(secs));
+            (latency(&row), row.last_answer(at(secs)))
         };
         assert_eq!(leave(900, 1), (None, UnixNanos::ZERO), "nothing to compare it with");
         assert_eq!(leave(2000, 2), (Some(2.0), at(2)));
@@ -427,35 +462,43 @@ mod tests {
     #[test]
     fn errors_fade_without_traffic() {
         let mut row = row();
-        row.measure(Outcome::Failure, None, at(1), &RULES);
+        measure(&mut row, Outcome::Failure, None, at(1));
         assert_eq!(row.error_ratio(at(1), &RULES), 1.0);
         assert!(row.error_ratio(at(61), &RULES) < 0.01);
+    }
+
+    #[test]
+    fn a_success_after_a_silence_does_not_bring_old_errors_back() {
+        let mut row = row();
+        (0..10).for_each(|_| measure(&mut row, Outcome::Failure, None, at(1)));
+        measure(&mut row, Outcome::Success, None, at(7));
+        assert!(row.error_ratio(at(7), &RULES) < 0.1);
     }
 
     #[test]
     fn a_streak_of_failures_counts_before_the_mean_believes_it() {
         let mut row = row();
         for _ in 0..1000 {
-            row.measure(Outcome::Success, None, at(1), &RULES);
+            measure(&mut row, Outcome::Success, None, at(1));
         }
         for expected in [0.0, 1.0 / 3.0, 0.5] {
-            row.measure(Outcome::Failure, None, at(2), &RULES);
+            measure(&mut row, Outcome::Failure, None, at(2));
             assert_eq!(row.streak(at(2), &RULES), expected);
         }
         assert!(row.error_ratio(at(2), &RULES) < 0.1);
-        row.measure(Outcome::Success, None, at(3), &RULES);
+        measure(&mut row, Outcome::Success, None, at(3));
         assert_eq!(row.streak(at(3), &RULES), 0.0);
     }
 
     #[test]
     fn one_connection_that_cannot_be_made_says_more_than_one_failure() {
         let (mut failing, mut gone) = (row(), row());
-        failing.measure(Outcome::Failure, None, at(1), &RULES);
-        gone.measure(Outcome::Unreachable, None, at(1), &RULES);
+        measure(&mut failing, Outcome::Failure, None, at(1));
+        measure(&mut gone, Outcome::Unreachable, None, at(1));
         assert_eq!((failing.waiting(), gone.waiting()), (1, 8));
         assert_eq!(failing.streak(at(1), &RULES), 0.0);
         assert!(gone.streak(at(1), &RULES) > 0.7);
-        gone.measure(Outcome::Success, None, at(2), &RULES);
+        measure(&mut gone, Outcome::Success, None, at(2));
         assert_eq!(gone.streak(at(2), &RULES), 0.0);
     }
 
@@ -493,15 +536,15 @@ mod tests {
                 let now = UnixNanos::from_millis(tick * 10_000);
                 let took = Some(Duration::from_millis(*millis));
                 let outcome = if *ok { Outcome::Success } else { Outcome::Failure };
-                let before = mixed.latency.value().unwrap_or(0.0);
-                mixed.measure(outcome, took, now, &RULES);
+                let before = latency(&mixed).unwrap_or(0.0);
+                measure(&mut mixed, outcome, took, now);
                 if *ok {
-                    clean.measure(outcome, took, now, &RULES);
+                    measure(&mut clean, outcome, took, now);
                 } else {
-                    prop_assert!(mixed.latency.value().unwrap() >= before - 1e-9);
+                    prop_assert!(latency(&mixed).unwrap() >= before - 1e-9);
                 }
             }
-            prop_assert!(clean.latency.value().is_none() || mixed.latency.value().is_some());
+            prop_assert!(latency(&clean).is_none() || latency(&mixed).is_some());
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Which endpoints are candidates, and how much each can do: rebuilt by the tick, read by picks.
 //!
-//! A rate is relative: 1 is the average endpoint. It comes from load reports if at least half of
-//! the candidates have a usable weight, else from latency; the two have different units, and each
-//! is taken relative to its own median. A report is believed as far as the endpoint was busy: one
-//! that idles reports a small rate, would be given less for it, and would never come back. To the
-//! rest its latency speaks. What is unknown counts as the median of what is known: neither
+//! A rate is relative: 1 is the average endpoint. It comes from the service time that this worker has
+//! measured. As far as that is not enough to go by, it comes from load reports if at least half of
+//! the candidates have a usable weight; the two have different units, and each is taken relative to
+//! its own median. A report is believed as far as the endpoint was busy: one that idles reports a
+//! small rate, would be given less for it, and would never come back. What is unknown counts as the median of what is known: neither
 //! starved nor flooded.
 //!
 //! Rates by latency are rounded to a fifth (a quarter of an octave) around the median. Latencies
@@ -64,10 +64,12 @@ pub struct Facts {
     pub orca: Option<f64>,
     /// Requests a second in its newest report, faded by age; `None` believes the weight wholly.
     pub reported_rps: Option<f64>,
-    /// Smoothed latency in seconds.
+    /// How long it takes for a request, in seconds, smoothed.
     pub latency: Option<f64>,
     /// Time since it last answered: how old the latency is.
     pub latency_age: Duration,
+    /// How far that was measured by this worker itself, 0 to 1.
+    pub certainty: f64,
     /// Share of attempts that failed, 0 to 1.
     pub error_ratio: f64,
     /// Share of its usual traffic that it asks for; 1 if it asks for nothing else.
@@ -191,10 +193,11 @@ fn service_rates(facts: &[&Facts], config: &ClusterConfig) -> Vec<f64> {
 
 /// How far the endpoint's own report is believed, 0 to 1.
 fn busy(facts: &Facts, usual_rps: f64) -> f64 {
-    match facts.reported_rps {
+    let busy = match facts.reported_rps {
         Some(rps) if usual_rps > 0.0 => (rps / (usual_rps * BUSY_SHARE)).clamp(0.0, 1.0),
         _ => 1.0,
-    }
+    };
+    busy * (1.0 - facts.certainty)
 }
 
 fn orca_rates(facts: &[&Facts]) -> Vec<f64> {

@@ -2,13 +2,15 @@
 
 use crate::policy::{Choice, Scene};
 use crate::row::Table;
-use crate::{Candidate, ClusterConfig, Config, Load};
+use crate::service_time::Concurrency;
+use crate::{Candidate, ClusterConfig, Config, Load, Outcome};
 use core::time::Duration;
 use shared_state::{Endpoint, UnixNanos};
 
 pub(crate) struct Stage {
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) load: f64,
+    pub(crate) comfortable: f64,
     table: Table,
     config: ClusterConfig,
     now: UnixNanos,
@@ -53,7 +55,7 @@ impl Stage {
         }
         let candidates = (0..count).map(candidate).collect();
         let now = UnixNanos::from_secs(1000);
-        Self { candidates, load: 0.0, table, config: config(""), now }
+        Self { candidates, load: 0.0, comfortable: 1.0, table, config: config(""), now }
     }
 
     /// With these fields of the cluster's entry.
@@ -72,6 +74,7 @@ impl Stage {
             draw,
             now: self.now,
             load: self.load,
+            comfortable: self.comfortable,
             key: None,
         }
     }
@@ -83,6 +86,12 @@ impl Stage {
     /// So many requests of this worker are in flight there.
     pub(crate) fn fly(&mut self, row: usize, in_flight: u32) {
         self.table.at(row).unwrap().in_flight = in_flight;
+    }
+
+    /// An attempt there came to nothing.
+    pub(crate) fn fail(&mut self, row: usize, outcome: Outcome) {
+        let (rules, mut concurrency) = (self.config.least_cost, Concurrency::default());
+        self.table.at(row).unwrap().measure(outcome, None, self.now, &rules, &mut concurrency);
     }
 
     /// An answer that took so long.

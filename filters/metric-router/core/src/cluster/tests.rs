@@ -119,7 +119,11 @@ fn a_retry_moves_the_request_to_the_endpoint_that_served() {
     let rules = &cluster.config.least_cost;
     assert_eq!(row.error_ratio(millis(5), rules), 1.0, "but it is one that it failed");
     let row = cluster.table.find(other).unwrap();
-    assert_eq!(row.latency.value(), None, "the time was not spent on the second alone");
+    assert_eq!(
+        row.service_time.value(&Default::default()),
+        None,
+        "the time was not spent on the second alone"
+    );
 }
 
 #[test]
@@ -372,4 +376,30 @@ fn garbage_under_the_key_of_the_list_counts_as_no_list() {
     assert_eq!(cluster.take_notes(), [Note::CorruptMembers, Note::CorruptHealth]);
     assert_eq!(members(&store), [1], "the list was mended");
     steered(&cluster.pick(&(), millis(100), u64::MAX, true).0);
+}
+
+#[test]
+fn the_list_is_verified_with_care_while_an_endpoint_is_unfit() {
+    let store = MemoryStore::default();
+    let mut cluster = cluster("");
+    for port in 1..=3 {
+        show(&mut cluster, &store, port, millis(0));
+    }
+    cluster.set_size(3, millis(0));
+    refresh(&mut cluster, &store, millis(0));
+    // A draw of 0.1 %, upper half.
+    let draw = ((u64::from(u32::MAX) / 1000) << 32) | 7;
+    let verifies = |cluster: &mut Cluster| {
+        cluster.pick(&(), millis(1), draw, true).0 == Pick::Leave(Reason::Exploring)
+    };
+    assert!(verifies(&mut cluster));
+    let open = BreakerRecord {
+        state: BreakerState::Open,
+        open_until: millis(9000),
+        ..BreakerRecord::default()
+    };
+    let key = BreakerRecord::key(DEFAULT_ENDPOINT_SCOPE, &["backend", "127.0.0.1:2"]);
+    store.set(key.as_str(), &encode(&open), shared_state::Expected::Any).unwrap();
+    refresh(&mut cluster, &store, millis(0));
+    assert!(!verifies(&mut cluster));
 }

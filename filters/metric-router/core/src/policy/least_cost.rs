@@ -1,17 +1,30 @@
 //! Where the request is expected to be done first.
 //!
-//! `cost = (requests in flight + 1) / rate`: the time until this request would be done, if the
-//! endpoint serves at `rate`. All candidates are looked at while there are few: a sample of two
+//! `cost = max(1, (requests in flight + 1) / comfortable) / rate`: the time until this request would
+//! be done, if the endpoint serves at `rate` and has nobody wait before it has as many as are
+//! [`comfortable`](crate::service_time::Concurrency::comfortable). An idle place costs no wait: among
+//! endpoints that have one the fastest is taken, and not the one with the least in flight. All
+//! candidates are looked at while there are few: a sample of two
 //! often misses the best, and a look is some ten nanoseconds. Among many a sample of `log2(n) + 1`
 //! comes so close that the rest is not worth its price.
 
 use super::{Choice, Scene};
 use crate::rank::cheapest;
+use crate::service_time::crowding;
 use crate::{LeastCost, Policy, Why};
+
+/// Whatever was learned, one more than so many times the average in flight counts as a wait. Where most
+/// of the traffic comes from other proxies, nothing that this one sends seems to have to wait, and
+/// all of it would go to one endpoint.
+const MOST_LOAD: f64 = 1.5;
 
 pub(super) fn choose(scene: &Scene<'_>) -> Choice {
     let considered = sample_size(scene.candidates.len(), &scene.config.least_cost);
-    let cost = |candidate: &crate::Candidate| (scene.waiting(candidate) + 1.0) / candidate.rate;
+    let comfortable = scene.comfortable.min(1.0 + MOST_LOAD * scene.mean_load());
+    let cost = |candidate: &crate::Candidate| {
+        let (in_flight, failures) = scene.work(candidate);
+        (crowding(in_flight, comfortable) + failures) / candidate.rate
+    };
     let (list, considered) = cheapest(scene, considered, &cost);
     Choice { policy: Policy::LeastCost, why: Why::Cheapest, considered, list }
 }
@@ -35,7 +48,7 @@ fn ceil_log2(number: usize) -> usize {
 mod tests {
     use super::*;
     use crate::testing::{Stage, candidate};
-    use crate::{Candidate, Config};
+    use crate::{Candidate, Config, Outcome};
 
     #[test]
     fn the_load_of_this_and_of_other_workers_both_count() {
@@ -45,6 +58,52 @@ mod tests {
         });
         stage.fly(1, 1);
         assert_eq!(stage.list(7, choose), [2, 1, 0]);
+    }
+
+    #[test]
+    fn who_need_not_wait_goes_to_the_fastest_and_who_must_where_it_is_over_first() {
+        let mut stage = Stage::of(2, |row| Candidate {
+            rate: if row == 0 { 2.0 } else { 1.0 },
+            ..candidate(row)
+        });
+        (stage.comfortable, stage.load) = (4.0, 8.0);
+        stage.fly(0, 3);
+        assert_eq!(stage.list(0, choose), [0, 1], "the fourth has a place");
+        stage.fly(0, 7);
+        stage.fly(1, 4);
+        assert_eq!(stage.list(0, choose), [0, 1], "twice as long there, 2.5 times as long here");
+        stage.fly(0, 8);
+        stage.fly(1, 3);
+        assert_eq!(stage.list(0, choose), [1, 0]);
+    }
+
+    #[test]
+    fn whatever_was_learned_nobody_gets_far_more_than_the_others() {
+        let mut stage = Stage::of(2, |row| Candidate {
+            rate: if row == 0 { 1.2 } else { 1.0 },
+            ..candidate(row)
+        });
+        stage.comfortable = 52.0;
+        stage.fly(0, 14);
+        stage.fly(1, 1);
+        stage.load = 15.0;
+        assert_eq!(stage.list(0, choose), [1, 0]);
+        stage.fly(1, 9);
+        stage.load = 23.0;
+        assert_eq!(stage.list(0, choose), [0, 1]);
+    }
+
+    #[test]
+    fn a_failure_counts_also_where_a_request_would_not_have_to_wait() {
+        let mut stage = Stage::of(2, candidate);
+        (stage.comfortable, stage.load) = (4.0, 8.0);
+        stage.fly(1, 3);
+        stage.fail(0, Outcome::Failure);
+        assert_eq!(stage.list(0, choose), [1, 0]);
+        stage.fly(1, 20);
+        assert_eq!(stage.list(0, choose), [0, 1]);
+        stage.fail(0, Outcome::Unreachable);
+        assert_eq!(stage.list(0, choose), [1, 0]);
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(crate) fn facts(row: usize) -> Facts {
         reported_rps: None,
         latency: None,
         latency_age: Duration::ZERO,
+        certainty: 0.0,
         error_ratio: 0.0,
         weight: 1.0,
         load: None,
@@ -99,6 +100,24 @@ fn load_reports_rule_when_half_of_the_candidates_have_one() {
     assert_eq!(rates(&with_half, ""), [1.5, 0.5, 1.0, 1.0]);
     let with_less = [reporting(0, 300.0), silent(1), silent(2)];
     assert_eq!(rates(&with_less, ""), [2.0, 1.0, 1.0]);
+}
+
+#[test]
+fn what_was_measured_here_rules_over_what_is_reported() {
+    let measured = |certainty| {
+        let reporting = |row, orca, latency| Facts {
+            orca: Some(orca),
+            latency: Some(latency),
+            certainty,
+            ..facts(row)
+        };
+        rates(
+            &[reporting(0, 100.0, 0.01), reporting(1, 100.0, 0.02), reporting(2, 300.0, 0.02)],
+            "",
+        )
+    };
+    assert_eq!(measured(0.0), [1.0, 1.0, 3.0]);
+    assert_eq!(measured(1.0), [2.0, 1.0, 1.0]);
 }
 
 #[test]
