@@ -64,15 +64,17 @@ impl HashTable {
         for _ in 0..MOST_STEPS {
             let number = usize::from(self.places.get(at as usize).copied().unwrap_or(NOBODY));
             at = (at + step) % PLACES;
-            let member = self.members.get(number);
-            let Some((place, candidate)) = member.and_then(|it| scene.candidate(*it)) else {
+            let Some(member) = self.members.get(number) else { continue };
+            // Listed endpoints have their rows in the same order.
+            let Some((place, candidate)) = scene.candidate_near(*member, number) else {
                 continue;
             };
             if list.iter().any(|other| other.place == place) {
                 continue;
             }
             considered += 1;
-            let score = scene.waiting(candidate) / candidate.weight + 1.0;
+            // Less than one is what is left of requests elsewhere that are over.
+            let score = scene.waiting(candidate).floor() / candidate.weight + 1.0;
             let share = candidate.admission * candidate.weight.min(1.0);
             let is_admitted = falls_within(lot(key as u32, number), share);
             // An endpoint that fails its requests is no home, as much as one that is full.
@@ -277,6 +279,17 @@ mod tests {
             all.len()
         );
         assert!(half.iter().all(|client| all.contains(client)));
+    }
+
+    #[test]
+    fn what_is_left_of_requests_elsewhere_is_no_reason_to_leave_home() {
+        let stage = stage(3);
+        let table = table(&stage);
+        let home = pick(&table, &stage, 7).list[0].place;
+        let rest = |row| Candidate { elsewhere: 0.4, ..candidate(row) };
+        let stage = Stage::of(3, |row| if row == home { rest(row) } else { candidate(row) });
+        let choice = pick(&table, &stage, 7);
+        assert_eq!((choice.list[0].place, choice.why), (home, Why::Hashed));
     }
 
     proptest! {
