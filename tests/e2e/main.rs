@@ -22,6 +22,7 @@ mod limits_surface;
 mod mechanisms;
 mod order;
 mod parts;
+mod picks;
 mod policies;
 mod raw;
 mod reentry;
