@@ -20,6 +20,7 @@ mod draws;
 mod estimate;
 mod events;
 mod failure;
+mod gate;
 mod html;
 mod kernel;
 mod load_report;

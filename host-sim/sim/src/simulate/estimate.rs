@@ -1,7 +1,14 @@
-//! Medians over seeds, with how sure one can be of them.
+//! Numbers over seeds, with how sure one can be of them.
+//!
+//! Most measures are told as their median. One that says of a run whether something happened, 0 or
+//! 100, is told as its mean, which is how often it did; and a ratio of two such is that of the means,
+//! for that of a single seed says nothing.
 
 use super::draws::Draws;
 use serde::Serialize;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 
 /// How often the seeds are drawn anew.
 const RESAMPLES: usize = 2000;
@@ -12,7 +19,7 @@ const SEED: u64 = 0x5eed;
 /// A median, and the interval in which it lies in 95 of 100 resamples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
-    /// Over seeds.
+    /// Over seeds. Of a measure that is counted, its mean.
     pub median: f64,
     /// 2.5 % of resampled medians are below.
     pub low: f64,
@@ -21,24 +28,80 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Of one value a seed; none without values. The interval is the percentile bootstrap's.
+    /// The median of one value a seed; none without values. The interval is the percentile
+    /// bootstrap's.
     #[must_use]
     pub fn of(values: &[f64]) -> Option<Self> {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let median = median(&sorted)?;
-        let mut draws = Draws::new(SEED, "bootstrap", values.len() as u64);
-        let mut medians: Vec<f64> = Vec::with_capacity(RESAMPLES);
-        let mut sample = sorted.clone();
-        for _ in 0..RESAMPLES {
-            sample.iter_mut().for_each(|value| *value = sorted[draws.below(sorted.len())]);
-            sample.sort_by(f64::total_cmp);
-            medians.extend(self::median(&sample));
-        }
-        medians.sort_by(f64::total_cmp);
-        let at = |part: f64| medians[((RESAMPLES - 1) as f64 * part).round() as usize];
-        Some(Self { median, low: at(0.025), high: at(0.975) })
+        let resampled = ranks(sorted.len());
+        let pairs = resampled.iter().map(|(low, high)| f64::midpoint(sorted[*low], sorted[*high]));
+        Some(Self::within(median, pairs.collect()))
     }
+
+    /// The mean of one value a seed.
+    #[must_use]
+    pub(crate) fn mean(values: &[f64]) -> Option<Self> {
+        Self::mean_ratio(values, None)
+    }
+
+    /// The mean of one value a seed over that of the other's values of the same seeds; none where
+    /// that is zero.
+    #[must_use]
+    pub(crate) fn mean_ratio(values: &[f64], of: Option<&[f64]>) -> Option<Self> {
+        let count = values.len();
+        let other = |at: usize| of.map_or(1.0, |of| of.get(at).copied().unwrap_or_default());
+        let (own, by) =
+            (0..count).fold((0.0, 0.0), |sum, at| (sum.0 + values[at], sum.1 + other(at)));
+        if by <= 0.0 {
+            return None;
+        }
+        let mut draws = Draws::new(SEED, "bootstrap", count as u64);
+        let mut means = Vec::with_capacity(RESAMPLES);
+        for _ in 0..RESAMPLES {
+            let (mut own, mut by) = (0.0, 0.0);
+            for _ in 0..count {
+                let at = draws.below(count);
+                own += values[at];
+                by += other(at);
+            }
+            if by > 0.0 {
+                means.push(own / by);
+            }
+        }
+        Some(Self::within(own / by, means))
+    }
+
+    fn within(median: f64, mut resampled: Vec<f64>) -> Self {
+        resampled.sort_by(f64::total_cmp);
+        let last = resampled.len().saturating_sub(1) as f64;
+        let at = |part: f64| resampled.get((last * part).round() as usize).copied();
+        Self { median, low: at(0.025).unwrap_or(median), high: at(0.975).unwrap_or(median) }
+    }
+}
+
+/// Of each resample of so many values, which of them, in order, its median lies between. The draws
+/// depend on nothing else, so they are drawn once and not for each of a thousand estimates.
+fn ranks(count: usize) -> Rc<[(usize, usize)]> {
+    thread_local! {
+        static RANKS: RefCell<HashMap<usize, Rc<[(usize, usize)]>>> = RefCell::default();
+    }
+    RANKS.with_borrow_mut(|known| {
+        let drawn = known.entry(count).or_insert_with(|| {
+            let mut draws = Draws::new(SEED, "bootstrap", count as u64);
+            let mut sample = vec![0; count];
+            let resample = |_| {
+                sample.iter_mut().for_each(|value| *value = draws.below(count));
+                sample.sort_unstable();
+                let upper = sample[count / 2];
+                let lower = if count % 2 == 1 { upper } else { sample[count / 2 - 1] };
+                (lower, upper)
+            };
+            (0..RESAMPLES).map(resample).collect()
+        });
+        Rc::clone(drawn)
+    })
 }
 
 /// Of sorted values.
@@ -71,5 +134,16 @@ mod tests {
         });
         let percent = covered.count() as f64 / 4.0;
         assert!((90.0..=99.0).contains(&percent), "{percent}");
+    }
+
+    #[test]
+    fn what_is_counted_has_a_mean_and_a_ratio_of_means() {
+        let (some, all) = ([0.0, 0.0, 0.0, 100.0], [100.0; 4]);
+        let own = Estimate::mean(&some).unwrap();
+        assert!(own.median == 25.0 && own.low == 0.0 && own.high > 25.0, "{own:?}");
+        let ratio = Estimate::mean_ratio(&some, Some(&all)).unwrap();
+        assert!(ratio.median == 0.25 && ratio.high <= 1.0, "{ratio:?}");
+        assert_eq!(Estimate::mean_ratio(&all, Some(&[0.0; 4])), None);
+        assert_eq!(Estimate::mean(&[]), None);
     }
 }

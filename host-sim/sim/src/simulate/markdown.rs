@@ -20,9 +20,14 @@ const REFERENCES: [&str; 2] = ["full_scan", "oracle"];
 /// are what a reader types to get them, one each.
 #[must_use]
 pub fn markdown(all: &[(String, Results)]) -> String {
-    let mut page = String::from("## P99 at a glance\n\n");
-    page.push_str(&overview(all));
-    page.push_str("\n## What must hold\n\n");
+    let mut page = String::new();
+    // Of trouble, P99 over the whole says little.
+    if all.iter().any(|(_, results)| !results.has_trouble()) {
+        page.push_str("## P99 at a glance\n\n");
+        page.push_str(&overview(all));
+        page.push('\n');
+    }
+    page.push_str("## What must hold\n\n");
     page.push_str(&verdicts(all));
     for (command, results) in all {
         page.push_str(&section(command, results));
@@ -81,6 +86,9 @@ fn section(command: &str, results: &Results) -> String {
         };
         text.push_str(&figures(results, &window.name));
     }
+    if let Some(rows) = results.by_case() {
+        let _ = write!(text, "\n{}", table(&rows));
+    }
     if !results.verdicts.is_empty() {
         let head = ["", "what", "bound", "measured"].map(str::to_owned).to_vec();
         let rows: Vec<_> =
@@ -94,12 +102,9 @@ fn section(command: &str, results: &Results) -> String {
 }
 
 fn figures(results: &Results, window: &str) -> String {
-    let infos: Vec<_> = COLUMNS
-        .iter()
-        .filter_map(|name| results.measures.iter().find(|info| info.name == *name))
-        .collect();
-    let references: Vec<&str> =
-        REFERENCES.into_iter().filter(|name| results.arm(name).is_some()).collect();
+    let infos = results.columns(&COLUMNS);
+    let is_there = |name: &&str| !results.has_trouble() && results.arm(name).is_some();
+    let references: Vec<&str> = REFERENCES.into_iter().filter(is_there).collect();
     let mut head = vec!["arm".to_owned()];
     head.extend(infos.iter().map(|info| match info.unit.as_str() {
         "" => info.title.clone(),
@@ -129,7 +134,9 @@ fn figures(results: &Results, window: &str) -> String {
 
 fn cell(own: &Estimate, measure: &str, digits: usize) -> String {
     match measure {
-        "p99" | "error_percent" if own.low < own.high => spread(own, digits),
+        "p99" | "error_percent" | "cascades" | "recovery" | "p99_rise" if own.low < own.high => {
+            spread(own, digits)
+        }
         _ => format!("{:.digits$}", own.median),
     }
 }

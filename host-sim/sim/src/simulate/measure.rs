@@ -5,9 +5,11 @@
 
 mod goodput;
 mod latency;
+mod recovery;
 mod share;
 
 use super::record::{Record, Sample};
+use super::spec::{Experiment, Trouble};
 use std::time::Duration;
 
 /// A part of a run: the whole, or a window.
@@ -20,30 +22,65 @@ pub(crate) struct Part<'a> {
     pub(crate) span: Duration,
     from: Duration,
     record: &'a Record,
+    setting: &'a Setting,
+}
+
+/// What figures are held against.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
     /// Each endpoint's part of the capacity.
-    fair: &'a [f64],
+    pub(crate) fair: Vec<f64>,
+    /// Requests a second that all endpoints can serve.
+    pub(crate) capacity: f64,
+    pub(crate) trouble: Option<Trouble>,
+    /// How long is measured.
+    pub(crate) duration: Duration,
+    /// Width of what is looked at one by one.
+    pub(crate) interval: Duration,
 }
 
 impl<'a> Part<'a> {
     /// From one time to another, the warm-up not counted.
-    pub(crate) fn of(record: &'a Record, fair: &'a [f64], from: Duration, to: Duration) -> Self {
+    pub(crate) fn of(
+        record: &'a Record,
+        setting: &'a Setting,
+        from: Duration,
+        to: Duration,
+    ) -> Self {
         let inside = |sample: &&Sample| sample.at >= from && sample.at < to;
         let samples: Vec<&Sample> = record.samples.iter().filter(inside).collect();
         let latencies = latency::counted(&samples);
-        Self { samples, latencies, span: to - from, from, record, fair }
+        Self { samples, latencies, span: to - from, from, record, setting }
     }
 
     /// The latency that this part of the requests did not exceed; none without requests.
     pub(crate) fn percentile(&self, part: f64) -> Option<Duration> {
-        // Nearest rank.
-        let rank = (part * self.latencies.len() as f64).ceil().max(1.0) as usize;
-        self.latencies.get(rank - 1).copied()
+        percentile(&self.latencies, part)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.from.is_zero() && self.span == self.setting.duration
     }
 
     /// Requests sent to each endpoint, by interval.
     fn intervals(&self) -> impl Iterator<Item = &[u32]> + '_ {
         self.record.shares.within(self.from, self.from + self.span)
     }
+}
+
+/// Of sorted latencies, by nearest rank.
+fn percentile(latencies: &[Duration], part: f64) -> Option<Duration> {
+    let rank = (part * latencies.len() as f64).ceil().max(1.0) as usize;
+    latencies.get(rank - 1).copied()
+}
+
+/// What is told of a number that each run has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// Its median.
+    Median,
+    /// Its mean: how often something is.
+    Mean,
 }
 
 /// One measure.
@@ -58,14 +95,26 @@ pub(crate) struct Measure {
     pub(crate) digits: usize,
     /// Whether ratios between arms mean something.
     pub(crate) ratio: bool,
+    /// What is told of it over runs.
+    pub(crate) over: Over,
     /// None when nothing was there to be measured.
     pub(crate) of: fn(&Part<'_>) -> Option<f64>,
 }
 
 /// All of them, in the order of the tables.
 pub(crate) fn all() -> Vec<Measure> {
-    let families: [Vec<Measure>; 3] = [latency::measures(), goodput::measures(), share::measures()];
+    let families =
+        [latency::measures(), goodput::measures(), share::measures(), recovery::measures()];
     families.into_iter().flatten().collect()
+}
+
+/// Those that an experiment has: there is no recovery without trouble.
+pub(crate) fn of(experiment: &Experiment) -> Vec<Measure> {
+    let is_told = |measure: &Measure| {
+        let recovery = recovery::measures();
+        experiment.trouble.is_some() || recovery.iter().all(|other| other.name != measure.name)
+    };
+    all().into_iter().filter(is_told).collect()
 }
 
 #[cfg(test)]
@@ -94,9 +143,19 @@ mod tests {
         Record { samples: endings.iter().map(sample).collect(), shares, notices: Vec::new() }
     }
 
+    fn setting() -> Setting {
+        let trouble = "{from: 2s, to: 4s, patience: 1s}";
+        let trouble = crate::yaml::Node::parse(trouble).unwrap().to_json();
+        let trouble = Some(serde_json::from_value(trouble).unwrap());
+        let duration = Duration::from_secs(10);
+        let interval = Duration::from_millis(500);
+        Setting { fair: vec![0.5, 0.5], capacity: 20.0, trouble, duration, interval }
+    }
+
     fn value(record: &Record, name: &str, from: u64, to: u64) -> Option<f64> {
         let (from, to) = (Duration::from_secs(from), Duration::from_secs(to));
-        let part = Part::of(record, &[0.5, 0.5], from, to);
+        let setting = setting();
+        let part = Part::of(record, &setting, from, to);
         let measure = all().into_iter().find(|measure| measure.name == name).unwrap();
         (measure.of)(&part)
     }
@@ -125,6 +184,44 @@ mod tests {
         assert_eq!(value(&record, "error_percent", 0, 10), Some(50.0));
         assert_eq!(value(&record, "goodput", 0, 10), Some(0.2));
         assert_eq!(value(&record, "errors", 5, 10), Some(1.0));
+    }
+
+    /// Ten requests a second, of which each is served in 10 ms unless it is sent in a span.
+    fn served_but(ill: std::ops::Range<u64>, ending: Ending, latency: u64) -> Record {
+        let request = |at: u64| match ill.contains(&(at * 100)) {
+            true => (at * 100, latency, ending),
+            false => (at * 100, 10, Ending::Good),
+        };
+        record(&(0..100).map(request).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_is_not_served_long_after_its_cause_is_gone_is_a_cascade() {
+        let cascades = |to| value(&served_but(2000..to, Ending::TimedOut, 900), "cascades", 0, 10);
+        assert_eq!(cascades(6000), Some(0.0));
+        // Of five seconds after a second of patience, two are not served.
+        assert_eq!(cascades(7000), Some(100.0));
+        assert_eq!(value(&served_but(0..0, Ending::Good, 0), "cascades", 4, 10), None);
+    }
+
+    #[test]
+    fn recovery_ends_with_the_last_half_second_in_which_few_are_well() {
+        let recovery =
+            |to, ending, latency| value(&served_but(2000..to, ending, latency), "recovery", 0, 10);
+        assert_eq!(recovery(4000, Ending::Failed(503), 1), Some(0.0));
+        assert_eq!(recovery(5200, Ending::Failed(503), 1), Some(1.5));
+        // Served, but more than twice as late as before.
+        assert_eq!(recovery(5200, Ending::Good, 21), Some(1.5));
+        assert_eq!(recovery(5200, Ending::Good, 20), Some(0.0));
+        assert_eq!(recovery(10_000, Ending::TimedOut, 900), Some(6.0));
+    }
+
+    #[test]
+    fn trouble_is_told_against_before_and_against_the_capacity() {
+        let record = served_but(2000..4000, Ending::Good, 25);
+        assert_eq!(value(&record, "p99_rise", 2, 4), Some(2.5));
+        assert_eq!(value(&record, "p99_rise", 0, 4), None);
+        assert_eq!(value(&record, "goodput_part", 2, 4), Some(0.5));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use statistics::Interval;
 use std::time::Duration;
 
 /// Below this share of endpoints that are not ejected, ejections are ignored.
-const PANIC_THRESHOLD: f64 = 0.5;
+pub(crate) const PANIC_THRESHOLD: f64 = 0.5;
 
 /// What one proxy thinks of its endpoints.
 #[derive(Debug)]
@@ -47,6 +47,11 @@ impl Outliers {
     /// Whom a policy may choose: who is not ejected, or all when too many are.
     pub(crate) fn eligible(&self) -> &[usize] {
         &self.eligible
+    }
+
+    /// Whether one is ejected, however many others are.
+    pub(crate) fn has_ejected(&self, endpoint: usize) -> bool {
+        self.hosts.get(endpoint).is_some_and(|host| host.ejected.is_some())
     }
 
     /// When the next sweep is due.

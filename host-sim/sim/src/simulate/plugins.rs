@@ -64,7 +64,7 @@ impl Template {
         let (mut bootstrap, base_dir) = read(experiment, plugins, base, &addresses)?;
         populate(&mut bootstrap, experiment, &addresses)?;
         let plugins = configure(&mut bootstrap, plugins)?;
-        let doomed = experiment.failures.iter().filter_map(|failure| failure.vms_die.as_ref());
+        let doomed = experiment.all_failures().filter_map(|failure| failure.vms_die.as_ref());
         exist("vms_die", doomed.flat_map(|failure| &failure.plugins), &plugins)?;
         let mut listeners = bootstrap.listeners.iter();
         let listener = listeners.position(|listener| listener.http().is_some());

@@ -1,7 +1,7 @@
 //! What an experiment has shown: every number, as JSON has it. Tables and plots are made from this.
 
 use super::estimate::{Estimate, median};
-use super::measure::{self, Part};
+use super::measure::{self, Measure, Over, Part, Setting};
 use super::notices::{self, Notice};
 use super::record::Record;
 use super::spec::Experiment;
@@ -53,6 +53,8 @@ pub struct Results {
     pub measures: Vec<MeasureInfo>,
     /// In which parts of the time: `all` first.
     pub windows: Vec<WindowInfo>,
+    /// Names of the cases, if there are any.
+    pub cases: Vec<String>,
     /// Points of `curve`, as parts of 1.
     pub curve_points: Vec<f64>,
     /// In the order of the file.
@@ -107,8 +109,10 @@ pub struct ArmResult {
     pub name: String,
     /// What it is.
     pub kind: ArmKind,
-    /// Over seeds.
+    /// Over seeds, and over all cases.
     pub summary: ByWindow<Estimate>,
+    /// The same of each case, in the order of `cases`.
+    pub by_case: Vec<ByWindow<Estimate>>,
     /// By other arm: this arm's number / that arm's, of the same seed, over seeds.
     pub ratios: BTreeMap<String, ByWindow<Estimate>>,
     /// Latencies in milliseconds at `curve_points` of the whole, median over seeds.
@@ -124,6 +128,8 @@ pub struct ArmResult {
 pub struct Run {
     /// Which.
     pub seed: u64,
+    /// Number of its case, from 0.
+    pub case: usize,
     /// What was measured.
     pub values: ByWindow<f64>,
     /// As `curve` of the arm.
@@ -145,7 +151,7 @@ impl Results {
             from: seconds(window.from.0),
             to: seconds(window.to.0),
         });
-        let measures = measure::all().into_iter().map(|measure| MeasureInfo {
+        let measures = measure::of(experiment).into_iter().map(|measure| MeasureInfo {
             name: measure.name.to_owned(),
             title: measure.title.to_owned(),
             unit: measure.unit.to_owned(),
@@ -167,6 +173,7 @@ impl Results {
             fair_shares: fair_shares(experiment),
             measures: measures.collect(),
             windows: std::iter::once(whole).chain(windows).collect(),
+            cases: experiment.cases.iter().map(|case| case.name.clone()).collect(),
             curve_points: CURVE.to_vec(),
             arms: Vec::new(),
             verdicts: Vec::new(),
@@ -176,6 +183,11 @@ impl Results {
     /// Adds an arm; [`Results::compare`] comes when all are there.
     pub(crate) fn push(&mut self, name: &str, kind: ArmKind, runs: Vec<Run>) {
         let all: Vec<_> = runs.iter().map(|run| &run.values).collect();
+        let of_case = |case: usize| {
+            let runs = runs.iter().filter(|run| run.case == case);
+            estimates(&runs.map(|run| &run.values).collect::<Vec<_>>())
+        };
+        let by_case = (0..self.cases.len()).map(of_case).collect();
         let mut curve = Vec::new();
         for at in 0..CURVE.len() {
             let mut of_seeds: Vec<f64> =
@@ -187,6 +199,7 @@ impl Results {
             name: name.to_owned(),
             kind,
             summary: estimates(&all),
+            by_case,
             ratios: BTreeMap::new(),
             curve,
             notices: notices::merged(runs.iter().flat_map(|run| run.notices.clone())),
@@ -196,8 +209,12 @@ impl Results {
 
     /// Every arm with every other, seed by seed, and with what is expected of it.
     pub(crate) fn compare(&mut self, experiment: &Experiment) {
-        let ratio: Vec<&str> =
-            measure::all().iter().filter(|measure| measure.ratio).map(|m| m.name).collect();
+        let measures = measure::of(experiment);
+        let told = |over| {
+            let told = measures.iter().filter(move |own: &&Measure| own.ratio && own.over == over);
+            told.map(|measure| measure.name).collect()
+        };
+        let (ratio, counted): (Vec<&str>, Vec<&str>) = (told(Over::Median), told(Over::Mean));
         let mut all = Vec::new();
         for arm in &self.arms {
             let mut ratios = BTreeMap::new();
@@ -205,7 +222,11 @@ impl Results {
                 let pairs = arm.runs.iter().zip(&other.runs);
                 let of_seeds: Vec<ByWindow<f64>> =
                     pairs.map(|(own, other)| divided(&own.values, &other.values, &ratio)).collect();
-                ratios.insert(other.name.clone(), estimates(&of_seeds.iter().collect::<Vec<_>>()));
+                let mut told = estimates(&of_seeds.iter().collect::<Vec<_>>());
+                for (window, measure, estimate) in counted_ratios(&counted, arm, other) {
+                    told.entry(window).or_default().insert(measure, estimate);
+                }
+                ratios.insert(other.name.clone(), told);
             }
             all.push(ratios);
         }
@@ -244,12 +265,18 @@ impl ArmResult {
 
 impl Run {
     /// What a record comes to.
-    pub(crate) fn of(experiment: &Experiment, seed: u64, record: Record) -> Self {
-        let fair = fair_shares(experiment);
+    pub(crate) fn of(experiment: &Experiment, seed: u64, case: usize, record: Record) -> Self {
+        let setting = Setting {
+            fair: fair_shares(experiment),
+            capacity: experiment.capacity(),
+            trouble: experiment.trouble,
+            duration: experiment.duration.0,
+            interval: experiment.interval.0,
+        };
         let whole = (WHOLE.to_owned(), Duration::ZERO, experiment.duration.0);
         let windows = experiment.windows.iter();
         let windows = windows.map(|window| (window.name.clone(), window.from.0, window.to.0));
-        let measures = measure::all();
+        let measures = measure::of(experiment);
         let values = |part: &Part<'_>| -> BTreeMap<String, f64> {
             let value = |measure: &measure::Measure| {
                 (measure.of)(part).map(|value| (measure.name.to_owned(), value))
@@ -258,13 +285,13 @@ impl Run {
         };
         let parts = std::iter::once(whole).chain(windows);
         let values_by_window = parts
-            .map(|(name, from, to)| (name, values(&Part::of(&record, &fair, from, to))))
+            .map(|(name, from, to)| (name, values(&Part::of(&record, &setting, from, to))))
             .collect();
-        let part = Part::of(&record, &fair, Duration::ZERO, experiment.duration.0);
+        let part = Part::of(&record, &setting, Duration::ZERO, experiment.duration.0);
         let curve = CURVE.iter().filter_map(|at| part.percentile(*at));
         let curve = curve.map(|latency| latency.as_secs_f64() * 1e3).collect();
         let Record { shares, notices, .. } = record;
-        Self { seed, values: values_by_window, curve, shares: shares.counts, notices }
+        Self { seed, case, values: values_by_window, curve, shares: shares.counts, notices }
     }
 }
 
@@ -284,11 +311,41 @@ fn estimates(runs: &[&ByWindow<f64>]) -> ByWindow<Estimate> {
             window.entry(measure.clone()).or_default().push(*value);
         }
     }
+    let means = means();
     let estimated = |(measure, values): (String, Vec<f64>)| {
-        Estimate::of(&values).map(|estimate| (measure, estimate))
+        let estimate = match means.contains(&measure.as_str()) {
+            true => Estimate::mean(&values),
+            false => Estimate::of(&values),
+        };
+        estimate.map(|estimate| (measure, estimate))
     };
     let windows = collected.into_iter();
     windows.map(|(name, of)| (name, of.into_iter().filter_map(estimated).collect())).collect()
+}
+
+/// Measures that are told as means.
+fn means() -> Vec<&'static str> {
+    let counted = |measure: &Measure| (measure.over == Over::Mean).then_some(measure.name);
+    measure::all().iter().filter_map(counted).collect()
+}
+
+/// Of measures that are counted, over all runs that both have: the window, the measure, the ratio.
+fn counted_ratios<'a>(
+    measures: &'a [&str],
+    arm: &'a ArmResult,
+    other: &'a ArmResult,
+) -> impl Iterator<Item = (String, String, Estimate)> + 'a {
+    let windows = arm.summary.keys();
+    windows.flat_map(move |window| {
+        measures.iter().filter_map(move |measure| {
+            let values = |arm: &ArmResult| -> Option<Vec<f64>> {
+                let value = |run: &Run| run.values.get(window)?.get(*measure).copied();
+                arm.runs.iter().map(value).collect()
+            };
+            let ratio = Estimate::mean_ratio(&values(arm)?, Some(&values(other)?))?;
+            Some((window.clone(), (*measure).to_owned(), ratio))
+        })
+    })
 }
 
 /// Where the other is not zero.

@@ -77,14 +77,17 @@ pub fn simulate(
 ) -> Result<Results, SimulateError> {
     let seeds: Vec<u64> = (1..=options.seeds.unwrap_or(experiment.seeds)).collect();
     // Seed by seed, so that what is long is begun on all threads.
-    let tasks: Vec<(u64, usize)> = seeds
-        .iter()
-        .flat_map(|seed| (0..experiment.arms.len()).map(move |arm| (*seed, arm)))
-        .collect();
+    let variants = experiment.variants();
+    let mut tasks = Vec::new();
+    for seed in seeds.iter().copied() {
+        for case in 0..variants.len() {
+            tasks.extend((0..experiment.arms.len()).map(|arm| Task { seed, case, arm }));
+        }
+    }
     let templates = templates(experiment, &options.base, &options.module_cache)
         .map_err(|(arm, reason)| SimulateError { arm, reason })?;
     let crew = Crew {
-        experiment,
+        variants: &variants,
         templates: &templates,
         tasks: &tasks,
         next: AtomicUsize::new(0),
@@ -104,7 +107,7 @@ pub fn simulate(
     }
     let mut by_arm: Vec<Vec<Run>> = vec![Vec::new(); experiment.arms.len()];
     let runs = into_inner(crew.runs);
-    tasks.iter().zip(runs).for_each(|((_, arm), run)| by_arm[*arm].extend(run));
+    tasks.iter().zip(runs).for_each(|(task, run)| by_arm[task.arm].extend(run));
     let mut results = Results::new(experiment, &seeds);
     for (arm, runs) in experiment.arms.iter().zip(by_arm) {
         results.push(&arm.name, kind(arm), runs);
@@ -113,11 +116,20 @@ pub fn simulate(
     Ok(results)
 }
 
+/// A run.
+#[derive(Clone, Copy, Debug)]
+struct Task {
+    seed: u64,
+    case: usize,
+    arm: usize,
+}
+
 /// Threads that take one run after the other.
 struct Crew<'a, P> {
-    experiment: &'a Experiment,
+    /// The experiment, once for each case.
+    variants: &'a [Experiment],
     templates: &'a [Option<Template>],
-    tasks: &'a [(u64, usize)],
+    tasks: &'a [Task],
     next: AtomicUsize,
     done: AtomicUsize,
     runs: Mutex<Vec<Option<Run>>>,
@@ -129,16 +141,17 @@ impl<P: FnMut(Progress<'_>) + Send> Crew<'_, P> {
     fn work(&self) {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some((seed, at)) = self.tasks.get(number).copied() else { return };
-            let arm = &self.experiment.arms[at];
+            let Some(task) = self.tasks.get(number).copied() else { return };
+            let (seed, experiment) = (task.seed, &self.variants[task.case]);
+            let arm = &experiment.arms[task.arm];
             if lock(&self.failed).is_some() {
                 return;
             }
-            let end = self.experiment.end().as_secs_f64();
+            let end = experiment.end().as_secs_f64();
             let tick = |at: Duration| self.tell(arm, seed, at.as_secs_f64() / end);
-            match self.record(at, seed, tick) {
+            match self.record(task, tick) {
                 Ok(record) => {
-                    let run = Run::of(self.experiment, seed, record);
+                    let run = Run::of(experiment, seed, task.case, record);
                     lock(&self.runs)[number] = Some(run);
                     self.done.fetch_add(1, Ordering::Relaxed);
                     self.tell(arm, seed, 1.0);
@@ -152,8 +165,10 @@ impl<P: FnMut(Progress<'_>) + Send> Crew<'_, P> {
         }
     }
 
-    fn record(&self, at: usize, seed: u64, tick: impl FnMut(Duration)) -> Result<Record, String> {
-        let (experiment, arm) = (self.experiment, &self.experiment.arms[at]);
+    fn record(&self, task: Task, tick: impl FnMut(Duration)) -> Result<Record, String> {
+        let Task { seed, case, arm: at } = task;
+        let experiment = &self.variants[case];
+        let arm = &experiment.arms[at];
         let proxies = match &self.templates[at] {
             Some(template) => template.proxies(experiment, seed)?,
             None => {

@@ -28,6 +28,7 @@ pub(crate) struct Server {
     slots: usize,
     queue_bound: usize,
     orca: bool,
+    keeps_working: bool,
     status: u16,
     speed: f64,
     factors: Vec<(EffectId, f64)>,
@@ -83,6 +84,7 @@ impl Server {
             slots: group.slots,
             queue_bound: group.queue.unwrap_or(usize::MAX),
             orca: group.orca,
+            keeps_working: group.keeps_working,
             status: group.status,
             speed: group.speed(number),
             factors: Vec::new(),
@@ -112,6 +114,11 @@ impl Server {
     /// Whether it serves: neither down nor answering something else.
     pub(crate) fn serves(&self) -> bool {
         self.down == 0 && self.answers.is_empty() && self.status < 500
+    }
+
+    /// Whether requests stay when their clients have gone.
+    pub(crate) fn keeps_working(&self) -> bool {
+        self.keeps_working
     }
 
     /// The time that one more request would take here on average, with perfect knowledge of what was

@@ -16,6 +16,7 @@
 //! these structs, and all problems of a file are told at once, each with line and column.
 
 pub(crate) mod arm;
+pub(crate) mod case;
 pub(crate) mod check;
 pub(crate) mod endpoint;
 pub(crate) mod expect;
@@ -26,6 +27,8 @@ use crate::ScenarioError;
 use crate::scenario::value::Span;
 use crate::strict;
 pub(crate) use arm::Arm;
+use case::Case;
+pub(crate) use case::Trouble;
 pub(crate) use endpoint::{EndpointGroup, Network, Proxies};
 use expect::Expectation;
 pub(crate) use failure::{Antagonists, Failure};
@@ -51,7 +54,8 @@ pub struct Experiment {
     pub warmup: Span,
     /// How long is measured, after the warm-up.
     pub duration: Span,
-    /// Width of the intervals in which each endpoint's share of the traffic is counted. Default `1s`.
+    /// Width of the intervals in which each endpoint's share of the traffic is counted, and in which
+    /// recovery is looked for. Default `1s`.
     #[serde(default = "one_second")]
     pub interval: Span,
     /// Parts of the measured time that are told besides the whole.
@@ -71,11 +75,17 @@ pub struct Experiment {
     /// What breaks, and when.
     #[serde(default)]
     pub failures: Vec<Failure>,
+    /// The time in which something is wrong, for measures of what comes after. Default none.
+    pub trouble: Option<Trouble>,
     /// How many requests come.
     pub load: Load,
     /// Who sends them. Default one group that waits for ever and tries once.
     #[serde(default = "some_clients")]
     pub clients: Vec<Clients>,
+    /// Loads and failures, one after the other, in the place of those above: every arm runs with every
+    /// seed in each, and what is told of an arm is over all of them. Default only those above.
+    #[serde(default)]
+    pub cases: Vec<Case>,
     /// What is compared. All arms get the same arrivals and the same work.
     pub arms: Vec<Arm>,
     /// What must hold of the result. Results tell whether it does.
@@ -137,6 +147,28 @@ impl Experiment {
     /// Requests a second that all endpoints can serve.
     pub(crate) fn capacity(&self) -> f64 {
         self.servers().map(|(group, at)| super::server::Server::new(group, at).capacity()).sum()
+    }
+
+    /// One for each of its cases, or itself.
+    pub(crate) fn variants(&self) -> Vec<Self> {
+        let variant = |case: &Case| {
+            let mut variant = Self { cases: Vec::new(), ..self.clone() };
+            if let Some(load) = &case.load {
+                variant.load = load.clone();
+            }
+            if let Some(failures) = &case.failures {
+                variant.failures.clone_from(failures);
+            }
+            variant
+        };
+        let variants: Vec<Self> = self.cases.iter().map(variant).collect();
+        if variants.is_empty() { vec![self.clone()] } else { variants }
+    }
+
+    /// Failures of all cases.
+    pub(crate) fn all_failures(&self) -> impl Iterator<Item = &Failure> {
+        let of_cases = self.cases.iter().filter_map(|case| case.failures.as_ref());
+        self.failures.iter().chain(of_cases.flatten())
     }
 
     /// Whether VMs of plugins are made to trap.

@@ -302,6 +302,103 @@ fn a_page_for_a_repository_has_every_figure_beside_its_command_and_is_the_same_a
     assert_eq!(text, page(3));
 }
 
+/// Two endpoints that work on what nobody waits for any more, and clients who try again.
+const LASTING: &str = "
+experiment: does it end
+seeds: 3
+warmup: 1s
+duration: 20s
+endpoints:
+- name: e
+  count: 2
+  service_time: {distribution: fixed, mean: 100ms}
+  keeps_working: true
+load: {rho: 0.6}
+clients: [{timeout: 500ms, retries: 3, backoff: 50ms}]
+trouble: {from: 3s, to: 6s, patience: 6s}
+cases:
+- {name: calm}
+- {name: a spike, load: {rho: 0.6, steps: [{at: 3s, rho: 3}, {at: 6s, rho: 0.6}]}}
+arms:
+- {name: open, policy: {round_robin: {}}, circuit_breakers: {}}
+- {name: limited, policy: {round_robin: {}}, circuit_breakers: {max_requests: 4}}
+expect:
+- {arm: limited, measure: cascades, against: open, at_most: 0.1}
+";
+
+#[test]
+fn work_that_nobody_waits_for_makes_trouble_outlast_its_cause_and_a_threshold_ends_it() {
+    let results = run(LASTING, 2);
+    let cascades =
+        |arm: &str, case: usize| results.arm(arm).unwrap().by_case[case]["all"]["cascades"].median;
+    let found = ["open", "limited"].map(|arm| [cascades(arm, 0), cascades(arm, 1)]);
+    assert_eq!(found, [[0.0, 100.0], [0.0, 0.0]], "{}", results.text());
+    assert_eq!(median(&results, "open", "cascades"), 50.0);
+    assert!(results.verdicts[0].holds && results.verdicts[0].found.is_some());
+    let text = markdown(&[("x".to_owned(), results.clone())]);
+    assert!(text.contains("| a spike | 100.0 [100.0, 100.0] | 0.0 [0.0, 0.0] |"), "{text}");
+    assert!(!text.contains("at a glance"), "{text}");
+    // Where endpoints forget who has left, they work for those who wait, and most recover.
+    let forgets = run(&LASTING.replace("keeps_working: true", "keeps_working: false"), 2);
+    assert!(median(&forgets, "open", "cascades") < 25.0, "{}", forgets.text());
+}
+
+#[test]
+fn cases_are_the_same_on_any_number_of_threads() {
+    let short = LASTING.replace("seeds: 3", "seeds: 2");
+    assert_eq!(run(&short, 1).json(), run(&short, 3).json());
+}
+
+const HARDLY_MOVES: &str = "
+experiment: one of two hardly moves
+seeds: 2
+duration: 10s
+load: {rate: 4}
+endpoints:
+- {name: e, count: 2, slots: 50, speeds: [0.001, 1], service_time: {distribution: fixed, mean: 20ms}}
+clients: [{timeout: 2s}]
+arms:
+- {name: waits, policy: {round_robin: {}}}
+- {name: once, policy: {round_robin: {}}, per_try_timeout: 200ms}
+- {name: again, policy: {round_robin: {}}, per_try_timeout: 200ms, retries: 1}
+- name: ejects
+  policy: {round_robin: {}}
+  per_try_timeout: 200ms
+  outlier_detection: {max_ejection_percent: 50}
+";
+
+#[test]
+fn an_attempt_that_takes_too_long_is_tried_elsewhere_and_counts_as_504() {
+    let results = run(HARDLY_MOVES, 2);
+    let percent = |arm| median(&results, arm, "error_percent");
+    assert!((40.0..60.0).contains(&percent("waits")), "{}", results.text());
+    assert!((40.0..60.0).contains(&percent("once")), "{}", results.text());
+    assert_eq!(percent("again"), 0.0, "{}", results.text());
+    assert!((1.0..30.0).contains(&percent("ejects")), "{}", results.text());
+    assert!(median(&results, "once", "p99") < 30.0, "what is late fails");
+}
+
+#[test]
+fn checks_take_a_dead_endpoint_out_and_bring_it_back() {
+    let results = run(
+        "experiment: one of four is dead for a while\nseeds: 2\nwarmup: 0s\nduration: 40s\n\
+         endpoints: [{name: e, count: 4, slots: 4, service_time: {mean: 10ms}}]\n\
+         load: {rate: 40}\n\
+         failures: [{at: 0s, for: 20s, endpoints: [e2], down: {}}]\n\
+         windows: [{name: found, from: 12s, to: 20s}, {name: back, from: 32s, to: 40s}]\n\
+         arms:\n\
+         - {name: unchecked, policy: {round_robin: {}}}\n\
+         - {name: checked, policy: {round_robin: {}}, health_checks: {}}\n",
+        2,
+    );
+    let of = |arm: &str, window, measure| {
+        results.arm(arm).unwrap().estimate(window, measure).unwrap().median
+    };
+    assert!(of("unchecked", "found", "error_percent") > 20.0);
+    assert_eq!(of("checked", "found", "errors"), 0.0, "{}", results.text());
+    assert!((of("checked", "back", "share") - 1.0).abs() < 0.05, "{}", results.text());
+}
+
 /// Traps in its tenth request, and logs a warning in each.
 const TRAPPER: &str = r#"(module
   (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))

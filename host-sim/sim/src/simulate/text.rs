@@ -2,13 +2,17 @@
 
 use super::estimate::Estimate;
 use super::notices::{Notice, Severity};
-use super::results::{ArmKind, ArmResult, Results, WHOLE};
+use super::results::{ArmKind, ArmResult, MeasureInfo, Results, WHOLE};
 use super::words;
 use std::fmt::Write as _;
 
 /// Measures of the first table.
 const COLUMNS: [&str; 8] =
     ["p50", "p90", "p99", "p999", "error_percent", "goodput", "share", "peak_share"];
+
+/// The same of an experiment with trouble.
+const OF_TROUBLE: [&str; 7] =
+    ["cascades", "recovery", "error_percent", "goodput_part", "p99", "p99_rise", "attempts"];
 
 /// The measure that has its interval told, and whose ratios are.
 const FOREMOST: &str = "p99";
@@ -25,6 +29,9 @@ impl Results {
             }
             text.push('\n');
             text.push_str(&self.table(&window.name));
+        }
+        if let Some(rows) = self.by_case() {
+            let _ = write!(text, "\n{}", aligned(&rows));
         }
         text.push_str(&self.ratios());
         if !self.verdicts.is_empty() {
@@ -53,15 +60,54 @@ impl Results {
             self.load,
             self.duration_seconds,
             self.warmup_seconds,
-            words::counted(self.seeds.len(), "seed", "seeds"),
+            match self.cases.len() {
+                0 => words::counted(self.seeds.len(), "seed", "seeds"),
+                cases => format!(
+                    "{} of each of {cases} cases",
+                    words::counted(self.seeds.len(), "seed", "seeds")
+                ),
+            },
         )
     }
 
+    /// Measures of these names, or those of trouble where there is any.
+    pub(super) fn columns(&self, usual: &[&str]) -> Vec<&MeasureInfo> {
+        let find = |name: &&str| self.measures.iter().find(|info| info.name == *name);
+        let names = if self.has_trouble() { &OF_TROUBLE } else { usual };
+        names.iter().filter_map(find).collect()
+    }
+
+    /// Whether something is wrong for a time.
+    pub(super) fn has_trouble(&self) -> bool {
+        self.measures.iter().any(|info| info.name == OF_TROUBLE[0])
+    }
+
+    /// How many runs of each case are cascades, arm by arm, and of all of them; nothing without cases.
+    pub(super) fn by_case(&self) -> Option<Vec<Vec<String>>> {
+        let info = self.measures.iter().find(|info| info.name == OF_TROUBLE[0])?;
+        if self.cases.is_empty() {
+            return None;
+        }
+        let mut head = vec![format!("{}, {}", info.title, info.unit)];
+        head.extend(self.arms.iter().map(label));
+        let cell = |estimate: Option<&Estimate>| {
+            estimate.map_or_else(|| "-".to_owned(), |own| spread(own, info.digits))
+        };
+        let mut rows = vec![head];
+        for (at, case) in self.cases.iter().enumerate() {
+            let own = |arm: &'_ ArmResult| -> Option<Estimate> {
+                arm.by_case.get(at)?.get(WHOLE)?.get(&info.name).copied()
+            };
+            let cells = self.arms.iter().map(|arm| cell(own(arm).as_ref()));
+            rows.push(std::iter::once(case.clone()).chain(cells).collect());
+        }
+        let all = self.arms.iter().map(|arm| cell(arm.estimate(WHOLE, &info.name)));
+        rows.push(std::iter::once("all".to_owned()).chain(all).collect());
+        Some(rows)
+    }
+
     fn table(&self, window: &str) -> String {
-        let infos: Vec<_> = COLUMNS
-            .iter()
-            .filter_map(|name| self.measures.iter().find(|info| info.name == *name))
-            .collect();
+        let infos = self.columns(&COLUMNS);
         let mut head = vec![String::new()];
         for info in &infos {
             let unit = if info.unit.is_empty() { String::new() } else { format!(" {}", info.unit) };

@@ -40,6 +40,9 @@ pub(crate) fn load(experiment: &Experiment) -> String {
         format!("{:.0} rps (rho {})", rate, (rate / capacity * 1e3).round() / 1e3)
     };
     let load = &experiment.load;
+    if !experiment.cases.is_empty() {
+        return "load and failures by case".to_owned();
+    }
     let steps = load.steps.iter().map(|step| {
         format!(", from {} s on {}", step.at.0.as_secs_f64(), phase(step.rate, step.rho))
     });

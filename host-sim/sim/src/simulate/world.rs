@@ -84,6 +84,8 @@ struct Attempt {
 enum State {
     OnTheWay,
     There,
+    /// There, and nobody waits for the answer.
+    Abandoned,
     OnTheWayBack(Outcome),
     Over,
 }
@@ -162,6 +164,10 @@ impl World {
     /// A proxy does not want the answer any more.
     pub(crate) fn cancel(&mut self, id: AttemptId) {
         let attempt = self.attempts[id];
+        if attempt.state == State::There && self.servers[attempt.endpoint].keeps_working() {
+            self.attempts[id].state = State::Abandoned;
+            return;
+        }
         self.attempts[id].state = State::Over;
         if matches!(attempt.state, State::OnTheWay | State::There) {
             self.release(attempt);
@@ -273,6 +279,10 @@ impl World {
     fn send_back(&mut self, id: AttemptId, outcome: Outcome, after: Duration) {
         let attempt = self.attempts[id];
         self.release(attempt);
+        if attempt.state == State::Abandoned {
+            self.attempts[id].state = State::Over;
+            return;
+        }
         self.attempts[id].state = State::OnTheWayBack(outcome);
         let back = self.latencies[attempt.proxy][attempt.endpoint];
         self.events.schedule(self.now + after + back, Event::Answered(id));

@@ -1,6 +1,6 @@
 //! How much was served, and how much was not.
 
-use super::{Measure, Part};
+use super::{Measure, Over, Part};
 use crate::simulate::record::Ending;
 
 fn good(part: &Part<'_>) -> usize {
@@ -17,7 +17,15 @@ fn error_percent(part: &Part<'_>) -> Option<f64> {
 }
 
 pub(super) fn measures() -> Vec<Measure> {
-    let count = |name, title, of| Measure { name, title, unit: "", digits: 0, ratio: false, of };
+    let count = |name, title, of| Measure {
+        name,
+        title,
+        unit: "",
+        digits: 0,
+        ratio: false,
+        over: Over::Median,
+        of,
+    };
     vec![
         count("requests", "requests", |part| Some(part.samples.len() as f64)),
         count("errors", "errors", |part| Some(bad(part) as f64)),
@@ -27,6 +35,7 @@ pub(super) fn measures() -> Vec<Measure> {
             unit: "%",
             digits: 2,
             ratio: true,
+            over: Over::Median,
             of: error_percent,
         },
         Measure {
@@ -35,6 +44,7 @@ pub(super) fn measures() -> Vec<Measure> {
             unit: "rps",
             digits: 0,
             ratio: true,
+            over: Over::Median,
             of: |part| Some(good(part) as f64 / part.span.as_secs_f64()),
         },
     ]

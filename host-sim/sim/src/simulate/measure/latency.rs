@@ -3,7 +3,7 @@
 //! Of requests that were served, and of those that were waited for in vain, with the time that was
 //! waited. What failed fast does not count here: an endpoint that fails fast must not look fast.
 
-use super::{Measure, Part};
+use super::{Measure, Over, Part};
 use crate::simulate::record::{Ending, Sample};
 use std::time::Duration;
 
@@ -20,7 +20,15 @@ fn millis(part: &Part<'_>, of: f64) -> Option<f64> {
 }
 
 pub(super) fn measures() -> Vec<Measure> {
-    let measure = |name, title, of| Measure { name, title, unit: "ms", digits: 1, ratio: true, of };
+    let measure = |name, title, of| Measure {
+        name,
+        title,
+        unit: "ms",
+        digits: 1,
+        ratio: true,
+        over: Over::Median,
+        of,
+    };
     vec![
         measure("p50", "P50", |part| millis(part, 0.5)),
         measure("p90", "P90", |part| millis(part, 0.9)),

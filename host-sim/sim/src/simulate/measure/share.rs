@@ -4,7 +4,7 @@
 //!
 //! `attempts` is how often endpoints were tried for each request: above 1 are retries.
 
-use super::{Measure, Part};
+use super::{Measure, Over, Part};
 
 fn worst(counts: &[u32], fair: &[f64]) -> Option<f64> {
     let all: u32 = counts.iter().sum();
@@ -15,7 +15,7 @@ fn worst(counts: &[u32], fair: &[f64]) -> Option<f64> {
 
 /// Requests sent to each endpoint, in all intervals together.
 fn totals(part: &Part<'_>) -> Vec<u32> {
-    let mut totals = vec![0; part.fair.len()];
+    let mut totals = vec![0; part.setting.fair.len()];
     for counts in part.intervals() {
         totals.iter_mut().zip(counts).for_each(|(total, count)| *total += count);
     }
@@ -23,11 +23,11 @@ fn totals(part: &Part<'_>) -> Vec<u32> {
 }
 
 fn share(part: &Part<'_>) -> Option<f64> {
-    worst(&totals(part), part.fair)
+    worst(&totals(part), &part.setting.fair)
 }
 
 fn peak(part: &Part<'_>) -> Option<f64> {
-    let of = |counts: &[u32]| worst(counts, part.fair);
+    let of = |counts: &[u32]| worst(counts, &part.setting.fair);
     part.intervals().filter_map(of).max_by(f64::total_cmp)
 }
 
@@ -38,8 +38,15 @@ fn attempts(part: &Part<'_>) -> Option<f64> {
 }
 
 pub(super) fn measures() -> Vec<Measure> {
-    let measure =
-        |name, title, unit, of| Measure { name, title, unit, digits: 2, ratio: false, of };
+    let measure = |name, title, unit, of| Measure {
+        name,
+        title,
+        unit,
+        digits: 2,
+        ratio: false,
+        over: Over::Median,
+        of,
+    };
     vec![
         measure("share", "share", "x fair", share),
         measure("peak_share", "peak share", "x fair", peak),

@@ -2,6 +2,7 @@
 
 use crate::scenario::suite::SuiteSpec;
 use crate::scenario::value::Span;
+use crate::simulate::gate::{AdaptiveConcurrency, AdmissionControl, CircuitBreakers, HealthChecks};
 use crate::simulate::policy::PolicySpec;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -20,6 +21,17 @@ pub struct Arm {
     pub policy: Option<PolicySpec>,
     /// With a policy: Envoy's outlier detection beside it. Default none.
     pub outlier_detection: Option<OutlierDetection>,
+    /// With a policy: Envoy's active health checks. Default none.
+    pub health_checks: Option<HealthChecks>,
+    /// With a policy: Envoy's thresholds of the cluster, `{}` for its defaults. Default without.
+    pub circuit_breakers: Option<CircuitBreakers>,
+    /// With a policy: Envoy's filter of that name in front. Default none.
+    pub admission_control: Option<AdmissionControl>,
+    /// With a policy: Envoy's filter of that name in front. Default none.
+    pub adaptive_concurrency: Option<AdaptiveConcurrency>,
+    /// With a policy: how long a proxy waits for each attempt; what takes longer is a 504 to it, and
+    /// tried again as such. Default for ever.
+    pub per_try_timeout: Option<Span>,
     /// With a policy: how often a proxy tries again, each time another endpoint, after a failed
     /// connection or a 502, 503 or 504. Default 0.
     #[serde(default)]

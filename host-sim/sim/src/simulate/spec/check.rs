@@ -2,7 +2,7 @@
 
 use super::arm::Plugins;
 use super::expect::BEST_POLICY;
-use super::{Arm, Experiment};
+use super::{Arm, Experiment, Failure, Load};
 use crate::problem::did_you_mean;
 use crate::scenario::suite::SuiteSpec;
 use crate::simulate::failure::Victims;
@@ -26,6 +26,7 @@ pub(super) fn check(experiment: &Experiment, checks: &mut Checks<'_>) {
     checks.network(experiment);
     checks.trouble(experiment);
     checks.load(experiment);
+    checks.cases(experiment);
     checks.arms(experiment);
     checks.expectations(experiment);
 }
@@ -101,15 +102,29 @@ impl Checks<'_> {
     }
 
     fn trouble(&mut self, experiment: &Experiment) {
-        for (at, failure) in experiment.failures.iter().enumerate() {
+        self.failures(experiment, &[], &experiment.failures);
+        for (at, antagonists) in experiment.antagonists.iter().enumerate() {
             let at = at.to_string();
-            let path = ["failures", at.as_str()];
+            self.positive(&["antagonists", &at, "every"], antagonists.every.0);
+            self.targets(experiment, &["antagonists", &at, "endpoints"], &antagonists.endpoints);
+        }
+    }
+
+    /// Failures that stand below `place`.
+    fn failures(&mut self, experiment: &Experiment, place: &[&str], failures: &[Failure]) {
+        for (at, failure) in failures.iter().enumerate() {
+            let at = at.to_string();
+            let below = |more: &[&'static str]| -> Vec<&str> {
+                let own = ["failures", at.as_str()].into_iter().chain(more.iter().copied());
+                place.iter().copied().chain(own).collect()
+            };
+            let path = below(&[]);
             let kinds = "one of `down`, `answers`, `slow` and `vms_die`";
             match failure.effects().as_slice() {
                 [] => self.tell(&path, format!("{kinds} is needed")),
                 [one] => {
                     let named = !failure.endpoints.is_empty();
-                    let place = ["failures", &at, "endpoints"];
+                    let place = below(&["endpoints"]);
                     match one.befalls() {
                         Victims::Endpoints if !named => self.tell(&place, "hits nobody"),
                         Victims::Proxies if named => {
@@ -120,20 +135,15 @@ impl Checks<'_> {
                 }
                 _ => self.tell(&path, format!("{kinds}, not several")),
             }
-            self.targets(experiment, &["failures", &at, "endpoints"], &failure.endpoints);
+            self.targets(experiment, &below(&["endpoints"]), &failure.endpoints);
             if let Some(every) = failure.every {
-                self.positive(&["failures", &at, "every"], every.0);
+                self.positive(&below(&["every"]), every.0);
                 let momentary = failure.vms_die.is_some() && failure.lasts.is_none();
                 if !momentary && failure.lasts.is_none_or(|lasts| lasts >= every) {
                     let text = "needs `for`, and a longer time: one ends before the next begins";
-                    self.tell(&["failures", &at, "every"], text);
+                    self.tell(&below(&["every"]), text);
                 }
             }
-        }
-        for (at, antagonists) in experiment.antagonists.iter().enumerate() {
-            let at = at.to_string();
-            self.positive(&["antagonists", &at, "every"], antagonists.every.0);
-            self.targets(experiment, &["antagonists", &at, "endpoints"], &antagonists.endpoints);
         }
     }
 
@@ -149,21 +159,54 @@ impl Checks<'_> {
     }
 
     fn load(&mut self, experiment: &Experiment) {
-        let load = &experiment.load;
+        self.of_load(&[], &experiment.load);
+        if experiment.clients.iter().map(|clients| clients.share).sum::<f64>() <= 0.0 {
+            self.tell(&["clients"], "nobody has a share");
+        }
+    }
+
+    /// A load that stands below `place`.
+    fn of_load(&mut self, place: &[&str], load: &Load) {
+        let below = |more: &[&'static str]| -> Vec<&str> {
+            place.iter().copied().chain(["load"]).chain(more.iter().copied()).collect()
+        };
         if load.rate.is_some() == load.rho.is_some() {
-            self.tell(&["load"], "needs either `rate` or `rho`");
+            self.tell(&below(&[]), "needs either `rate` or `rho`");
         }
         for (at, step) in load.steps.iter().enumerate() {
             let text = at.to_string();
+            let mut path = below(&["steps"]);
+            path.push(&text);
             if step.rate.is_some() == step.rho.is_some() {
-                self.tell(&["load", "steps", &text], "needs either `rate` or `rho`");
+                self.tell(&path, "needs either `rate` or `rho`");
             }
             if at > 0 && load.steps[at - 1].at >= step.at {
-                self.tell(&["load", "steps", &text, "at"], "steps are in order of time");
+                path.push("at");
+                self.tell(&path, "steps are in order of time");
             }
         }
-        if experiment.clients.iter().map(|clients| clients.share).sum::<f64>() <= 0.0 {
-            self.tell(&["clients"], "nobody has a share");
+    }
+
+    fn cases(&mut self, experiment: &Experiment) {
+        let mut names = BTreeSet::new();
+        for (at, case) in experiment.cases.iter().enumerate() {
+            let at = at.to_string();
+            if !names.insert(&case.name) {
+                self.tell(&["cases", &at, "name"], "the name of another case");
+            }
+            if let Some(load) = &case.load {
+                self.of_load(&["cases", &at], load);
+            }
+            self.failures(experiment, &["cases", &at], case.failures.as_deref().unwrap_or(&[]));
+        }
+        let Some(trouble) = &experiment.trouble else { return };
+        self.positive(&["trouble", "from"], trouble.from.0);
+        if trouble.to <= trouble.from {
+            self.tell(&["trouble", "to"], "trouble ends after it begins");
+        }
+        if trouble.to.0 + trouble.patience.0 >= experiment.duration.0 {
+            let text = "must be over, with patience, before `duration`: something must be measured";
+            self.tell(&["trouble"], text);
         }
     }
 
@@ -192,9 +235,17 @@ impl Checks<'_> {
         {
             self.tell(&["arms", at, "policy"], "names one policy, such as `round_robin: {}`");
         }
-        if arm.policy.is_none() && (arm.outlier_detection.is_some() || arm.retries > 0) {
-            let text =
-                "`outlier_detection` and `retries` belong to a `policy`; a bootstrap has its own";
+        let of_policy = [
+            ("outlier_detection", arm.outlier_detection.is_some()),
+            ("health_checks", arm.health_checks.is_some()),
+            ("circuit_breakers", arm.circuit_breakers.is_some()),
+            ("admission_control", arm.admission_control.is_some()),
+            ("adaptive_concurrency", arm.adaptive_concurrency.is_some()),
+            ("per_try_timeout", arm.per_try_timeout.is_some()),
+            ("retries", arm.retries > 0),
+        ];
+        for (field, _) in of_policy.iter().filter(|(_, there)| *there && arm.policy.is_none()) {
+            let text = format!("`{field}` belongs to a `policy`; a bootstrap has its own");
             self.tell(&["arms", at], text);
         }
         let Some(plugins) = &arm.plugins else { return };

@@ -26,6 +26,10 @@ pub struct EndpointGroup {
     pub queue: Option<usize>,
     /// How long a request takes.
     pub service_time: ServiceTime,
+    /// Whether it works on, in its turn, on what nobody waits for any more, as most servers do.
+    /// Default false.
+    #[serde(default)]
+    pub keeps_working: bool,
     /// Speeds of the first, second, and so on, from the beginning again when there are fewer than
     /// endpoints. At 0.5 everything takes twice as long. Default 1.
     #[serde(default)]

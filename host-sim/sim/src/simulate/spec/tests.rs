@@ -83,7 +83,7 @@ expect:
         "line 14 column 61: no endpoint or group is called 'e2'",
         "line 16 column 21: names one policy",
         "line 17 column 10: the name of another arm",
-        "line 17 column 3: `outlier_detection` and `retries` belong to a `policy`",
+        "line 17 column 3: `retries` belongs to a `policy`; a bootstrap has its own",
         "line 17 column 22: needs a `bootstrap` or `suite`, here or in `proxies`",
         "line 18 column 3: needs either `policy` or `plugins`",
         "line 20 column 9: no arm 'c'",
@@ -92,6 +92,29 @@ expect:
         "line 20 column 49: no arm 'best'",
         "line 20 column 3: needs either `at_most` or `at_least`",
         "line 21 column 42: ratios of it mean nothing",
+    ] {
+        assert!(error.contains(told), "missing: {told}\nin:\n{error}");
+    }
+}
+
+#[test]
+fn problems_of_cases_and_of_trouble_are_told_with_their_place() {
+    let more = "trouble: {from: 2s, to: 1s}
+cases:
+- {name: a, load: {rho: 1, rate: 1, steps: [{at: 1s}]}}
+- {name: a, failures: [{at: 1s, endpoints: [f], down: {}}]}
+arms:
+- {name: b, plugins: {}, circuit_breakers: {}, per_try_timeout: 1s}";
+    let error = problems(&SMALL.replace("arms:", more));
+    for told in [
+        "line 7 column 25: trouble ends after it begins",
+        "line 7 column 10: must be over, with patience, before `duration`",
+        "line 9 column 19: needs either `rate` or `rho`",
+        "line 9 column 45: needs either `rate` or `rho`",
+        "line 10 column 10: the name of another case",
+        "line 10 column 45: no endpoint or group is called 'f'",
+        "line 12 column 3: `circuit_breakers` belongs to a `policy`",
+        "line 12 column 3: `per_try_timeout` belongs to a `policy`",
     ] {
         assert!(error.contains(told), "missing: {told}\nin:\n{error}");
     }
