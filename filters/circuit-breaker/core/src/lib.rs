@@ -57,7 +57,7 @@ pub use filter::{Decision, Exchange, Filter, Request, Response, Steering};
 pub use load::{Adaptive, AdmissionControl, Algorithm, Bulkhead, Cause, LoadRules, RetryBudget};
 pub use outlier::SuccessRate;
 pub use ramp::Ramp;
-pub use retry_after::{parse_retry_after, retry_after_secs};
+pub use retry_after::{parse_http_date, parse_retry_after, retry_after_secs};
 pub use status::StatusSet;
 pub use window::Window;
 pub use worker::{Clock, Degradation, Event, Subject, WorkerBreakers};

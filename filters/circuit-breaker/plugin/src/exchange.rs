@@ -2,7 +2,7 @@
 //! more than once is remembered.
 
 use crate::root::{TICK, Worker};
-use circuit_breaker_core::{Clock, Request, Response, parse_retry_after};
+use circuit_breaker_core::{Clock, Request, Response, parse_http_date, parse_retry_after};
 use core::cell::{Cell, OnceCell};
 use core::time::Duration;
 use plugin_kit::headers::{self, Map};
@@ -163,7 +163,13 @@ impl Response for HostResponse {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        parse_retry_after(&headers::get(Map::Response, "retry-after")?)
+        let now = || {
+            // The endpoint's own, or that of the proxy, which says it where the endpoint does not.
+            let date = headers::get(Map::Response, "date");
+            let now = || plugin_kit::now().since(UnixNanos::ZERO).as_secs();
+            date.and_then(|date| parse_http_date(&date)).unwrap_or_else(now)
+        };
+        parse_retry_after(&headers::get(Map::Response, "retry-after")?, now)
     }
 
     fn elapsed(&self) -> Option<Duration> {
