@@ -190,6 +190,7 @@ impl Loads {
             }
         }
         if rules.adaptive.is_some() && load.in_flight >= load.limit.whole() {
+            load.limit.hold_back(load.in_flight);
             return Err(Cause::Adaptive);
         }
         if let Some(bulkhead) = rules.bulkhead

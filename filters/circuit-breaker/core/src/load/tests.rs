@@ -97,28 +97,64 @@ fn adaptive(algorithm: Algorithm) -> Adaptive {
     }
 }
 
-/// A server that works on `capacity` at once, each for 10 ms, and lets the rest wait; as many come
-/// as may. Gives the limit in the end.
-fn converged(algorithm: Algorithm, capacity: u32) -> u32 {
-    let rule = adaptive(algorithm);
-    let mut limit = Limit::new(Some(&rule));
-    for turn in 0..20_000u64 {
-        let in_flight = limit.whole();
-        let rounds = f64::from(in_flight).max(f64::from(capacity)) / f64::from(capacity);
-        let latency = Duration::from_secs_f64(0.01 * rounds);
-        // A request that waits too long fails.
-        let overloaded = rounds > 3.0;
-        let draw = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        limit.observe(&rule, Some(latency), overloaded, in_flight, draw);
+/// A server that works on `capacity` at once and lets the rest wait; more come than may.
+struct Crowded {
+    limit: Limit,
+    rule: Adaptive,
+    capacity: u32,
+    turn: u64,
+}
+
+impl Crowded {
+    fn new(algorithm: Algorithm, capacity: u32) -> Self {
+        let rule = adaptive(algorithm);
+        Self { limit: Limit::new(Some(&rule)), rule, capacity, turn: 0 }
     }
-    limit.whole()
+
+    /// So many requests end, each of which takes so long when it does not wait. One that takes more
+    /// than `patience` fails. Gives the limit then.
+    fn ends(&mut self, requests: u64, millis: f64, patience: f64) -> u32 {
+        for _ in 0..requests {
+            self.turn += 1;
+            let in_flight = self.limit.whole();
+            let rounds = f64::from(in_flight.max(self.capacity)) / f64::from(self.capacity);
+            let latency = Duration::from_secs_f64(millis / 1e3 * rounds);
+            let overloaded = millis * rounds > patience;
+            let draw = self.turn.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            self.limit.hold_back(in_flight);
+            self.limit.observe(&self.rule, Some(latency), overloaded, in_flight, draw);
+        }
+        self.limit.whole()
+    }
 }
 
 #[test]
 fn every_algorithm_finds_a_limit_between_idleness_and_collapse() {
     for algorithm in [Algorithm::Gradient2, Algorithm::Vegas, Algorithm::Aimd] {
-        let limit = converged(algorithm, 40);
+        let limit = Crowded::new(algorithm, 40).ends(20_000, 10.0, 30.0);
         assert!((30..=125).contains(&limit), "{algorithm:?}: {limit}");
+    }
+}
+
+#[test]
+fn a_crowd_that_stays_does_not_teach_that_its_queue_is_usual() {
+    for algorithm in [Algorithm::Gradient2, Algorithm::Vegas] {
+        let mut crowded = Crowded::new(algorithm, 40);
+        // Nothing fails, however long it takes.
+        let soon = crowded.ends(1000, 10.0, f64::MAX);
+        let late = crowded.ends(30_000, 10.0, f64::MAX);
+        assert!((40..=90).contains(&soon), "{algorithm:?}: {soon}");
+        assert!((40..=90).contains(&late), "{algorithm:?}: {late}");
+    }
+}
+
+#[test]
+fn a_server_that_became_slower_for_good_is_used_again_though_the_crowd_stays() {
+    for algorithm in [Algorithm::Gradient2, Algorithm::Vegas] {
+        let mut crowded = Crowded::new(algorithm, 40);
+        crowded.ends(5000, 10.0, f64::MAX);
+        let limit = crowded.ends(800_000, 40.0, f64::MAX);
+        assert!(limit >= 40, "{algorithm:?}: {limit}");
     }
 }
 
