@@ -81,11 +81,14 @@ impl Estimate {
     }
 }
 
+/// Two places in an order, by resample.
+type Ranks = Rc<[(usize, usize)]>;
+
 /// Of each resample of so many values, which of them, in order, its median lies between. The draws
 /// depend on nothing else, so they are drawn once and not for each of a thousand estimates.
-fn ranks(count: usize) -> Rc<[(usize, usize)]> {
+fn ranks(count: usize) -> Ranks {
     thread_local! {
-        static RANKS: RefCell<HashMap<usize, Rc<[(usize, usize)]>>> = RefCell::default();
+        static RANKS: RefCell<HashMap<usize, Ranks>> = RefCell::default();
     }
     RANKS.with_borrow_mut(|known| {
         let drawn = known.entry(count).or_insert_with(|| {
