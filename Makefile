@@ -27,7 +27,7 @@ endif
 # By the shell and not by make's wildcard, which remembers what was there before setup-envoy ran.
 FIND_ENVOY := $${ENVOY_BIN:-$$(compgen -G '$(VENV)/lib/python3*/site-packages/envoy/_bin/envoy' || true)}
 
-.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check conform e2e third-party limitador prometheus sweep determinism explore soak soak-breaker aborts experiments-routing experiments-envoy bench dist ci clean
+.PHONY: help setup setup-target setup-envoy wasm host-sim demo test lint check conform e2e third-party limitador prometheus sweep determinism explore soak soak-breaker aborts experiments-routing experiments-breaking experiments-envoy bench dist ci clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -111,6 +111,14 @@ experiments-routing: wasm host-sim ## what routing does, beside native policies:
 	@$(HOST_SIM) simulate $(ROUTING:%=tests/experiments/%.yaml) $(SEEDS:%=--seeds %) --jobs "$$(nproc)" \
 	  --format markdown --out target/experiments.md
 	@cat tests/experiments/preface.md target/experiments.md > docs/experiments.md
+
+# Those of breaking, in the order of the page.
+BREAKING := cascades unguarded spike spike-even spike-retried
+
+experiments-breaking: wasm host-sim ## what breaking does in overload, beside Envoy's own: docs/experiments-breaking.md (SEEDS=...)
+	@$(HOST_SIM) simulate $(BREAKING:%=tests/experiments/breaking/%.yaml) $(SEEDS:%=--seeds %) --jobs "$$(nproc)" \
+	  --format markdown --out target/experiments-breaking.md
+	@cat tests/experiments/breaking/preface.md target/experiments-breaking.md > docs/experiments-breaking.md
 
 experiments-envoy: wasm setup-envoy ## the same in real Envoy, hours on a quiet machine (ARGS="--seeds 1 --rows strong-0.75")
 	@$(CARGO) build --release -p weir-tests --bin experiments-envoy

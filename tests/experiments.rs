@@ -76,6 +76,54 @@ fn the_page_of_figures_has_every_experiment_and_its_command() -> Result<()> {
 }
 
 #[test]
+fn every_experiment_of_breaking_can_be_read_and_is_on_its_page() -> Result<()> {
+    let makefile = std::fs::read_to_string(folder().join("../../Makefile"))?;
+    let words: Vec<&str> = makefile.split_whitespace().collect();
+    let page = std::fs::read_to_string(folder().join("../../docs/experiments-breaking.md"))?;
+    let folder = folder().join("breaking");
+    let mut files = 0;
+    for entry in std::fs::read_dir(&folder)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let experiment = Experiment::parse_in(&std::fs::read_to_string(&path)?, &folder);
+        let experiment = experiment.with_context(|| path.display().to_string())?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        assert!(experiment.trouble.is_some() && !experiment.expect.is_empty(), "{name}");
+        assert!(words.contains(&name.as_str()), "{name} is on no page: see the Makefile");
+        let command = format!("host-sim simulate tests/experiments/breaking/{name}.yaml");
+        assert!(page.contains(&command), "{name}: run 'make experiments-breaking'");
+        files += 1;
+    }
+    assert!(files >= 5, "only {files} files");
+    Ok(())
+}
+
+/// An experiment of breaking with one seed, these arms, and the case of that name only.
+fn breaking(name: &str, case: &str, arms: &[&str]) -> Result<Results> {
+    let folder = folder().join("breaking");
+    let text = std::fs::read_to_string(folder.join(name))?;
+    let mut experiment = Experiment::parse_in(&text, &folder)?;
+    experiment.arms.retain(|arm| arms.contains(&arm.name.as_str()));
+    experiment.cases.retain(|own| own.name == case);
+    experiment.expect.clear();
+    let options =
+        SimulateOptions { seeds: Some(1), base: folder.clone(), ..SimulateOptions::default() };
+    Ok(simulate(&experiment, &options, |_| {})?)
+}
+
+#[test]
+fn trouble_ends_with_its_cause_where_a_limit_follows_the_latency_and_else_it_stays() -> Result<()> {
+    let case = "all are three times as slow at 0.8";
+    let results = breaking("cascades.yaml", case, &["checks", "combination", "weir"])?;
+    let cascades = |arm| median(&results, arm, "all", "cascades");
+    let found = [cascades("checks")?, cascades("combination")?, cascades("weir")?];
+    assert_eq!(found, [100.0, 100.0, 0.0], "{}", results.text());
+    Ok(())
+}
+
+#[test]
 fn requests_survive_the_death_of_every_vm_and_the_deaths_are_told() -> Result<()> {
     let results = small("vms-die.yaml", 1, &["full_scan", "weir", "weir_private"])?;
     for arm in ["weir", "weir_private"] {
