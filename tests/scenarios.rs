@@ -1,13 +1,14 @@
 //! Every scenario below `tests/scenarios`, on the shipped modules, and what the runner promises.
 
 use anyhow::Result;
+use host_sim::bench::{self, BenchOptions};
 use host_sim::{Host, HostOptions, Report, Request, RequestId, RunOptions, Scenario};
 use host_sim_bootstrap::Bootstrap;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use weir_tests::Suite;
+use weir_tests::{Suite, module};
 
 /// Runs what `paths` hold.
 fn run(paths: &[PathBuf]) -> Result<Report> {
@@ -354,6 +355,34 @@ fn what_ticks_cost_grows_with_the_endpoints_and_no_faster() -> Result<()> {
     println!("{few} instructions a second for a hundred endpoints, {many} for a thousand");
     assert!(many <= few * 11, "{few}, {many}");
     assert!(many <= MOST_TICKS, "{many}");
+    Ok(())
+}
+
+/// Hostcalls of the router for a request and its response, in the chain of the demo, by policy.
+fn hostcalls_of_the_router(policy: &str) -> Result<f64> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = std::fs::read_to_string(root.join("envoy-config/demo.yaml"))?;
+    let written = r#""policy": "least_cost""#;
+    assert!(text.contains(written), "the demo names its policy");
+    let text = text.replace(written, &format!(r#""policy": "{policy}""#));
+    let module = module("metric_router");
+    let dist = module.parent().expect("a module lies in a folder");
+    let text = text.replace("dist/", &format!("{}/", dist.display()));
+    let options = BenchOptions { requests: 800, base_dir: Some(root), ..BenchOptions::default() };
+    let costs = bench::costs(Bootstrap::from_yaml(&text)?, &options)?;
+    assert_eq!(costs.statuses.keys().collect::<Vec<_>>(), [&200]);
+    let its = costs.callbacks.iter().filter(|cost| cost.plugin == "metric-router");
+    let calls = its.map(|cost| cost.hostcalls * cost.calls as f64).sum::<f64>();
+    Ok(calls / costs.requests as f64)
+}
+
+#[test]
+fn a_request_costs_the_router_four_hostcalls_at_the_most() -> Result<()> {
+    for policy in ["auto", "least_cost", "hot_cold", "weighted_round_robin", "random"] {
+        let hostcalls = hostcalls_of_the_router(policy)?;
+        println!("{policy}: {hostcalls:.2} hostcalls");
+        assert!((3.0..=4.0).contains(&hostcalls), "{policy}: {hostcalls}");
+    }
     Ok(())
 }
 

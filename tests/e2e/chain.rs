@@ -77,7 +77,7 @@ on_both_hosts! {
             .filter("token-bucket", json!({"policies": [{
                 "name": "fifty", "token_bucket": {"max_tokens": 50, "fill_interval": "3600s"},
             }]}))
-            .filter("metric-router", json!({"clusters": [{
+            .filter("metric-router", json!({"access_log": "all", "clusters": [{
                 "name": "backend", "policy": "least_cost",
                 "endpoints": [fleet.addresses()[0].to_string()],
             }]}))

@@ -22,6 +22,29 @@ pub fn now() -> UnixNanos {
     UnixNanos::from_nanos(nanos)
 }
 
+/// What [`now`] last answered in this VM.
+pub fn recently() -> UnixNanos {
+    UnixNanos::from_nanos(LAST.get())
+}
+
+/// Somebody else has read the clock: it is this late at least.
+pub fn heard(time: UnixNanos) {
+    LAST.set(LAST.get().max(time.as_nanos()));
+}
+
+/// The clock of one callback: read when it is asked for, and not more than once.
+#[derive(Debug, Default)]
+pub struct Moment(Cell<Option<UnixNanos>>);
+
+impl Moment {
+    /// The time.
+    pub fn now(&self) -> UnixNanos {
+        let now = self.0.get().unwrap_or_else(now);
+        self.0.set(Some(now));
+        now
+    }
+}
+
 /// Asks for `on_tick` every `period`; at least a millisecond. Answers whether the host agreed.
 pub fn set_tick_period(period: Duration) -> bool {
     let millis = u32::try_from(period.as_millis()).unwrap_or(u32::MAX).max(1);

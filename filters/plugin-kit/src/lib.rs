@@ -30,7 +30,7 @@ mod reply;
 mod store;
 
 pub use call::CallError;
-pub use clock::{now, set_tick_period};
+pub use clock::{Moment, heard, now, recently, set_tick_period};
 pub use configure::configure;
 pub use degraded::Degraded;
 pub use draws::{Draws, draw_seed};

@@ -2,7 +2,7 @@
 //! most attributes exist in some phases only.
 
 use crate::ffi;
-use shared_state::{Endpoint, LoadReport, decode, encode};
+use shared_state::{Endpoint, ReportedResponse, decode, encode};
 
 /// An attribute's bytes.
 pub fn bytes(path: &[&str]) -> Option<Vec<u8>> {
@@ -113,13 +113,13 @@ pub fn edited_list() -> Option<String> {
 const LOAD_REPORT: &str = "weir.load_report";
 
 /// Leaves the response's load report to the filters that see the response later.
-pub fn set_load_report(report: &LoadReport) {
+pub fn set_load_report(reported: &ReportedResponse) {
     // Without a stream nobody comes later.
-    let _ = ffi::set_property(LOAD_REPORT.as_bytes(), &encode(report));
+    let _ = ffi::set_property(LOAD_REPORT.as_bytes(), &encode(reported));
 }
 
 /// The response's load report, if a filter has left one.
-pub fn load_report() -> Option<LoadReport> {
+pub fn load_report() -> Option<ReportedResponse> {
     decode(&bytes(&[LOAD_REPORT])?).ok()
 }
 

@@ -140,16 +140,31 @@ impl LoadReport {
     }
 }
 
-/// On its own a report is handed from filter to filter with the response that it came with.
-impl Record for LoadReport {
+/// A load report and the response that it came with, as one filter hands them to the next: who has
+/// the report need not ask the proxy again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReportedResponse {
+    /// The endpoint that sent it.
+    pub endpoint: Endpoint,
+    /// Its status.
+    pub status: u16,
+    /// What it reports.
+    pub report: LoadReport,
+}
+
+impl Record for ReportedResponse {
     const TAG: u8 = 20;
 
     fn write(&self, out: &mut Writer) {
-        Self::write_optional(Some(self), out);
+        self.endpoint.write(out);
+        out.u16(self.status);
+        LoadReport::write_optional(Some(&self.report), out);
     }
 
     fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Self::read_optional(input)?.ok_or(DecodeError::Field)
+        let (endpoint, status) = (Endpoint::read(input)?, input.u16()?);
+        let report = LoadReport::read_optional(input)?.ok_or(DecodeError::Field)?;
+        Ok(Self { endpoint, status, report })
     }
 }
 

@@ -66,7 +66,9 @@ pub use breaker::{
 };
 pub use bucket::{HashSeed, MAX_SLOTS, Pace, Settled, SlotTable};
 pub use endpoint::{Endpoint, ParseEndpointError};
-pub use health::{EndpointHealth, HealthState, LoadReport, MAX_NAMED_METRICS, metric_id};
+pub use health::{
+    EndpointHealth, HealthState, LoadReport, MAX_NAMED_METRICS, ReportedResponse, metric_id,
+};
 pub use key::{Key, SCHEMA_VERSION};
 pub use leadership::{Leadership, Standing};
 pub use lease::{Lease, LeaseOutcome};

@@ -7,8 +7,8 @@
 use core::time::Duration;
 use shared_state::{
     ActiveKeys, BreakerRecord, Endpoint, EndpointHealth, HealthState, Holding, Lease, Listed,
-    Listing, LoadReport, Member, Members, PermitTable, Record, Transition, UnixNanos, WorkerEntry,
-    WorkerReport, WorkerSlots, decode, encode, metric_id,
+    Listing, LoadReport, Member, Members, PermitTable, Record, ReportedResponse, Transition,
+    UnixNanos, WorkerEntry, WorkerReport, WorkerSlots, decode, encode, metric_id,
 };
 
 fn pinned<R: Record + PartialEq + core::fmt::Debug>(record: &R, golden: &str) {
@@ -65,6 +65,15 @@ fn worker_slots() {
     let claim = WorkerSlots::claim(None, None, now, Duration::from_secs(3));
     let Transition::Store(slots, _) = claim else { panic!("the first claim is stored") };
     pinned(&slots, "5752030201e40b5402000000010001e40b54020000000042dc0603000000f7e403df");
+}
+
+#[test]
+fn a_response_with_a_report() {
+    let reported = ReportedResponse { endpoint: endpoint(), status: 200, report: report() };
+    pinned(
+        &reported,
+        "5752140200000000000000000000ffffc0000207901fc800010050d6dc010000000000003f0000803e0000003e0000c8420000803f01005bacfae541e27876000040408c28d6ea",
+    );
 }
 
 #[test]

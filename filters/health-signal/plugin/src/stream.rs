@@ -8,7 +8,7 @@ use plugin_kit::headers::{self, Map};
 use plugin_kit::property;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
-use shared_state::{Endpoint, UnixNanos};
+use shared_state::{Endpoint, ReportedResponse, UnixNanos};
 use std::rc::Rc;
 
 pub(crate) struct Stream {
@@ -133,9 +133,16 @@ impl Served {
                 }
                 let report = accepted.report;
                 // metric-router picks by it before the leader's record is written.
-                if map == Map::Response {
-                    property::set_load_report(&report);
-                }
+                let status = self.attempt.status.filter(|_| map == Map::Response);
+                let report = match status {
+                    Some(status) => {
+                        let endpoint = self.endpoint;
+                        let reported = ReportedResponse { endpoint, status, report };
+                        property::set_load_report(&reported);
+                        reported.report
+                    }
+                    None => report,
+                };
                 self.cluster.observing(|observer| observer.load_report(self.endpoint, report, now));
             }
             Some(Err(refusal)) => {

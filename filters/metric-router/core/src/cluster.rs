@@ -3,6 +3,7 @@
 use crate::division::{Balance, Home, Part, Run};
 use crate::ewma::believable;
 use crate::flight::{Flight, Outcome, Response};
+use crate::look::Readings;
 use crate::membership::{Exploration, falls_within};
 use crate::note::Source;
 use crate::pick::{Pick, Reason, Steered, Unsteered};
@@ -71,6 +72,12 @@ pub struct Cluster {
     steering: Effectiveness,
     /// One that another endpoint has just served for.
     pub(crate) suspect: Option<Endpoint>,
+    /// When the last report came with a response.
+    pub(crate) reported_at: UnixNanos,
+    /// Answers in a row that came from where they were expected.
+    pub(crate) settled: u32,
+    /// How often the clock is read.
+    pub(crate) readings: Readings,
     /// Requests since the proxy was asked for its number of endpoints.
     unsized_picks: u32,
     /// Responses so far.
@@ -124,6 +131,9 @@ impl Cluster {
             exploration: Exploration::default(),
             steering: Effectiveness::default(),
             suspect: None,
+            reported_at: UnixNanos::ZERO,
+            settled: 0,
+            readings: Readings::default(),
             unsized_picks: 0,
             answers: 0,
             reported_with: 0,
@@ -173,6 +183,7 @@ impl Cluster {
         self.unsized_picks = 0;
         if self.size.is_some_and(|(before, _)| before != size) {
             self.exploration.begin();
+            self.unsettle();
         }
         self.size = Some((size, now));
     }
@@ -233,6 +244,7 @@ impl Cluster {
         draw: u64,
         enforced: bool,
     ) -> (Pick, Flight) {
+        let now = self.recent(now);
         self.is_active = true;
         self.unsized_picks = self.unsized_picks.saturating_add(1);
         let mut flight = Flight { started_at: now, ..Flight::default() };
@@ -274,6 +286,7 @@ impl Cluster {
             flight.charged = Some(first);
             flight.place = place.unwrap_or(0);
             flight.list = list;
+            flight.is_routine = self.is_routine(flight.place, choice.why, now);
         }
         let steered = Steered {
             first,
@@ -418,11 +431,15 @@ impl Cluster {
         let hit = flight.is_steered() && !astray;
         if hit {
             self.steering.confirm();
+            self.settle();
         }
-        // After a retry the time went to several endpoints.
-        let took =
-            (hit || response.attempts <= 1).then(|| (now.since(flight.started_at), flight.ahead));
+        if astray {
+            self.unsettle();
+        }
         let place = self.table.place_near(served, flight.place);
+        // After a retry the time went to several endpoints.
+        let is_alone = hit || response.attempts <= 1;
+        let took = self.took(flight, place, now).filter(|_| is_alone);
         if let Some(place) = place {
             self.serve(store, (served, place), response.outcome, took, now);
         }

@@ -18,6 +18,8 @@ pub struct Config {
     pub mode: Mode,
     /// How a pick reaches the proxy.
     pub steering: Steering,
+    /// Which requests leave a line for access logs.
+    pub access_log: AccessLog,
     /// Who is told why a request went where it went.
     pub debug_header: DebugHeader,
     /// One entry a cluster; the one named `*` is for all others.
@@ -36,6 +38,17 @@ pub enum Mode {
     /// Nothing is picked. The header is removed all the same: whoever left the cluster's policy in
     /// place must not let clients choose endpoints.
     Off,
+}
+
+/// Which requests leave a line for access logs. A line costs a hostcall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Those that went as no other did: left alone, sent to another part of the cluster than the
+    /// first, explained, failed, retried, or served by another endpoint than was picked. Of the
+    /// others the line would repeat what the log's own upstream address says. Default.
+    Notable,
+    /// All.
+    All,
 }
 
 /// How a pick reaches the proxy.

@@ -17,12 +17,25 @@ pub struct Flight {
     pub(crate) place: usize,
     /// The response has been accounted for.
     pub(crate) responded: bool,
+    /// Nothing about it is in doubt: see [`Flight::is_routine`].
+    pub(crate) is_routine: bool,
 }
 
 impl Flight {
     /// True while no response has been accounted for.
     pub const fn awaits_response(&self) -> bool {
         !self.responded
+    }
+
+    /// True if a good answer to this request need not be looked at closely: it is taken for one of
+    /// the endpoint that was picked, and when it came is not asked either.
+    pub const fn is_routine(&self) -> bool {
+        self.is_routine
+    }
+
+    /// It is this late. To be told of every request that is no routine.
+    pub const fn begin(&mut self, now: UnixNanos) {
+        self.started_at = now;
     }
 
     /// True if the request was sent with a list.

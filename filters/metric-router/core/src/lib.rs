@@ -35,6 +35,7 @@ mod fitness;
 mod flight;
 mod key;
 mod label;
+mod look;
 mod mechanism;
 mod membership;
 mod note;
@@ -62,8 +63,8 @@ mod worker;
 
 pub use cluster::Cluster;
 pub use config::{
-    AutoRules, Canary, ClusterConfig, Config, ConsistentHash, Endpoints, HotCold, LeastCost,
-    LoadReports, Locality, Mode, PeakEwmaRules, Policy, SlowStart, Steering,
+    AccessLog, AutoRules, Canary, ClusterConfig, Config, ConsistentHash, Endpoints, HotCold,
+    LeastCost, LoadReports, Locality, Mode, PeakEwmaRules, Policy, SlowStart, Steering,
 };
 pub use debug::{DebugHeader, Secret};
 pub use division::Part;

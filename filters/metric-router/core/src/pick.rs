@@ -143,6 +143,13 @@ impl Unsteered {
     }
 }
 
+impl Pick {
+    /// True if nothing about it says more than the address of the endpoint that serves.
+    pub fn is_ordinary(&self) -> bool {
+        matches!(self, Self::Steer(steered) if steered.part == Part::default())
+    }
+}
+
 impl fmt::Display for Pick {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

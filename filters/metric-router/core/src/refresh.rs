@@ -66,6 +66,7 @@ impl Cluster {
         now: UnixNanos,
         draw: u64,
     ) {
+        self.readings.close(self.refreshed_at.map(|before| now.since(before)));
         self.refreshed_at = Some(now);
         if matches!(self.config.endpoints, Endpoints::Learned { .. }) {
             self.refresh_members(store, now);
@@ -136,6 +137,7 @@ impl Cluster {
     /// A load report that came with a response of `endpoint`: at once, because what the shared
     /// records tell of it is some ticks old. It is as new as the response, whatever time stands in
     /// it: who read it may know the time by its tick, and reports of one moment cannot be ordered.
+    /// So of several responses of one reading of the clock each is a little later.
     pub fn report(&mut self, endpoint: Endpoint, report: &LoadReport, now: UnixNanos) {
         self.reported_with = self.answers;
         if !self.is_told
@@ -144,7 +146,9 @@ impl Cluster {
             row.report = Some(LoadReport { received_at: now, ..report.clone() });
         }
         let Some(load) = load(report, &self.config.hot_cold, None, now) else { return };
-        let load = Load { reported_at: now, ..load };
+        self.reported_at = self.recent(now).plus(Duration::from_nanos(1));
+        let load = Load { reported_at: self.reported_at, ..load };
+        let now = self.reported_at;
         let row = self.table.place(endpoint).and_then(|row| self.table.rows().get(row));
         let Some(place) = row.and_then(|row| row.candidate) else { return };
         let mut policies = core::mem::take(&mut self.policies);

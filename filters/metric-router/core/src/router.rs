@@ -164,6 +164,20 @@ impl Router {
         }
     }
 
+    /// True if [`Router::pick`] for this cluster, if there is one, needs to know the time better
+    /// than by what was last read of it.
+    pub fn wants_time(&self, name: &str) -> bool {
+        let cluster = self.find(name).and_then(|id| self.clusters.get(id.0));
+        cluster.is_none_or(|cluster| !cluster.is_settled())
+    }
+
+    /// Accounts for a good response to a request that is routine, once.
+    pub fn pass(&mut self, journey: &mut Journey, now: UnixNanos) {
+        if let Some(cluster) = self.clusters.get_mut(journey.cluster.0) {
+            cluster.pass(&mut journey.flight, now);
+        }
+    }
+
     /// Accounts for a response, once.
     pub fn respond(
         &mut self,

@@ -1,6 +1,7 @@
 //! What this worker knows of one endpoint by its own measurement.
 
 use crate::ewma::{Ewma, Peak, believable, decay};
+use crate::look::Looks;
 use crate::service_time::{Concurrency, ServiceTime, crowding};
 use crate::sorting::sort_by_key;
 use crate::throughput::Throughput;
@@ -68,11 +69,12 @@ pub(crate) struct Row {
     failed: u64,
     consecutive_failures: u32,
     last_success: UnixNanos,
-    last_failure: UnixNanos,
+    pub(crate) last_failure: UnixNanos,
     /// When a client last left that had waited for too long.
     abandoned_at: UnixNanos,
     /// When its membership was last written down.
     pub(crate) confirmed_at: UnixNanos,
+    pub(crate) looks: Looks,
     /// Picks in a row that something else served.
     pub(crate) misses: u8,
     missed_at: UnixNanos,
@@ -115,6 +117,7 @@ impl Row {
             last_failure: UnixNanos::ZERO,
             abandoned_at: UnixNanos::ZERO,
             confirmed_at: UnixNanos::ZERO,
+            looks: Looks::default(),
             misses: 0,
             missed_at: UnixNanos::ZERO,
             orca: OrcaWeight::default(),

@@ -64,11 +64,13 @@ impl Cluster {
         if let Err(at) = self.known.binary_search(&endpoint) {
             self.known.insert(at, endpoint);
             self.exploration.update(self.known.len());
+            self.unsettle();
         }
     }
 
     /// An endpoint has left.
     pub(crate) fn strike(&mut self, endpoint: Endpoint, now: UnixNanos) {
+        self.unsettle();
         self.suspect = self.suspect.filter(|suspect| *suspect != endpoint);
         if matches!(self.config.endpoints, Endpoints::Learned { .. }) {
             self.known.retain(|known| *known != endpoint);

@@ -4,7 +4,9 @@ use crate::metrics::Metrics;
 use crate::registry;
 use crate::stream::Stream;
 use core::cell::RefCell;
-use metric_router_core::{ClusterId, Config, DebugHeader, Mode, Router, Steering, Unusable};
+use metric_router_core::{
+    AccessLog, ClusterId, Config, DebugHeader, Mode, Router, Steering, Unusable,
+};
 use plugin_kit::{Draws, HostStore, property};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
@@ -17,6 +19,7 @@ pub(crate) struct Shared {
     pub(crate) draws: RefCell<Draws>,
     pub(crate) steering: Steering,
     pub(crate) mode: Mode,
+    pub(crate) access_log: AccessLog,
     pub(crate) debug: DebugHeader,
     pub(crate) has_services: bool,
 }
@@ -78,7 +81,7 @@ impl RootContext for Root {
         let now = plugin_kit::now();
         let metrics = Metrics::new(&config.name);
         let (steering, mode) = (config.steering.clone(), config.mode);
-        let debug = config.debug_header.clone();
+        let (access_log, debug) = (config.access_log, config.debug_header.clone());
         let has_services = !config.services.is_empty();
         let minds_zones = config.clusters.iter().any(|entry| entry.locality.is_some());
         let mut router = Router::new(config, now);
@@ -92,6 +95,7 @@ impl RootContext for Root {
             draws: RefCell::new(Draws::new(now, u64::from(self.context_id))),
             steering,
             mode,
+            access_log,
             debug,
             has_services,
         };

@@ -1,19 +1,23 @@
 //! One HTTP exchange.
 
 use crate::root::Shared;
+use core::cell::OnceCell;
 use metric_router_core::{
-    Answered, Attributes, Course, DebugHeader, Journey, Mechanism, Mode, Outcome, Pick, Response,
-    Steered,
+    AccessLog, Answered, Attributes, Course, DebugHeader, Journey, Mechanism, Mode, Outcome, Pick,
+    Response, Steered,
 };
 use plugin_kit::headers::{self, Map};
-use plugin_kit::{HostStore, property};
+use plugin_kit::{HostStore, Moment, property};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
+use shared_state::{Endpoint, ReportedResponse};
 use std::rc::Rc;
 
 pub(crate) struct Stream {
     shared: Rc<Shared>,
     journey: Option<Journey>,
+    /// The pick, as long as no line tells of it.
+    untold: Option<Pick>,
     /// What the client is told of the pick, if it may be.
     explanation: Option<String>,
     course: Option<Course>,
@@ -21,11 +25,11 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) const fn new(shared: Rc<Shared>) -> Self {
-        Self { shared, journey: None, explanation: None, course: None }
+        Self { shared, journey: None, untold: None, explanation: None, course: None }
     }
 
     /// Chooses the cluster, where several offer the service, and has the route chosen anew.
-    fn set_course(&mut self) {
+    fn set_course(&mut self, clock: &Moment) {
         if !self.shared.has_services {
             return;
         }
@@ -35,7 +39,7 @@ impl Stream {
             return;
         };
         let route = if router.minds_routes() { property::route_name() } else { None };
-        self.course = router.choose_cluster(route.as_deref(), plugin_kit::now(), draws.next_u64());
+        self.course = router.choose_cluster(route.as_deref(), clock.now(), draws.next_u64());
         if let Some((header, cluster)) = self.course.as_ref().and_then(|it| router.course(it)) {
             headers::set(Map::Request, header, cluster);
             plugin_kit::clear_route_cache();
@@ -43,30 +47,42 @@ impl Stream {
     }
 
     /// Accounts for what came of the choice, once.
-    fn arrive(&mut self) {
+    fn arrive(&mut self, answer: &Answer) {
         let Some(course) = self.course.take() else { return };
-        let status = property::response_code();
-        let flags = match status {
-            Some(..500) => 0,
-            _ => property::response_flags(),
-        };
         if let Ok(mut router) = self.shared.router.try_borrow_mut() {
-            router.arrive(&course, Answered::of(status, flags), plugin_kit::now());
+            let answered = Answered::of(answer.status(), answer.flags());
+            router.arrive(&course, answered, answer.clock.now());
         }
     }
 
-    fn pick(&mut self) -> Option<Pick> {
+    fn pick(&mut self, clock: &Moment) -> Option<Pick> {
         let mut router = self.shared.router.try_borrow_mut().ok()?;
         let draw = self.shared.draws.try_borrow_mut().ok()?.next_u64();
-        let now = plugin_kit::now();
         let cluster = property::cluster_name();
+        let wants_time = cluster.as_deref().is_none_or(|name| router.wants_time(name));
+        let now = if wants_time { clock.now() } else { plugin_kit::recently() };
         let size = cluster
             .as_deref()
             .filter(|name| router.wants_size(name, now))
             .and_then(|_| property::num_endpoints());
-        let (pick, journey) = router.pick(cluster.as_deref(), size, &Request, now, draw);
+        let (pick, mut journey) = router.pick(cluster.as_deref(), size, &Request, now, draw);
+        if let Some(Journey { flight, .. }) = journey.as_mut().filter(|at| !at.flight.is_routine())
+        {
+            flight.begin(clock.now());
+        }
         self.journey = journey;
         Some(pick)
+    }
+
+    /// Leaves a line for access logs, if there is one to be left by now.
+    fn tell(&mut self, is_notable: bool) {
+        let Shared { mode, access_log, .. } = *self.shared;
+        let is_notable = is_notable || access_log == AccessLog::All || mode == Mode::Shadow;
+        let notable = |pick: &mut Pick| is_notable || !pick.is_ordinary();
+        if let Some(pick) = self.untold.take_if(notable) {
+            let shadow = if mode == Mode::Shadow { " mode=shadow" } else { "" };
+            plugin_kit::set_filter_state("weir.metric_router", &format!("{pick}{shadow}"));
+        }
     }
 
     /// True if this request is to be explained. Whether or not it is, the secret goes no further.
@@ -99,11 +115,20 @@ impl Stream {
     }
 
     /// Accounts for the response, or for its absence.
-    fn respond(&mut self) {
+    fn respond(&mut self, answer: &Answer) {
         let Some(journey) = self.journey.as_mut().filter(|at| at.flight.awaits_response()) else {
             return;
         };
-        let served = property::upstream_address();
+        let Ok(mut router) = self.shared.router.try_borrow_mut() else { return };
+        if router.wants_report(journey) {
+            answer.take_report();
+        }
+        let is_routine = journey.flight.is_routine() && matches!(answer.status(), Some(..500));
+        if is_routine && answer.reported().is_none() {
+            router.pass(journey, plugin_kit::recently());
+            return;
+        }
+        let served = answer.served();
         let astray = journey.flight.went_astray(served);
         // Where the first endpoint served, there was one attempt that matters.
         let attempts = match served {
@@ -112,27 +137,19 @@ impl Stream {
         };
         let list = if astray { property::edited_list() } else { None };
         let edited = journey.flight.is_edited(list.as_deref());
-        let status = property::response_code();
-        let flags = match status {
-            Some(..500) => 0,
-            _ => property::response_flags(),
-        };
-        let outcome = Outcome::of(status, flags);
+        let outcome = Outcome::of(answer.status(), answer.flags());
         let response = Response { served, attempts, edited, outcome };
-        if let Ok(mut router) = self.shared.router.try_borrow_mut() {
-            let now = plugin_kit::now();
-            if let Some(served) = served
-                && router.wants_report(journey)
-                && let Some(report) = property::load_report()
-            {
-                router.report(journey, served, &report, now);
-            }
-            router.respond(&HostStore, journey, response, now);
-            if let Some(served) = served.filter(|served| router.wants_zone(journey, *served)) {
-                let zone = property::upstream_zone().unwrap_or_default();
-                router.set_zone(journey, served, &zone);
-            }
+        let now = if is_routine { plugin_kit::recently() } else { answer.clock.now() };
+        if let Some(reported) = answer.reported() {
+            router.report(journey, reported.endpoint, &reported.report, now);
         }
+        router.respond(&HostStore, journey, response, now);
+        if let Some(served) = served.filter(|served| router.wants_zone(journey, *served)) {
+            let zone = property::upstream_zone().unwrap_or_default();
+            router.set_zone(journey, served, &zone);
+        }
+        drop(router);
+        self.tell(astray || attempts > 1 || outcome != Outcome::Success);
     }
 
     fn finish(&mut self) {
@@ -140,6 +157,49 @@ impl Stream {
             (self.journey.take(), self.shared.router.try_borrow_mut())
         {
             router.finish(&mut journey);
+        }
+    }
+}
+
+/// The response of the callback that runs, or its absence. What is asked twice costs one hostcall.
+#[derive(Default)]
+struct Answer {
+    clock: Moment,
+    status: OnceCell<Option<u16>>,
+    flags: OnceCell<u64>,
+    reported: OnceCell<ReportedResponse>,
+}
+
+impl Answer {
+    fn status(&self) -> Option<u16> {
+        *self.status.get_or_init(property::response_code)
+    }
+
+    /// Of a response that failed, or is none; others have no flags that matter.
+    fn flags(&self) -> u64 {
+        match self.status() {
+            Some(..500) => 0,
+            _ => *self.flags.get_or_init(property::response_flags),
+        }
+    }
+
+    /// The load report, if the response has one. With it comes the rest.
+    fn take_report(&self) {
+        let Some(reported) = property::load_report() else { return };
+        plugin_kit::heard(reported.report.received_at);
+        // Each is set here first, or holds the same.
+        let _ = self.status.set(Some(reported.status));
+        let _ = self.reported.set(reported);
+    }
+
+    fn reported(&self) -> Option<&ReportedResponse> {
+        self.reported.get()
+    }
+
+    fn served(&self) -> Option<Endpoint> {
+        match self.reported() {
+            Some(reported) => Some(reported.endpoint),
+            None => property::upstream_address(),
         }
     }
 }
@@ -167,26 +227,27 @@ impl Context for Stream {
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        self.set_course();
-        let pick = self.pick();
+        let clock = Moment::default();
+        self.set_course(&clock);
+        let pick = self.pick(&clock);
         let steered = match (&pick, self.shared.mode) {
             (Some(Pick::Steer(steered)), Mode::Enforce) => Some(steered),
             _ => None,
         };
         self.steer(steered);
-        if let Some(pick) = pick.as_ref().filter(|_| self.is_debugged()) {
+        let is_debugged = self.is_debugged();
+        if let Some(pick) = pick.as_ref().filter(|_| is_debugged) {
             self.explanation = Some(DebugHeader::explain(pick));
         }
-        if let Some(pick) = pick {
-            let shadow = if self.shared.mode == Mode::Shadow { " mode=shadow" } else { "" };
-            plugin_kit::set_filter_state("weir.metric_router", &format!("{pick}{shadow}"));
-        }
+        self.untold = pick;
+        self.tell(is_debugged);
         Action::Continue
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
-        self.arrive();
-        self.respond();
+        let answer = Answer::default();
+        self.arrive(&answer);
+        self.respond(&answer);
         if let Some(explanation) = self.explanation.take() {
             headers::set(Map::Response, &self.shared.debug.response_header, &explanation);
         }
@@ -198,8 +259,9 @@ impl HttpContext for Stream {
     }
 
     fn on_log(&mut self) {
-        self.arrive();
-        self.respond();
+        let answer = Answer::default();
+        self.arrive(&answer);
+        self.respond(&answer);
         self.finish();
     }
 }

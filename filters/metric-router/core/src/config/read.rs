@@ -4,8 +4,8 @@ mod endpoints;
 mod services;
 
 use super::{
-    AutoRules, Canary, ClusterConfig, Config, ConsistentHash, DEFAULT_UPDATE, HotCold, LeastCost,
-    LoadReports, Locality, Mode, PeakEwmaRules, Policy, SlowStart, Steering,
+    AccessLog, AutoRules, Canary, ClusterConfig, Config, ConsistentHash, DEFAULT_UPDATE, HotCold,
+    LeastCost, LoadReports, Locality, Mode, PeakEwmaRules, Policy, SlowStart, Steering,
 };
 use crate::{DebugHeader, KeyPart, Label, Mechanism, Secret};
 use core::time::Duration;
@@ -27,6 +27,11 @@ const HOUR: Duration = Duration::from_secs(3600);
 impl Choice for Mode {
     const CHOICES: &'static [(&'static str, Self)] =
         &[("enforce", Self::Enforce), ("shadow", Self::Shadow), ("off", Self::Off)];
+}
+
+impl Choice for AccessLog {
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("notable", Self::Notable), ("all", Self::All)];
 }
 
 impl Choice for Mechanism {
@@ -57,10 +62,11 @@ pub(super) fn config(mut fields: Fields<'_>) -> Config {
     let must_steer = steering.mechanism.must_steer();
     let message = "original_dst has no other policy: what is not steered fails; take enforce";
     fields.require("mode", mode == Mode::Enforce || !must_steer, message);
+    let access_log = fields.choice("access_log", AccessLog::Notable);
     let debug_header = debug_header(fields.object("debug_header"));
     let clusters = clusters(&mut fields, steering.mechanism);
     let services = services::services(&mut fields);
-    Config { name, mode, steering, debug_header, clusters, services }
+    Config { name, mode, steering, access_log, debug_header, clusters, services }
 }
 
 fn debug_header(mut fields: Fields<'_>) -> DebugHeader {

@@ -1,0 +1,183 @@
+//! Which answers are looked at closely.
+//!
+//! To look means two readings of the clock and one question who has served. Of an endpoint that
+//! serves what is sent to it, day in, day out, every answer says the same: a sample of them is as
+//! good, and the request costs half. What is never left out is the status, so that a failure is
+//! known with the first answer that has one.
+//!
+//! The time between two readings of the clock is short where there is much traffic. Then a request that
+//! is not looked at is measured, too, by the last reading before it came and the last one before its
+//! answer: both are late by the same on average, so the mean is right, and the error of a single one
+//! is less than times differ anyway.
+//!
+//! Every answer is looked at as long as something is in doubt: of a cluster whose endpoints have just
+//! changed, or where a request has just been served by another endpoint than the one it was sent to;
+//! of an endpoint that is new, has failed a short while ago, or has been missed. So a sample says
+//! later, by [`EVERY`] requests of one endpoint at the most, what nothing but a look can tell: that a
+//! retry has covered for it, or that another one has taken its place.
+
+use crate::cluster::Cluster;
+use crate::ewma::believable;
+use crate::row::Row;
+use crate::{Flight, Outcome, Policy, Why};
+use core::time::Duration;
+use shared_state::UnixNanos;
+
+/// Of an endpoint that is not in doubt, one in so many answers is looked at.
+pub(crate) const EVERY: u32 = 4;
+
+/// The first answers of an endpoint are all looked at.
+const FIRST: u32 = 8;
+
+/// However few requests an endpoint gets, one in this time is looked at.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long an endpoint is in doubt that has failed.
+const DOUBT: Duration = Duration::from_secs(10);
+
+/// So many answers in a row that came from where they were expected leave a cluster without doubt.
+const SETTLED: u32 = 100;
+
+/// A snapshot that is rebuilt less often than this needs the time with every pick.
+const RECENT: Duration = Duration::from_secs(1);
+
+/// So far reports run ahead of the clock at the most. More is a clock that stepped back.
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// A time is measured by the last readings of the clock if it is expected to be so many times as long as
+/// there is between two of them.
+const FINE: u32 = 8;
+
+/// So many ticks are a long time, which is known well enough by the last reading, whatever is expected.
+const LONG: u32 = 10;
+
+/// How often the clock is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Readings {
+    count: u32,
+    /// Between two of them, on average between the last two ticks.
+    apart: Option<Duration>,
+}
+
+impl Readings {
+    /// A tick, so long after the one before.
+    pub(crate) fn close(&mut self, elapsed: Option<Duration>) {
+        let apart = elapsed.and_then(|elapsed| elapsed.checked_div(self.count));
+        *self = Self { count: 0, apart };
+    }
+
+    fn count(&mut self) {
+        // When it came, and when it was answered.
+        self.count = self.count.saturating_add(2);
+    }
+
+    /// True if they are close enough to each other to measure about so many seconds.
+    fn measure(&self, seconds: f64) -> bool {
+        self.apart.is_some_and(|apart| (apart * FINE).as_secs_f64() <= seconds)
+    }
+}
+
+/// How an endpoint has been looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Looks {
+    taken: u32,
+    left_out: u32,
+    last: UnixNanos,
+}
+
+impl Looks {
+    /// True if the next answer is to be looked at.
+    fn is_due(&mut self, now: UnixNanos) -> bool {
+        let is_old = self.last > now || now.since(self.last) >= INTERVAL;
+        if is_old || self.taken < FIRST || self.left_out + 1 >= EVERY {
+            *self = Self { taken: self.taken.saturating_add(1), left_out: 0, last: now };
+            return true;
+        }
+        self.left_out += 1;
+        false
+    }
+}
+
+impl Row {
+    /// True if what is answered to a request that was just picked for it is to be looked at.
+    fn is_looked_at(&mut self, now: UnixNanos) -> bool {
+        let failed_at = believable(self.last_failure, now);
+        let has_failed = failed_at > UnixNanos::ZERO && now.since(failed_at) < DOUBT;
+        // Counted in any case: who was in doubt is not due at once when that has passed.
+        let is_due = self.looks.is_due(now);
+        is_due || has_failed || self.misses > 0
+    }
+}
+
+impl Cluster {
+    /// True if nothing about the cluster is in doubt, so that the time of the last tick, or of the
+    /// last answer that was looked at, is good enough for a pick.
+    pub fn is_settled(&self) -> bool {
+        self.settled >= SETTLED && self.config.update_interval <= RECENT
+    }
+
+    /// The time, which is `now` or that of the last report: it may have been given a moment that has
+    /// not been read of the clock yet.
+    pub(crate) fn recent(&self, now: UnixNanos) -> UnixNanos {
+        let is_ahead = self.reported_at > now && self.reported_at.since(now) < MOMENT;
+        if is_ahead { self.reported_at } else { now }
+    }
+
+    /// Something has changed, or was not as expected.
+    pub(crate) const fn unsettle(&mut self) {
+        self.settled = 0;
+    }
+
+    /// Another answer came from where it was expected.
+    pub(crate) const fn settle(&mut self) {
+        self.settled = self.settled.saturating_add(1);
+    }
+
+    /// True if a good answer to this request need not be looked at. The score of `peak_ewma` is made
+    /// of single answers, so each of them counts.
+    pub(crate) fn is_routine(&mut self, place: usize, why: Why, now: UnixNanos) -> bool {
+        let counts = why == Why::Verified || self.config.policy == Policy::PeakEwma;
+        let is_routine = !counts
+            && self.is_settled()
+            && self.table.at(place).is_some_and(|row| !row.is_looked_at(now));
+        if !is_routine {
+            self.readings.count();
+        }
+        is_routine
+    }
+
+    /// How long the request took, as far as that is known, and how many others it had found at the
+    /// endpoint, whose row is at `place`.
+    pub(crate) fn took(
+        &self,
+        flight: &Flight,
+        place: Option<usize>,
+        now: UnixNanos,
+    ) -> Option<(Duration, Option<f64>)> {
+        let took = now.since(flight.started_at);
+        let row = place.and_then(|place| self.table.rows().get(place));
+        let expected = || row.and_then(|row| row.service_time.value(&self.concurrency));
+        let is_known = !flight.is_routine
+            || took >= self.config.update_interval * LONG
+            || expected().is_some_and(|expected| self.readings.measure(expected));
+        is_known.then_some((took, flight.ahead))
+    }
+
+    /// A request that is routine was answered well.
+    pub fn pass(&mut self, flight: &mut Flight, now: UnixNanos) {
+        if flight.responded {
+            return;
+        }
+        flight.responded = true;
+        self.answers = self.answers.wrapping_add(1);
+        let place = flight.charged.and_then(|at| self.table.place_near(at, flight.place));
+        let took = self.took(flight, place, now);
+        if let Some(row) = place.and_then(|place| self.table.at(place)) {
+            let rules = &self.config.least_cost;
+            row.measure(Outcome::Success, took, now, rules, &mut self.concurrency);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
