@@ -89,6 +89,11 @@ async fn crowd(fleet: &Fleet, proxy: &Running) -> anyhow::Result<Vec<u64>> {
     Ok(fleet.endpoints().iter().map(|endpoint| endpoint.counters().max_in_flight).collect())
 }
 
+/// A key without a bound: what else is under way sends nobody away.
+fn unbounded(key: &str) -> Value {
+    json!({"consistent_hash": {"key": [key], "hash_balance_factor": 0}})
+}
+
 fn reports(fleet: &Fleet, at: usize, requests: u32, rate: u32) {
     let report =
         format!("TEXT named_metrics.rif={requests},named_metrics.latency=1,rps_fractional={rate}");
@@ -179,7 +184,7 @@ on_both_hosts! {
 
     async fn by_a_header_a_client_stays_where_it_is(host: Host) {
         let fleet = fleet(3, 0).await?;
-        let key = json!({"consistent_hash": {"key": ["header:x-user"]}});
+        let key = unbounded("header:x-user");
         let proxy = suite(&fleet, "consistent_hash", key).start(&host).await?;
         each_has_one_home(&proxy, "x-user", |client| format!("user-{client}")).await?;
         // While it is down its clients are elsewhere, and they come home when it is back.
@@ -197,7 +202,7 @@ on_both_hosts! {
 
     async fn by_a_cookie_a_client_stays_where_it_is(host: Host) {
         let fleet = fleet(3, 0).await?;
-        let key = json!({"consistent_hash": {"key": ["cookie:session"]}});
+        let key = unbounded("cookie:session");
         let proxy = suite(&fleet, "consistent_hash", key).start(&host).await?;
         let cookie = |client| format!("theme=dark; session=\"s{client}\"; lang=en");
         each_has_one_home(&proxy, "cookie", cookie).await?;
@@ -208,7 +213,7 @@ on_both_hosts! {
 
     async fn by_its_address_a_client_stays_where_it_is(host: Host) {
         let fleet = fleet(3, 0).await?;
-        let key = json!({"consistent_hash": {"key": ["source.address"]}});
+        let key = unbounded("source.address");
         let proxy = suite(&fleet, "consistent_hash", key).start(&host).await?;
         // Each request has a connection of its own, and so a port.
         assert_eq!(homes(&proxy, None, 20).await?.len(), 1);
