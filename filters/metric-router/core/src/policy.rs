@@ -58,6 +58,11 @@ impl Scene<'_> {
         (f64::from(own) + candidate.elsewhere, f64::from(failures))
     }
 
+    /// True if it has failed since the snapshot was made.
+    pub(crate) fn has_just_failed(&self, candidate: &Candidate) -> bool {
+        self.table.rows().get(candidate.row).is_some_and(|row| row.new_failures > 0)
+    }
+
     /// Requests in flight to the average candidate.
     pub(crate) fn mean_load(&self) -> f64 {
         self.load / self.candidates.len().max(1) as f64

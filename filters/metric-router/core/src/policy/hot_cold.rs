@@ -125,7 +125,9 @@ impl Pool {
             let Some((place, candidate)) = scene.candidate(entry.endpoint) else { continue };
             let lot = lot(scene.draw, place);
             let is_admitted = falls_within(lot.rotate_left(16), candidate.admission);
-            if !is_admitted || candidate.penalty >= MOST_PENALTY {
+            // What it reports is idle, and what the snapshot knows is a tick old.
+            let fails = candidate.penalty >= MOST_PENALTY || scene.has_just_failed(candidate);
+            if !is_admitted || fails {
                 continue;
             }
             // Each use sends one request there.
@@ -207,6 +209,7 @@ fn quantile(mut values: Vec<f64>, rank: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Outcome;
     use crate::testing::{Stage, candidate, endpoint, loaded};
     use core::time::Duration;
     use proptest::prelude::*;
@@ -333,6 +336,18 @@ mod tests {
             row => loaded(row, 5.0),
         });
         let mut pool = pool(&stage);
+        for draw in 0..6 {
+            assert_ne!(pool.choose(&stage.scene(draw)).list[0].place, 3);
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_has_just_failed_is_not_taken_before_the_snapshot_knows_of_it() {
+        let mut stage = Stage::of(8, |row| loaded(row, if row == 3 { 0.0 } else { 5.0 }))
+            .with(r#","hot_cold":{"pool_size":100,"max_reuse":16}"#);
+        let mut pool = Pool { threshold: 5.0, entries: entries(&stage), ..Pool::default() };
+        assert_eq!(pool.choose(&stage.scene(0)).list[0].place, 3);
+        stage.fail(3, Outcome::Failure);
         for draw in 0..6 {
             assert_ne!(pool.choose(&stage.scene(draw)).list[0].place, 3);
         }
