@@ -120,9 +120,10 @@ experiments-breaking: wasm host-sim ## what breaking does in overload, beside En
 	  --format markdown --out target/experiments-breaking.md
 	@cat tests/experiments/breaking/preface.md target/experiments-breaking.md > docs/experiments-breaking.md
 
-experiments-envoy: wasm setup-envoy ## the same in real Envoy, hours on a quiet machine (ARGS="--seeds 1 --rows strong-0.75")
+experiments-envoy: wasm setup-envoy ## what routing does in real Envoy: docs/experiments-envoy.md (ARGS="--seeds 1 --rows strong-0.75 --out page.md")
 	@$(CARGO) build --release -p weir-tests --bin experiments-envoy
-	@ENVOY_BIN="$(FIND_ENVOY)" WEIR_DIST=$(CURDIR)/dist $(TARGET)/release/experiments-envoy $(ARGS)
+	@ENVOY_BIN="$(FIND_ENVOY)" WEIR_DIST=$(CURDIR)/dist $(TARGET)/release/experiments-envoy \
+	  $(if $(findstring --out,$(ARGS)),,--out docs/experiments-envoy.md) $(ARGS)
 
 bench: wasm ## what a request costs: in the whole chain, in an empty filter, beside Envoy's own limiter
 	@$(CARGO) build --release -p host-sim-cli -p host-sim-engine -p host-sim-rig --bin host-sim \

@@ -1,124 +1,274 @@
 //! What failures cost, arm by arm: 20 endpoints, 1500 requests a second, no retries but where said.
 
-use crate::Args;
-use crate::table::{median, spread, table, verdict};
+use crate::record::{Outcome, Results, Run};
+use crate::table::{spread, table, verdict};
+use anyhow::Context;
 use std::num::NonZeroU32;
+use std::time::Duration;
 use weir_tests::Host;
-use weir_tests::experiment::{Arm, Broken, Cycles, Setting, Stand, dies, kill_cycles, sinkhole};
+use weir_tests::experiment::{
+    Arm, Broken, Cycles, Reloads, Setting, Stand, With, dies, kill_cycles, sinkhole, vms_die,
+};
 
 /// Requests a second.
 const RATE: f64 = 1500.0;
+
+/// The same while endpoints die in turn. Retries, and connections that are opened again and again,
+/// cost the proxy more than steady traffic does: at 1500 the one core that it has here is full.
+const CYCLE_RATE: f64 = 500.0;
 
 /// Seconds of load before anything breaks, and while it is broken.
 const BEFORE: u64 = 3;
 const BROKEN: u64 = 4;
 
-/// Requests a second while endpoints die in turn with retries on.
-const CYCLE_RATE: f64 = 500.0;
+/// How often a VM dies, where they do.
+const DEATHS: Duration = Duration::from_millis(500);
 
 /// Something that breaks.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Case {
+pub(crate) enum Case {
     Sinkhole,
     IdleSinkhole,
     Death,
     ColdReturn,
+    /// One after the other, with retries.
+    Cycles,
+    /// The VM of a module, again and again, while two endpoints are sinkholes.
+    VmDies(Module),
 }
 
-pub(crate) async fn section(
-    args: &Args,
-    host: &Host,
-    workers: NonZeroU32,
-) -> anyhow::Result<String> {
-    let mut text = format!("\n## Failures, concurrency {workers}\n");
-    for case in [Case::Sinkhole, Case::IdleSinkhole, Case::Death, Case::ColdReturn] {
-        text.push_str(&compared(args, host, workers, case).await?);
+/// A module whose VM dies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Module {
+    MetricRouter,
+    CircuitBreaker,
+    HealthSignal,
+    HealthSignalUpstream,
+}
+
+pub(crate) const CASES: [Case; 9] = [
+    Case::Sinkhole,
+    Case::IdleSinkhole,
+    Case::Death,
+    Case::ColdReturn,
+    Case::Cycles,
+    Case::VmDies(Module::MetricRouter),
+    Case::VmDies(Module::CircuitBreaker),
+    Case::VmDies(Module::HealthSignal),
+    Case::VmDies(Module::HealthSignalUpstream),
+];
+
+impl Case {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Sinkhole => "sinkhole",
+            Self::IdleSinkhole => "sinkhole-idle",
+            Self::Death => "death",
+            Self::ColdReturn => "cold-return",
+            Self::Cycles => "kill-cycles",
+            Self::VmDies(Module::MetricRouter) => "metric-router-dies",
+            Self::VmDies(Module::CircuitBreaker) => "circuit-breaker-dies",
+            Self::VmDies(Module::HealthSignal) => "health-signal-dies",
+            Self::VmDies(Module::HealthSignalUpstream) => "health-signal-upstream-dies",
+        }
     }
-    text.push_str(&cycles(args, host, workers).await?);
-    Ok(text)
+
+    pub(crate) const fn arms(self) -> &'static [Arm] {
+        match self {
+            Self::Cycles => &Arm::CYCLES,
+            Self::VmDies(_) => &[Arm::Weir, Arm::WeirPrivate],
+            _ => &Arm::FAILURES,
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Sinkhole => "Two answer 503 in 1 ms, for 4 s",
+            Self::IdleSinkhole => "Two answer 503 in 1 ms and report that they are idle, for 4 s",
+            Self::Death => "One dies, for 4 s",
+            Self::ColdReturn => "One dies for 4 s and comes back at a quarter of its speed",
+            Self::Cycles => {
+                "Endpoints die in turn, half a second each, with two retries, at 500 requests a second"
+            }
+            Self::VmDies(Module::MetricRouter) => {
+                "metric-router's VM dies every half second, and two endpoints answer 503 in 1 ms"
+            }
+            Self::VmDies(Module::CircuitBreaker) => "The same with circuit-breaker's VM",
+            Self::VmDies(Module::HealthSignal) => "The same with health-signal's VM",
+            Self::VmDies(Module::HealthSignalUpstream) => {
+                "The same with the VM of health-signal's upstream instance"
+            }
+        }
+    }
+
+    const fn head(self) -> &'static [&'static str] {
+        match self {
+            Self::Sinkhole | Self::IdleSinkhole => &["failed, %", "after the first second, %"],
+            Self::Death => &[
+                "failed, %",
+                "failed requests",
+                "of these in hand when it died",
+                "sent to it later",
+            ],
+            Self::ColdReturn => {
+                &["failed, %", "largest share in 10 s after its return, x equal", "failed in these"]
+            }
+            Self::Cycles => {
+                &["deaths", "deaths that a client saw", "requests", "failed for clients"]
+            }
+            Self::VmDies(_) => {
+                &["deaths", "requests", "failed for a VM, a death", "failed at endpoints, %"]
+            }
+        }
+    }
 }
 
-async fn compared(
-    args: &Args,
+impl Module {
+    /// As the filter is called.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::MetricRouter => "metric-router",
+            Self::CircuitBreaker => "circuit-breaker",
+            Self::HealthSignal => "health-signal",
+            Self::HealthSignalUpstream => "health-signal-upstream",
+        }
+    }
+}
+
+/// One run of one arm.
+pub(crate) async fn measure(
     host: &Host,
-    workers: NonZeroU32,
     case: Case,
-) -> anyhow::Result<String> {
-    let (title, head): (_, &[&str]) = match case {
-        Case::Sinkhole => ("Two answer 503 in 1 ms, for 4 s", &SINKHOLE),
-        Case::IdleSinkhole => {
-            ("Two answer 503 in 1 ms and report that they are idle, for 4 s", &SINKHOLE)
+    run: &Run,
+    cycles: u64,
+    pinned: bool,
+) -> anyhow::Result<Outcome> {
+    let workers = NonZeroU32::new(run.workers).context("no workers")?;
+    let setting = Setting::usual(if case == Case::Cycles { CYCLE_RATE } else { RATE });
+    let with =
+        With { retries: case == Case::Cycles, reloads: matches!(case, Case::VmDies(_)), pinned };
+    let stand = Stand::start(host, run.arm, &setting, workers, run.seed, with).await?;
+    Ok(match case {
+        Case::Sinkhole => Outcome::Broken(sinkhole(&stand, BEFORE, BROKEN, false).await?),
+        Case::IdleSinkhole => Outcome::Broken(sinkhole(&stand, BEFORE, BROKEN, true).await?),
+        Case::Death => Outcome::Broken(dies(&stand, BEFORE, BROKEN, false).await?),
+        Case::ColdReturn => Outcome::Broken(dies(&stand, BEFORE, BROKEN, true).await?),
+        Case::Cycles => Outcome::Cycles(kill_cycles(&stand, cycles).await?),
+        Case::VmDies(module) => {
+            let lasts = BEFORE + BROKEN;
+            Outcome::Reloads(vms_die(&stand, lasts, DEATHS, Some(module.name())).await?)
         }
-        Case::Death => ("One dies", &DEATH),
-        Case::ColdReturn => ("One dies for 4 s and comes back at a quarter of its speed", &RETURN),
-    };
-    let mut rows = vec![head.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>()];
-    for arm in Arm::FAILURES {
-        let mut runs = Vec::new();
-        for seed in 1..=args.seeds {
-            let setting = Setting::usual(RATE);
-            let stand = Stand::start(host, arm, &setting, workers, seed, false).await?;
-            let broken = match case {
-                Case::Sinkhole => sinkhole(&stand, BEFORE, BROKEN, false).await?,
-                Case::IdleSinkhole => sinkhole(&stand, BEFORE, BROKEN, true).await?,
-                Case::Death => dies(&stand, BEFORE, BROKEN, false).await?,
-                Case::ColdReturn => dies(&stand, BEFORE, BROKEN, true).await?,
-            };
-            eprintln!("{case:?} concurrency {workers} seed {seed} {arm}: {broken:?}");
-            runs.push(broken);
-        }
-        rows.push(row(case, arm, &runs));
-    }
-    Ok(format!("\n### {title}\n{}", table(&rows)))
+    })
 }
 
-const SINKHOLE: [&str; 4] = ["arm", "failed, %", "after the first second, %", ""];
-const DEATH: [&str; 5] = ["arm", "failed, %", "failed requests", "sent to the dead one", ""];
-const RETURN: [&str; 4] =
-    ["arm", "failed, %", "largest share in 10 s after its return, x equal", ""];
+/// What was measured with so many workers; empty if nothing was.
+pub(crate) fn section(results: &Results, workers: u32) -> String {
+    let tables: String =
+        CASES.iter().filter_map(|case| compared(results, workers, *case)).collect();
+    if tables.is_empty() {
+        return tables;
+    }
+    format!(
+        "\n## Failures, concurrency {workers}\n\n20 endpoints, {RATE:.0} requests a second.\n{tables}"
+    )
+}
 
-fn row(case: Case, arm: Arm, runs: &[Broken]) -> Vec<String> {
-    let all = |of: fn(&Broken) -> f64| -> Vec<f64> { runs.iter().map(of).collect() };
+fn compared(results: &Results, workers: u32, case: Case) -> Option<String> {
+    results.of(case.name(), workers).next()?;
+    let mut head = vec!["arm".to_owned(), "seeds".to_owned()];
+    head.extend(case.head().iter().map(|cell| (*cell).to_owned()));
+    head.extend([String::new(), "failed runs".to_owned()]);
+    let mut rows = vec![head];
+    for arm in case.arms() {
+        let all = results.of(case.name(), workers).filter(|own| own.run.arm == *arm);
+        let (failed, whole): (Vec<_>, Vec<_>) =
+            all.map(|own| &own.outcome).partition(|own| matches!(own, Outcome::Failed(_)));
+        if failed.is_empty() && whole.is_empty() {
+            continue;
+        }
+        let (cells, verdicts) = match case {
+            Case::Cycles => turns(&whole),
+            Case::VmDies(_) => vms(&whole),
+            _ => figures(case, &whole),
+        };
+        let held = matches!(arm, Arm::Weir | Arm::WeirPrivate);
+        let mut row = vec![arm.to_string(), whole.len().to_string()];
+        row.extend(cells);
+        row.push(if held { verdicts.join("; ") } else { String::new() });
+        row.push(failed.len().to_string());
+        rows.push(row);
+    }
+    Some(format!("\n### {}\n{}", case.title(), table(&rows)))
+}
+
+/// Cells, and whether they are as they must be.
+type Judged = (Vec<String>, Vec<String>);
+
+fn figures(case: Case, runs: &[&Outcome]) -> Judged {
+    let all = |of: fn(&Broken) -> f64| -> Vec<f64> {
+        let broken = runs.iter().filter_map(|run| match run {
+            Outcome::Broken(broken) => Some(broken),
+            _ => None,
+        });
+        broken.map(of).collect()
+    };
     let percent = all(Broken::percent);
-    let mut cells = vec![arm.to_string(), spread(&percent, 2)];
-    let mut verdicts = Vec::new();
-    match case {
+    let mut cells = vec![spread(&percent, 2)];
+    let verdicts = match case {
         Case::Sinkhole | Case::IdleSinkhole => {
             let later = all(Broken::percent_later);
-            cells.push(spread(&later, 2));
-            verdicts = vec![verdict(median(&percent), 0.5), verdict(median(&later), 0.1)];
-        }
-        Case::Death => {
-            let failed = all(|own| own.failed as f64);
-            let sent = all(|own| own.sent_to_the_dead() as f64);
-            cells.extend([spread(&failed, 0), spread(&sent, 0)]);
-            verdicts = vec![verdict(median(&sent), 3.0)];
+            cells.push(spread(&later, 3));
+            vec![verdict(&percent, 0.5), verdict(&later, 0.1)]
         }
         Case::ColdReturn => {
             let share = all(|own| own.share_after_return);
-            cells.push(spread(&share, 2));
-            verdicts.push(verdict(median(&share), 1.2));
+            let failed = all(|own| own.failed_after_return as f64);
+            cells.extend([spread(&share, 2), spread(&failed, 0)]);
+            vec![verdict(&share, 1.2), verdict(&failed, 0.0)]
         }
-    }
-    cells.push(if arm == Arm::Weir { verdicts.join(", ") } else { String::new() });
-    cells
+        _ => {
+            let failed = all(|own| own.failed() as f64);
+            let sent = all(|own| own.sent_to_the_dead() as f64);
+            let in_hand = all(|own| (own.failed() - own.sent_to_the_dead()) as f64);
+            cells.extend([spread(&failed, 0), spread(&in_hand, 0), spread(&sent, 0)]);
+            vec![
+                format!("all that failed: {}", verdict(&failed, 3.0)),
+                format!("sent later: {}", verdict(&sent, 3.0)),
+            ]
+        }
+    };
+    (cells, verdicts)
 }
 
-async fn cycles(args: &Args, host: &Host, workers: NonZeroU32) -> anyhow::Result<String> {
-    let head = ["arm", "deaths", "requests", "failed for clients", ""].map(str::to_owned);
-    let mut rows = vec![head.to_vec()];
-    for arm in [Arm::RoundRobin, Arm::FullScan, Arm::Weir] {
-        let setting = Setting::usual(CYCLE_RATE);
-        let stand = Stand::start(host, arm, &setting, workers, 1, true).await?;
-        let run = kill_cycles(&stand, args.cycles).await?;
-        eprintln!("kill cycles concurrency {workers} {arm}: {run:?}");
-        let Cycles { deaths, requests, failed } = run;
-        let word = if arm == Arm::Weir { verdict(failed as f64, 0.0) } else { String::new() };
-        let numbers = [deaths, requests, failed].map(|number| number.to_string());
-        rows.push(std::iter::once(arm.to_string()).chain(numbers).chain([word]).collect());
-    }
-    Ok(format!(
-        "\n### Endpoints die in turn, half a second each, {CYCLE_RATE:.0} rps, two retries\n{}",
-        table(&rows)
-    ))
+fn turns(runs: &[&Outcome]) -> Judged {
+    let all = |of: fn(&Cycles) -> u64| -> Vec<f64> {
+        let cycles = runs.iter().filter_map(|run| match run {
+            Outcome::Cycles(cycles) => Some(of(cycles) as f64),
+            _ => None,
+        });
+        cycles.collect()
+    };
+    let failed = all(|own| own.failed);
+    let cells =
+        [all(|own| own.deaths), all(|own| own.seen), all(|own| own.requests), failed.clone()]
+            .map(|values| spread(&values, 0));
+    (cells.to_vec(), vec![verdict(&failed, 0.0)])
+}
+
+fn vms(runs: &[&Outcome]) -> Judged {
+    let all = |of: fn(&Reloads) -> f64| -> Vec<f64> {
+        let reloads = runs.iter().filter_map(|run| match run {
+            Outcome::Reloads(reloads) => Some(of(reloads)),
+            _ => None,
+        });
+        reloads.collect()
+    };
+    let endpoints = all(|own| 100.0 * own.failed_at_endpoints as f64 / own.requests.max(1) as f64);
+    let cells = vec![
+        spread(&all(|own| own.count() as f64), 0),
+        spread(&all(|own| own.requests as f64), 0),
+        spread(&all(|own| own.failed_for_vms() as f64 / own.count().max(1) as f64), 1),
+        spread(&endpoints, 2),
+    ];
+    (cells, vec![verdict(&endpoints, 0.5)])
 }

@@ -31,8 +31,16 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     Estimate::of(values).map_or(f64::INFINITY, |own| own.median)
 }
 
-/// `holds`, or not, in bold.
-pub(crate) fn verdict(measured: f64, at_most: f64) -> String {
-    let word = if measured <= at_most { "holds" } else { "**MISSED**" };
-    format!("{word}: {measured:.3} of at most {at_most}")
+/// Whether the median is at most this, and whether the interval leaves no doubt of it.
+pub(crate) fn verdict(values: &[f64], at_most: f64) -> String {
+    let Some(Estimate { median, low, high }) = Estimate::of(values) else {
+        return format!("not measured, of at most {at_most}");
+    };
+    let word = match (median <= at_most, low <= at_most && at_most < high) {
+        (true, false) => "holds",
+        (true, true) => "holds, not for sure",
+        (false, false) => "**MISSED**",
+        (false, true) => "**MISSED, not for sure**",
+    };
+    format!("{word} (at most {at_most})")
 }

@@ -2,27 +2,35 @@
 //! an arm's policy in it.
 //!
 //! The rig's endpoints wait on timers, so their work costs no CPU and the proxy has the machine nearly
-//! for itself. A seed fixes when requests come and each endpoint's service times, the same for every
-//! arm.
+//! for itself. A seed fixes when requests come and how much work each of them is, wherever it goes: the
+//! same for every arm.
 
 mod arm;
+mod cpu;
 mod failures;
 mod oracle;
+mod reloads;
 
 use crate::{Host, Running};
-use anyhow::{Context, bail};
-use host_sim_rig::connect::ErrorKind;
-use host_sim_rig::endpoint::EndpointOptions;
+use anyhow::bail;
+use cpu::Ticks;
+use host_sim_rig::draw::SplitMix64;
+use host_sim_rig::endpoint::{EndpointOptions, WORK};
 use host_sim_rig::fleet::Fleet;
 use host_sim_rig::load::{self, LoadOptions, LoadResult, Steer};
 use host_sim_rig::service_time::ServiceTime;
+use http::HeaderValue;
+use oracle::Oracle;
+use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use arm::Arm;
+pub use cpu::Cpu;
 pub use failures::{Broken, Cycles, dies, kill_cycles, sinkhole};
+pub use reloads::{Reloads, vms_die};
 
 /// The endpoints, and how they are loaded.
 #[derive(Clone, Debug)]
@@ -75,19 +83,31 @@ pub struct Stand {
     setting: Setting,
     fleet: Arc<Fleet>,
     proxy: Running,
-    steer: Option<Steer>,
+    oracle: Option<Arc<Oracle>>,
+    killers: Vec<String>,
     seed: u64,
 }
 
+/// What the proxy does besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct With {
+    /// Tries twice more.
+    pub retries: bool,
+    /// Has modules come back when their VM dies, and lets [`vms_die`] kill them.
+    pub reloads: bool,
+    /// Has a core of its own, which the load and the endpoints leave to it.
+    pub pinned: bool,
+}
+
 impl Stand {
-    /// Starts both. `retries` has the proxy try twice more.
+    /// Starts both.
     pub async fn start(
         host: &Host,
         arm: Arm,
         setting: &Setting,
         workers: NonZeroU32,
         seed: u64,
-        retries: bool,
+        with: With,
     ) -> anyhow::Result<Self> {
         let options = EndpointOptions {
             slots: setting.slots,
@@ -101,10 +121,17 @@ impl Stand {
             endpoint.set_slow_factor(1.0 / setting.speed(at));
         }
         let suite = arm.suite(&fleet.addresses());
-        let suite = if retries { suite.retries() } else { suite };
+        let suite = if with.retries { suite.retries() } else { suite };
+        let suite = if with.reloads { suite.reloads() } else { suite };
         let proxy = Running::start_with(host, &suite.bootstrap(), workers).await?;
-        let steer = (arm == Arm::Oracle).then(|| oracle::steer(setting, &fleet));
-        Ok(Self { setting: setting.clone(), fleet, proxy, steer, seed })
+        if let (true, Some(id)) = (with.pinned, proxy.pid()) {
+            anyhow::ensure!(
+                cpu::pin(id, workers.get()),
+                "cannot pin: it takes 'taskset' and two cores"
+            );
+        }
+        let oracle = (arm == Arm::Oracle).then(|| Arc::new(Oracle::new(setting, &fleet)));
+        Ok(Self { setting: setting.clone(), fleet, proxy, oracle, killers: suite.killers(), seed })
     }
 
     /// The endpoints.
@@ -117,40 +144,85 @@ impl Stand {
         &self.proxy
     }
 
-    /// Sends load for so long; `part` tells loads of one seed apart.
-    pub async fn load(&self, duration: Duration, part: u64) -> anyhow::Result<LoadResult> {
-        let mut options = LoadOptions::at_rate(self.proxy.url("/"), self.setting.rate, duration);
-        options.seed = self.seed.wrapping_mul(16).wrapping_add(part);
+    /// Sends load, of which what is due in the warm-up counts in the timeline alone.
+    pub async fn load(&self, warmup: Duration, duration: Duration) -> anyhow::Result<LoadResult> {
+        let mut options =
+            LoadOptions::at_rate(self.proxy.url("/"), self.setting.rate, warmup + duration);
+        options.seed = self.seed;
+        options.warmup = warmup;
         options.timeout = self.setting.patience;
-        options.connections = 512;
-        options.steer = self.steer.clone();
+        // More than are ever needed: a pool that is empty would be a queue of the clients' own.
+        options.connections = options.max_in_flight;
+        options.steer = Some(self.steer());
         let result = load::run(&options, |_| ControlFlow::Continue(())).await?;
-        if result.requests == 0 || result.succeeded == 0 {
-            bail!("nothing came back: {result:?}\n{}", self.proxy.log());
+        if let Some(status) = self.proxy.exited() {
+            bail!("the proxy ended ({status}) under load: {}", self.last_words());
+        }
+        if result.succeeded == 0 {
+            bail!(
+                "nothing came back: {:?} {:?}: {}",
+                result.errors,
+                result.by_status,
+                self.last_words()
+            );
         }
         Ok(result)
     }
 
+    /// Gives every request its work, and in the oracle's arm its endpoint.
+    fn steer(&self) -> Steer {
+        let (seed, service_time) = (self.seed, self.setting.service_time);
+        let oracle = self.oracle.clone();
+        Steer(Arc::new(move |number, headers| {
+            let mut draws = SplitMix64::named(seed ^ number.rotate_left(32), "work");
+            let work = service_time.sample(&mut draws).as_secs_f64();
+            if let Ok(value) = HeaderValue::from_str(&format!("{work:.6}")) {
+                headers.insert(WORK, value);
+            }
+            if let Some(oracle) = &oracle {
+                oracle.steer(headers);
+            }
+        }))
+    }
+
+    /// The end of what the proxy logged.
+    fn last_words(&self) -> String {
+        let log = self.proxy.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines.get(lines.len().saturating_sub(LAST_WORDS)..).unwrap_or_default().join("\n")
+    }
+
     /// P99 in milliseconds after a warm-up, what was waited for in vain included.
     pub async fn p99(&self, warmup: Duration, duration: Duration) -> anyhow::Result<P99> {
-        self.load(warmup, 0).await?;
-        let result = self.load(duration, 1).await.context("after the warm-up")?;
-        let timeouts = result.errors.get(&ErrorKind::Timeout).copied().unwrap_or(0);
-        let vain = timeouts * 100 >= result.requests;
-        let p99_ms =
-            if vain { self.setting.patience.as_secs_f64() * 1e3 } else { result.latency.p99_ms };
+        let pid = self.proxy.pid();
+        let measuring = async {
+            tokio::time::sleep(warmup).await;
+            let then = Ticks::now(pid);
+            tokio::time::sleep(duration).await;
+            Ticks::now(pid).since(then)
+        };
+        let (result, cpu) = tokio::join!(self.load(warmup, duration), measuring);
+        let result = result?;
         Ok(P99 {
-            p99_ms,
-            p50_ms: result.latency.p50_ms,
+            p99_ms: result.waited.p99_ms,
+            p50_ms: result.waited.p50_ms,
             error_percent: 100.0 * result.failed as f64 / result.requests as f64,
+            lag_p50_ms: result.send_lag.p50_ms,
             lag_p99_ms: result.send_lag.p99_ms,
             unsent: result.unsent,
+            cpu,
+            by_second_ms: result.timeline.iter().map(|own| own.p99_ms.round()).collect(),
+            largest_share: result.share.values().copied().fold(0.0, f64::max)
+                * self.setting.endpoints as f64,
         })
     }
 }
 
+/// Lines of the proxy's log that tell of a failure.
+const LAST_WORDS: usize = 12;
+
 /// What came of one run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct P99 {
     /// 99th percentile of the latency, in milliseconds.
     pub p99_ms: f64,
@@ -158,8 +230,16 @@ pub struct P99 {
     pub p50_ms: f64,
     /// Of 100 requests.
     pub error_percent: f64,
-    /// The generator's own lateness: where it is not small, the machine was measured.
+    /// The generator's own lateness.
+    pub lag_p50_ms: f64,
+    /// Its 99th percentile: where it is not small, the machine was measured.
     pub lag_p99_ms: f64,
     /// Requests that could not be sent.
     pub unsent: u64,
+    /// Who used the machine.
+    pub cpu: Cpu,
+    /// P99 of each second, the warm-up's too: shows whether it was one stall or all the time.
+    pub by_second_ms: Vec<f64>,
+    /// The largest part of the answers that came from one endpoint, as a multiple of an equal part.
+    pub largest_share: f64,
 }

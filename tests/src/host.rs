@@ -12,7 +12,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -218,6 +218,22 @@ impl Running {
             }
         }
         Ok(sum)
+    }
+
+    /// The process id of a proxy that is not in this process.
+    pub fn pid(&self) -> Option<u32> {
+        match &self.process {
+            Process::HostSim { .. } => None,
+            Process::Envoy { process, .. } => Some(process.pid()),
+        }
+    }
+
+    /// How it ended, if it has.
+    pub fn exited(&self) -> Option<ExitStatus> {
+        match &self.process {
+            Process::HostSim { .. } => None,
+            Process::Envoy { process, .. } => process.exited(),
+        }
     }
 
     /// What the proxy logged, for the report of a failure.

@@ -46,6 +46,7 @@ pub struct Suite {
     route: Value,
     tls: Option<Certificates>,
     access_log: Option<PathBuf>,
+    reloads: bool,
 }
 
 impl Suite {
@@ -64,6 +65,7 @@ impl Suite {
             route: json!({"cluster": "backend", "timeout": "5s"}),
             tls: None,
             access_log: None,
+            reloads: false,
         }
     }
 
@@ -91,7 +93,16 @@ impl Suite {
     }
 
     /// Puts health-signal into the upstream chain, where it sees every attempt.
-    pub fn upstream_health_signal(mut self) -> Self {
+    pub fn upstream_health_signal(self) -> Self {
+        self.upstream_health_signal_of("weir")
+    }
+
+    /// The same with a VM that shares nothing with the others.
+    pub fn private_upstream_health_signal(self) -> Self {
+        self.upstream_health_signal_of("private-health-signal-upstream")
+    }
+
+    fn upstream_health_signal_of(mut self, vm_id: &str) -> Self {
         let configuration = json!({
             "name": "health_signal_upstream",
             "position": "upstream",
@@ -101,10 +112,31 @@ impl Suite {
             "health-signal-upstream",
             "health-signal",
             &configuration.to_string(),
-            "weir",
+            vm_id,
             Some("upstream"),
         ));
         self
+    }
+
+    /// Has modules that die come back at once (`FAIL_RELOAD`), and each killed by every connection to a
+    /// listener `kill-NAME`, of the names that [`killers`](Self::killers) gives.
+    ///
+    /// No request can make a module of the suite trap. But a VM is shared by all plugins of one `vm_id`
+    /// and one code, and an HTTP plugin that is configured as a network filter too is asked for a
+    /// context that it cannot give: that kills the worker's VM, in the middle of whatever it does.
+    pub fn reloads(mut self) -> Self {
+        self.reloads = true;
+        self
+    }
+
+    /// The listeners that kill.
+    pub fn killers(&self) -> Vec<String> {
+        self.modules().map(|module| format!("kill-{}", name(module))).collect()
+    }
+
+    fn modules(&self) -> impl Iterator<Item = &Value> {
+        let all = self.filters.iter().chain(&self.upstream_filters);
+        all.filter(|_| self.reloads)
     }
 
     /// Speaks HTTP/2 to the endpoints.
@@ -228,17 +260,19 @@ impl Suite {
         let mut clusters = vec![self.cluster()];
         clusters.extend(self.others.iter().cloned());
         clusters.extend(self.services.iter().map(|(name, address)| service(name, *address)));
+        let mut listeners = vec![self.listener()];
+        listeners.extend(self.modules().map(killer));
         let document = json!({
             "admin": {"address": address(SocketAddr::from(([127, 0, 0, 1], 0)))},
             "node": self.node,
             "stats_config": {"stats_tags": tags},
-            "static_resources": {"listeners": [self.listener()], "clusters": clusters},
+            "static_resources": {"listeners": listeners, "clusters": clusters},
         });
         format!("{document:#}")
     }
 
     fn listener(&self) -> Value {
-        let mut filters = self.filters.clone();
+        let mut filters = self.as_they_fail(&self.filters);
         filters.extend(self.native_filters.iter().cloned());
         filters.push(json!({
             "name": "envoy.filters.http.router",
@@ -289,9 +323,18 @@ impl Suite {
         })
     }
 
+    /// The modules with what the host does when they die.
+    fn as_they_fail(&self, modules: &[Value]) -> Vec<Value> {
+        let mut modules = modules.to_vec();
+        for module in modules.iter_mut().filter(|_| self.reloads) {
+            reload(&mut module["typed_config"]["config"]);
+        }
+        modules
+    }
+
     fn cluster(&self) -> Value {
-        let mut cluster =
-            cluster("backend", &self.endpoints, &self.upstream_filters, self.upstream_http2);
+        let upstream = self.as_they_fail(&self.upstream_filters);
+        let mut cluster = cluster("backend", &self.endpoints, &upstream, self.upstream_http2);
         for (field, value) in &self.backend {
             cluster[field] = value.clone();
         }
@@ -300,6 +343,45 @@ impl Suite {
         }
         cluster
     }
+}
+
+fn reload(config: &mut Value) {
+    config["failure_policy"] = json!("FAIL_RELOAD");
+    config["reload_config"] = json!({"backoff": {"base_interval": "0.01s"}});
+}
+
+/// The name of a filter.
+fn name(filter: &Value) -> &str {
+    filter["name"].as_str().unwrap_or_default()
+}
+
+/// A listener, each connection of which kills the VM of a module.
+fn killer(module: &Value) -> Value {
+    let network = "type.googleapis.com/envoy.extensions.filters.network";
+    let mut config = module["typed_config"]["config"].clone();
+    // Of the same VM, another plugin: it does nothing else.
+    let text = config["configuration"]["value"].as_str().unwrap_or_default();
+    let mut own: Value = serde_json::from_str(text).unwrap_or_default();
+    own["mode"] = json!("off");
+    own["name"] = json!("killer");
+    config["configuration"]["value"] = json!(own.to_string());
+    config["name"] = json!(format!("killer-{}", name(module)));
+    reload(&mut config);
+    json!({
+        "name": format!("kill-{}", name(module)),
+        "address": address(SocketAddr::from(([127, 0, 0, 1], 0))),
+        "filter_chains": [{"filters": [
+            {"name": "killer", "typed_config": {
+                "@type": format!("{network}.wasm.v3.Wasm"),
+                "config": config,
+            }},
+            {"name": "tcp", "typed_config": {
+                "@type": format!("{network}.tcp_proxy.v3.TcpProxy"),
+                "stat_prefix": "kill",
+                "cluster": "backend",
+            }},
+        ]}],
+    })
 }
 
 fn cluster(name: &str, endpoints: &[SocketAddr], upstream_filters: &[Value], http2: bool) -> Value {

@@ -12,7 +12,8 @@
 //! | `/echo` | after the work: method, path, headers and body of the request as JSON |
 //! | any other | after the work: `{"endpoint":"e1","served":7}` |
 //!
-//! Work answers carry `x-endpoint` and a load report. Only work queues for slots.
+//! Work answers carry `x-endpoint` and a load report. Only work queues for slots. A request may say in
+//! [`x-work`](WORK) how much work it is.
 //!
 //! ```
 //! use host_sim_rig::client::Client;
@@ -49,7 +50,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use rustls::ServerConfig;
 use tokio::time::Instant;
 
@@ -67,6 +68,10 @@ use lifecycle::Life;
 use slots::Slots;
 use switches::Switches;
 use timer::Timer;
+
+/// How much work a request is: seconds at normal speed, such as `0.04`, instead of a drawn service
+/// time. With it one request is the same work at every endpoint.
+pub const WORK: HeaderName = HeaderName::from_static("x-work");
 
 /// How an endpoint is built.
 #[derive(Clone, Debug)]
@@ -298,9 +303,11 @@ impl Shared {
         })
     }
 
-    /// The time the next request keeps its slot.
-    fn service_time(&self) -> Duration {
-        let drawn = self.service_time.sample(&mut lock(&self.draws));
+    /// The time the next request keeps its slot: what it brings, or what is drawn for it.
+    fn service_time(&self, headers: &HeaderMap) -> Duration {
+        let brought = headers.get(WORK).and_then(|value| value.to_str().ok()?.parse().ok());
+        let brought = brought.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let drawn = brought.unwrap_or_else(|| self.service_time.sample(&mut lock(&self.draws)));
         let factor = lock(&self.switches).factor(Instant::now());
         Duration::try_from_secs_f64(drawn.as_secs_f64() * factor).unwrap_or(drawn)
     }

@@ -45,7 +45,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
-pub use options::{Arrivals, ClientProfile, LoadOptions, Phase, Steer};
+pub use options::{Arrivals, ClientProfile, Complete, LoadOptions, Phase, Steer};
 pub use result::{LoadResult, Percentiles, Progress, Second};
 
 use crate::connect::{ErrorKind, ExchangeError};
@@ -116,7 +116,10 @@ impl<T: Transport> Run<T> {
     fn new(options: &LoadOptions, transport: Arc<T>, start: Instant) -> Self {
         Self {
             transport,
-            recorder: Arc::new(Mutex::new(Recorder::new(options.clients.len().max(1)))),
+            recorder: Arc::new(Mutex::new(Recorder::new(
+                options.clients.len().max(1),
+                options.warmup,
+            ))),
             start,
             timeout: options.timeout,
             max_in_flight: options.max_in_flight as u64,
@@ -149,7 +152,8 @@ impl<T: Transport> Run<T> {
             }
         }
         let elapsed = self.start.elapsed();
-        let recorder = std::mem::replace(&mut *lock(&self.recorder), Recorder::new(0));
+        let recorder =
+            std::mem::replace(&mut *lock(&self.recorder), Recorder::new(0, Duration::ZERO));
         recorder.result(elapsed)
     }
 
@@ -161,12 +165,14 @@ impl<T: Transport> Run<T> {
                 recorder.unsent();
                 return;
             }
-            recorder.sent(due.at, intended.elapsed());
+            recorder.sent(due.at);
         }
         let (transport, recorder) = (Arc::clone(&self.transport), Arc::clone(&self.recorder));
         let deadline = intended + self.timeout;
         self.exchanges.spawn(async move {
-            let outcome = timeout_at(deadline, transport.exchange(due.client))
+            // Here, and not where it was spawned: the task may have had to wait for its turn.
+            lock(&recorder).left(due.at, intended.elapsed());
+            let outcome = timeout_at(deadline, transport.exchange(due))
                 .await
                 .unwrap_or_else(|_| Err(ExchangeError::new(ErrorKind::Timeout, "timeout")));
             lock(&recorder).ended(due.at, due.client, intended.elapsed(), &outcome);

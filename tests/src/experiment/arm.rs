@@ -1,13 +1,15 @@
 //! What is compared: the proxy's own policies, an oracle, and the suite.
 
 use crate::Suite;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
 /// A policy in the proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Arm {
     /// Envoy's ROUND_ROBIN.
     RoundRobin,
@@ -27,6 +29,8 @@ pub enum Arm {
     Oracle,
     /// metric-router's default, circuit-breaker and health-signal.
     Weir,
+    /// The same, each module with a `vm_id` of its own: nothing is shared but by headers.
+    WeirPrivate,
 }
 
 impl Arm {
@@ -41,7 +45,7 @@ impl Arm {
     ];
 
     /// Those whose failures are.
-    pub const FAILURES: [Self; 7] = [
+    pub const FAILURES: [Self; 8] = [
         Self::RoundRobin,
         Self::LeastRequest,
         Self::FullScan,
@@ -49,7 +53,12 @@ impl Arm {
         Self::LeastRequestEjects,
         Self::FullScanEjects,
         Self::Weir,
+        Self::WeirPrivate,
     ];
+
+    /// Those that are compared while endpoints die in turn and the proxy retries.
+    pub const CYCLES: [Self; 5] =
+        [Self::RoundRobin, Self::FullScan, Self::FullScanEjects, Self::Weir, Self::WeirPrivate];
 
     /// As reports and arguments call it, and as experiment files do.
     pub const fn name(self) -> &'static str {
@@ -63,16 +72,17 @@ impl Arm {
             Self::FullScanEjects => "full_scan_ejects",
             Self::Oracle => "oracle",
             Self::Weir => "weir",
+            Self::WeirPrivate => "weir_private",
         }
     }
 
     /// Whether it is a policy of the proxy's own, that may be the best of them.
     pub const fn is_native(self) -> bool {
-        !matches!(self, Self::Oracle | Self::Weir)
+        !matches!(self, Self::Oracle | Self::Weir | Self::WeirPrivate)
     }
 
     /// The proxy with it, without retries.
-    pub(super) fn suite(self, endpoints: &[SocketAddr]) -> Suite {
+    pub fn suite(self, endpoints: &[SocketAddr]) -> Suite {
         let high = json!({"priority": "DEFAULT", "max_connections": 100_000,
             "max_pending_requests": 100_000, "max_requests": 100_000, "max_retries": 100_000});
         let suite = Suite::new(endpoints)
@@ -108,6 +118,11 @@ impl Arm {
                 .filter("circuit-breaker", json!({}))
                 .filter("health-signal", json!({"clusters": [{"name": "backend"}]}))
                 .upstream_health_signal(),
+            Self::WeirPrivate => suite
+                .private_filter("metric-router", json!({"clusters": [{"name": "backend"}]}))
+                .private_filter("circuit-breaker", json!({}))
+                .private_filter("health-signal", json!({"clusters": [{"name": "backend"}]}))
+                .private_upstream_health_signal(),
         }
     }
 
@@ -122,13 +137,28 @@ impl fmt::Display for Arm {
     }
 }
 
+impl From<Arm> for String {
+    fn from(arm: Arm) -> Self {
+        arm.name().to_owned()
+    }
+}
+
+impl TryFrom<String> for Arm {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 impl FromStr for Arm {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut all = Self::LATENCY.into_iter().chain(Self::FAILURES);
         all.find(|arm| arm.name() == text).ok_or_else(|| {
-            let names: Vec<_> = Self::LATENCY.iter().map(|arm| arm.name()).collect();
+            let names: Vec<_> =
+                Self::LATENCY.iter().chain(&Self::FAILURES).map(|arm| arm.name()).collect();
             format!("no arm '{text}': there are {}", names.join(", "))
         })
     }

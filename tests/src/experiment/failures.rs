@@ -4,17 +4,21 @@ use super::Stand;
 use anyhow::Context;
 use host_sim_rig::endpoint::{Cold, Fault, LoadReport, ReportSource};
 use host_sim_rig::load::LoadResult;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// What a failure cost.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Broken {
     /// Requests that were due after it happened.
     pub requests: u64,
     /// Of these, failed.
-    pub failed: u64,
-    /// Of these, failed later than a second after it happened.
+    pub failed_after: u64,
+    /// Requests that were due before it happened, and failed: they were on their way or in hand.
+    pub failed_before: u64,
+    /// Of those that were due later than a second after it happened, failed.
     pub failed_later: u64,
     /// Requests that were due later than that.
     pub requests_later: u64,
@@ -23,32 +27,47 @@ pub struct Broken {
     /// The largest part of the traffic that one endpoint had in the ten seconds after its return, as
     /// a multiple of an equal part. 0 if nothing returned.
     pub share_after_return: f64,
+    /// Failed in those seconds.
+    pub failed_after_return: u64,
+    /// What the clients of failed requests got: a status, or why there was no answer.
+    pub how: BTreeMap<String, u64>,
 }
 
 impl Broken {
-    /// Of 100 requests, failed.
-    pub fn percent(&self) -> f64 {
-        100.0 * self.failed as f64 / self.requests.max(1) as f64
+    /// All that failed.
+    pub fn failed(&self) -> u64 {
+        self.failed_before + self.failed_after
     }
 
-    /// The same later than a second after it happened.
+    /// The same of 100 requests after it happened.
+    pub fn percent(&self) -> f64 {
+        100.0 * self.failed() as f64 / self.requests.max(1) as f64
+    }
+
+    /// Of 100 requests later than a second after it happened, failed.
     pub fn percent_later(&self) -> f64 {
         100.0 * self.failed_later as f64 / self.requests_later.max(1) as f64
     }
 
     /// Failed beyond what was in hand: those that were sent to an endpoint that was dead already.
     pub fn sent_to_the_dead(&self) -> u64 {
-        self.failed.saturating_sub(self.in_hand)
+        self.failed().saturating_sub(self.in_hand)
     }
 
     /// Of a load in which it happened after so many seconds.
-    fn of(result: &LoadResult, at: u64) -> Self {
+    pub(super) fn of(result: &LoadResult, at: u64) -> Self {
         let after = |from: u64| result.timeline.iter().filter(move |own| own.second >= from);
+        let failed_after = after(at).map(|own| own.errors).sum();
+        let errors = result.errors.iter().map(|(kind, count)| (format!("{kind:?}"), *count));
+        let statuses = result.by_status.iter().filter(|(status, _)| **status >= 500);
+        let statuses = statuses.map(|(status, count)| (status.to_string(), *count));
         Self {
             requests: after(at).map(|own| own.requests).sum(),
-            failed: after(at).map(|own| own.errors).sum(),
+            failed_after,
+            failed_before: result.failed.saturating_sub(failed_after),
             requests_later: after(at + 1).map(|own| own.requests).sum(),
             failed_later: after(at + 1).map(|own| own.errors).sum(),
+            how: errors.chain(statuses).collect(),
             ..Self::default()
         }
     }
@@ -65,16 +84,21 @@ pub async fn sinkhole(
     let start = Instant::now();
     let breaking = async {
         sleep_until(start + Duration::from_secs(before)).await;
-        for endpoint in stand.fleet().endpoints().iter().skip(3).step_by(4).take(2) {
-            let after = Duration::from_millis(1);
-            endpoint.set_fault(Fault::Respond { status: 503, after, fraction: 1.0 });
-            if idle {
-                endpoint.set_report(ReportSource::Fixed(nothing_to_do()));
-            }
-        }
+        break_two(stand, idle);
     };
-    let (result, ()) = tokio::join!(stand.load(seconds(before + lasts), 1), breaking);
+    let (result, ()) = tokio::join!(stand.load(Duration::ZERO, seconds(before + lasts)), breaking);
     Ok(Broken::of(&result?, before))
+}
+
+/// Has two endpoints answer 503 in 1 ms.
+pub(super) fn break_two(stand: &Stand, idle: bool) {
+    for endpoint in stand.fleet().endpoints().iter().skip(3).step_by(4).take(2) {
+        let after = Duration::from_millis(1);
+        endpoint.set_fault(Fault::Respond { status: 503, after, fraction: 1.0 });
+        if idle {
+            endpoint.set_report(ReportSource::Fixed(nothing_to_do()));
+        }
+    }
 }
 
 /// One endpoint dies after so many seconds of load, and stays dead for so many; then, if `cold` says
@@ -84,8 +108,9 @@ pub async fn dies(stand: &Stand, before: u64, lasts: u64, cold: bool) -> anyhow:
     let victim = stand.fleet().endpoints().get(3).context("a fourth endpoint")?;
     let dying = async {
         sleep_until(start + seconds(before)).await;
-        let in_hand = victim.counters().in_flight;
+        let before = victim.counters().abandoned;
         victim.kill().await?;
+        let in_hand = victim.counters().abandoned - before;
         if cold {
             sleep_until(start + seconds(before + lasts)).await;
             let duration = Duration::from_secs(5);
@@ -95,42 +120,47 @@ pub async fn dies(stand: &Stand, before: u64, lasts: u64, cold: bool) -> anyhow:
     };
     let back = before + lasts;
     let whole = if cold { back + 10 } else { back };
-    let (result, in_hand) = tokio::join!(stand.load(seconds(whole), 1), dying);
+    let (result, in_hand) = tokio::join!(stand.load(Duration::ZERO, seconds(whole)), dying);
     let (result, in_hand) = (result?, in_hand?);
     let mut broken = Broken { in_hand, ..Broken::of(&result, before) };
     if cold {
-        let mut answers = std::collections::BTreeMap::<&str, f64>::new();
+        let mut answers = BTreeMap::<&str, f64>::new();
         for second in result.timeline.iter().filter(|own| own.second >= back) {
+            broken.failed_after_return += second.errors;
             for (endpoint, share) in &second.share {
                 *answers.entry(endpoint).or_default() += share * second.requests as f64;
             }
         }
         let all: f64 = answers.values().sum();
         let most = answers.values().copied().fold(0.0, f64::max);
-        broken.share_after_return = most / all * stand.fleet().endpoints().len() as f64;
+        broken.share_after_return = most / all.max(1.0) * stand.fleet().endpoints().len() as f64;
     }
     Ok(broken)
 }
 
 /// What many deaths cost.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Cycles {
     /// Deaths.
     pub deaths: u64,
+    /// Of these, such that a client saw an error before the next one.
+    pub seen: u64,
     /// Requests.
     pub requests: u64,
     /// Of these, failed for their clients.
     pub failed: u64,
+    /// What the clients of failed requests got.
+    pub how: BTreeMap<String, u64>,
 }
 
 /// One endpoint after the other dies for half a second and is back for half a second, under load.
 pub async fn kill_cycles(stand: &Stand, cycles: u64) -> anyhow::Result<Cycles> {
     // The proxy gets to know them first.
-    stand.load(seconds(1), 0).await?;
+    let first = 1;
     let start = Instant::now();
     let killing = async {
         let endpoints = stand.fleet().endpoints();
-        for (cycle, victim) in (0..cycles).zip(endpoints.iter().cycle()) {
+        for (cycle, victim) in (first..first + cycles).zip(endpoints.iter().cycle()) {
             sleep_until(start + seconds(cycle)).await;
             victim.kill().await?;
             sleep_until(start + seconds(cycle) + Duration::from_millis(500)).await;
@@ -138,10 +168,19 @@ pub async fn kill_cycles(stand: &Stand, cycles: u64) -> anyhow::Result<Cycles> {
         }
         anyhow::Ok(())
     };
-    let (result, killed) = tokio::join!(stand.load(seconds(cycles), 1), killing);
+    let load = stand.load(Duration::ZERO, seconds(first + cycles));
+    let (result, killed) = tokio::join!(load, killing);
     killed?;
-    let LoadResult { requests, failed, .. } = result?;
-    Ok(Cycles { deaths: cycles, requests, failed })
+    let result = result?;
+    let bad = result.timeline.iter().filter(|second| second.errors > 0);
+    let Broken { how, .. } = Broken::of(&result, 0);
+    Ok(Cycles {
+        deaths: cycles,
+        seen: bad.count() as u64,
+        requests: result.requests,
+        failed: result.failed,
+        how,
+    })
 }
 
 /// As an endpoint without work reports it.

@@ -59,7 +59,7 @@ async fn work(
         *broken.body_mut() = AnswerBody::broken("{", Arc::clone(abort));
         return broken;
     }
-    shared.slots.work(|| shared.service_time()).await;
+    shared.slots.work(|| shared.service_time(&head.headers)).await;
     if let Some(code) = switches.grpc_status.filter(|_| is_grpc(&head.headers)) {
         return in_flight.finish(grpc_trailers_only(shared, &switches, code));
     }

@@ -109,16 +109,16 @@ async fn a_cold_revival_multiplies_service_times() {
     let mut options = EndpointOptions::named("e1");
     options.service_time = ServiceTime::Fixed(Duration::from_millis(1));
     let endpoint = Endpoint::start(options).await.unwrap();
-    assert_eq!(endpoint.shared.service_time(), Duration::from_millis(1));
+    assert_eq!(endpoint.shared.service_time(&HeaderMap::new()), Duration::from_millis(1));
     endpoint.kill().await.unwrap();
     let cold = Cold { factor: 4.0, duration: Duration::from_secs(3600) };
     endpoint.revive(Some(cold)).await.unwrap();
-    assert_eq!(endpoint.shared.service_time(), Duration::from_millis(4));
+    assert_eq!(endpoint.shared.service_time(&HeaderMap::new()), Duration::from_millis(4));
     endpoint.set_slow_factor(2.0);
-    assert_eq!(endpoint.shared.service_time(), Duration::from_millis(8));
+    assert_eq!(endpoint.shared.service_time(&HeaderMap::new()), Duration::from_millis(8));
     assert_eq!(endpoint.speed(), 0.125);
     endpoint.recover();
-    assert_eq!(endpoint.shared.service_time(), Duration::from_millis(1));
+    assert_eq!(endpoint.shared.service_time(&HeaderMap::new()), Duration::from_millis(1));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::HeaderMap;
 use rustls::ClientConfig;
 
 use crate::connect::Protocol;
@@ -57,10 +57,14 @@ impl ClientProfile {
     }
 }
 
-/// Asked for one more header of each request, right before it is sent: for who steers requests from
-/// outside of the proxy.
+/// Completes the headers of each request right before it is sent, and is told its number, from 0 on in
+/// the order in which they are due: for who steers requests from outside of the proxy, or gives each
+/// its work.
 #[derive(Clone)]
-pub struct Steer(pub Arc<dyn Fn() -> Option<(HeaderName, HeaderValue)> + Send + Sync>);
+pub struct Steer(pub Arc<Complete>);
+
+/// Completes a request of this number.
+pub type Complete = dyn Fn(u64, &mut HeaderMap) + Send + Sync;
 
 impl std::fmt::Debug for Steer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -92,10 +96,12 @@ pub struct LoadOptions {
     pub body: Bytes,
     /// Whom requests come from. Empty: one client without headers.
     pub clients: Vec<ClientProfile>,
-    /// One more header of each request. Default none.
+    /// More headers of each request. Default none.
     pub steer: Option<Steer>,
     /// A request still unanswered this long after it was due has failed. Default 10 s.
     pub timeout: Duration,
+    /// Requests that are due earlier are sent and count in the timeline, and nowhere else. Default 0.
+    pub warmup: Duration,
     /// Requests under way, waiting for a connection included, beyond which those that come due are
     /// counted and not sent. Default 4096.
     pub max_in_flight: usize,
@@ -117,6 +123,7 @@ impl LoadOptions {
             clients: Vec::new(),
             steer: None,
             timeout: Duration::from_secs(10),
+            warmup: Duration::ZERO,
             max_in_flight: 4096,
         }
     }

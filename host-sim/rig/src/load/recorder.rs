@@ -27,8 +27,11 @@ const MAX_LATENCY_MICROS: u64 = 7_200_000_000;
 
 /// Counts and latencies of one run.
 pub(super) struct Recorder {
+    /// What is due earlier counts in the timeline alone.
+    measured_from: Duration,
     tally: Tally,
     latency: Histogram<u64>,
+    waited: Histogram<u64>,
     send_lag: Histogram<u64>,
     errors: BTreeMap<ErrorKind, u64>,
     by_status: BTreeMap<u16, u64>,
@@ -59,10 +62,12 @@ struct SecondRecord {
 }
 
 impl Recorder {
-    pub(super) fn new(clients: usize) -> Self {
+    pub(super) fn new(clients: usize, measured_from: Duration) -> Self {
         Self {
+            measured_from,
             tally: Tally::default(),
             latency: histogram(DIGITS),
+            waited: histogram(DIGITS),
             send_lag: histogram(DIGITS),
             errors: BTreeMap::new(),
             by_status: BTreeMap::new(),
@@ -81,13 +86,23 @@ impl Recorder {
         self.in_flight
     }
 
-    /// A request leaves, this long after it was due.
-    pub(super) fn sent(&mut self, due: Duration, lag: Duration) {
+    /// A request is taken up.
+    pub(super) fn sent(&mut self, due: Duration) {
         self.in_flight += 1;
         self.max_in_flight = self.max_in_flight.max(self.in_flight);
-        self.tally.requests += 1;
+        self.tally.requests += u64::from(self.is_measured(due));
         self.second(due).tally.requests += 1;
-        record(&mut self.send_lag, lag);
+    }
+
+    /// It leaves, this long after it was due.
+    pub(super) fn left(&mut self, due: Duration, lag: Duration) {
+        if self.is_measured(due) {
+            record(&mut self.send_lag, lag);
+        }
+    }
+
+    fn is_measured(&self, due: Duration) -> bool {
+        due >= self.measured_from
     }
 
     /// A request came due with too many in flight.
@@ -105,22 +120,30 @@ impl Recorder {
     ) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.window_answers += 1;
+        let succeeded = matches!(outcome, Ok(reply) if reply.status < 400);
+        let second = self.second(due);
+        second.tally.count(outcome);
+        if succeeded {
+            record(&mut second.latency, latency);
+            record(&mut self.window, latency);
+        }
+        if !self.is_measured(due) {
+            return;
+        }
         match outcome {
             Ok(reply) => *self.by_status.entry(reply.status).or_default() += 1,
             Err(error) => *self.errors.entry(error.kind).or_default() += 1,
         }
-        let succeeded = matches!(outcome, Ok(reply) if reply.status < 400);
         if let Some((ended, successes)) = self.by_client.get_mut(client) {
             *ended += 1;
             *successes += u64::from(succeeded);
         }
         self.tally.count(outcome);
-        let second = self.second(due);
-        second.tally.count(outcome);
         if succeeded {
-            record(&mut second.latency, latency);
             record(&mut self.latency, latency);
-            record(&mut self.window, latency);
+        }
+        if succeeded || matches!(outcome, Err(error) if error.kind == ErrorKind::Timeout) {
+            record(&mut self.waited, latency);
         }
     }
 
@@ -177,6 +200,7 @@ impl Recorder {
             max_in_flight: self.max_in_flight,
             errors: self.errors,
             latency: percentiles(&self.latency),
+            waited: percentiles(&self.waited),
             send_lag: percentiles(&self.send_lag),
             share: self.tally.share(),
             by_status: self.by_status,
@@ -264,13 +288,13 @@ mod tests {
 
     #[test]
     fn percentiles_are_those_of_the_successes() {
-        let mut recorder = Recorder::new(1);
+        let mut recorder = Recorder::new(1, Duration::ZERO);
         for i in 1..=1000 {
-            recorder.sent(ms(i), Duration::ZERO);
+            recorder.sent(ms(i));
             recorder.ended(ms(i), 0, ms(i), &reply(200, "e1"));
         }
         // A fast failure must not make the latencies look better.
-        recorder.sent(ms(1), Duration::ZERO);
+        recorder.sent(ms(1));
         recorder.ended(ms(1), 0, Duration::ZERO, &reply(503, "e2"));
         let result = recorder.result(Duration::from_secs(1));
         let close = |value: f64, expected: f64| (value / expected - 1.0).abs() < 0.002;
@@ -283,12 +307,12 @@ mod tests {
 
     #[test]
     fn outcomes_are_told_apart() {
-        let mut recorder = Recorder::new(2);
+        let mut recorder = Recorder::new(2, Duration::ZERO);
         let timeout = Err(ExchangeError::new(ErrorKind::Timeout, ""));
         for (client, outcome) in
             [(0, reply(200, "a")), (0, reply(429, "a")), (1, reply(404, "b")), (1, timeout)]
         {
-            recorder.sent(ms(0), ms(0));
+            recorder.sent(ms(0));
             recorder.ended(ms(0), client, ms(1), &outcome);
         }
         recorder.unsent();
@@ -302,8 +326,8 @@ mod tests {
 
     #[test]
     fn the_timeline_counts_a_request_in_the_second_it_was_due() {
-        let mut recorder = Recorder::new(1);
-        recorder.sent(ms(900), ms(0));
+        let mut recorder = Recorder::new(1, Duration::ZERO);
+        recorder.sent(ms(900));
         recorder.ended(ms(900), 0, ms(5000), &reply(200, "a"));
         let result = recorder.result(Duration::from_secs(6));
         assert_eq!(result.timeline.len(), 1);
@@ -311,8 +335,36 @@ mod tests {
     }
 
     #[test]
+    fn the_warm_up_counts_in_the_timeline_alone() {
+        let mut recorder = Recorder::new(1, ms(1000));
+        for (due, took) in [(900, 500), (1000, 20)] {
+            recorder.sent(ms(due));
+            recorder.left(ms(due), ms(due) / 100);
+            recorder.ended(ms(due), 0, ms(took), &reply(200, "a"));
+        }
+        let result = recorder.result(Duration::from_secs(2));
+        assert_eq!((result.requests, result.succeeded, result.by_client[0]), (1, 1, (1, 1)));
+        assert!(result.latency.max_ms < 21.0 && result.send_lag.p50_ms > 9.9, "{result:?}");
+        assert_eq!(result.timeline[0].requests + result.timeline[1].requests, 2);
+    }
+
+    #[test]
+    fn what_was_waited_for_in_vain_was_waited_for() {
+        let mut recorder = Recorder::new(1, Duration::ZERO);
+        let timeout = Err(ExchangeError::new(ErrorKind::Timeout, ""));
+        let reset = Err(ExchangeError::new(ErrorKind::Reset, ""));
+        for (took, outcome) in [(10, reply(200, "a")), (2000, timeout), (1, reset)] {
+            recorder.sent(ms(0));
+            recorder.ended(ms(0), 0, ms(took), &outcome);
+        }
+        let result = recorder.result(Duration::from_secs(2));
+        assert!(result.waited.max_ms > 1990.0 && result.waited.p50_ms > 9.9, "{result:?}");
+        assert!(result.latency.max_ms < 11.0, "{result:?}");
+    }
+
+    #[test]
     fn endless_endpoint_names_are_counted_together() {
-        let mut recorder = Recorder::new(1);
+        let mut recorder = Recorder::new(1, Duration::ZERO);
         for i in 0..2 * MAX_ENDPOINTS {
             recorder.ended(ms(0), 0, ms(1), &reply(200, &i.to_string()));
         }
@@ -323,7 +375,7 @@ mod tests {
 
     #[test]
     fn an_empty_run_has_a_result_without_nan() {
-        let result = Recorder::new(1).result(Duration::ZERO);
+        let result = Recorder::new(1, Duration::ZERO).result(Duration::ZERO);
         let json = serde_json::to_string(&result).unwrap();
         assert!(!json.contains("null"), "{json}");
     }

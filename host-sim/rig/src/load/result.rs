@@ -51,7 +51,10 @@ pub struct LoadResult {
     pub by_client: Vec<(u64, u64)>,
     /// From when a request was due to the end of its answer, for those that succeeded.
     pub latency: Percentiles,
-    /// From when a request was due to when it was handed over: the generator's own lateness,
+    /// The same with those that were waited for in vain, for as long as that took: without them, a
+    /// target that leaves the slowest unanswered would look fast.
+    pub waited: Percentiles,
+    /// From when a request was due to when its sending began: the generator's own lateness,
     /// which is part of `latency`. A run where it is not small measured the generator.
     pub send_lag: Percentiles,
     /// Fraction of the answers by endpoint (header `x-endpoint`).

@@ -13,6 +13,8 @@ pub(super) struct Due {
     pub(super) at: Duration,
     /// Index of the client.
     pub(super) client: usize,
+    /// From 0 on.
+    pub(super) number: u64,
 }
 
 /// Requests in order of time.
@@ -26,6 +28,7 @@ pub(super) struct Schedule {
     arrivals: Arrivals,
     gaps: SplitMix64,
     clients: ClientDraw,
+    number: u64,
 }
 
 impl Schedule {
@@ -40,7 +43,7 @@ impl Schedule {
         // Separate streams: other weights must not move the arrivals.
         let gaps = SplitMix64::named(seed, "arrivals");
         let clients = ClientDraw::new(weights, SplitMix64::named(seed, "clients"));
-        Self { phases, current, at: 0.0, arrivals, gaps, clients }
+        Self { phases, current, at: 0.0, arrivals, gaps, clients, number: 0 }
     }
 }
 
@@ -57,7 +60,9 @@ impl Iterator for Schedule {
                 };
                 if self.at < end {
                     let at = Duration::try_from_secs_f64(self.at).ok()?;
-                    return Some(Due { at, client: self.clients.next() });
+                    let number = self.number;
+                    self.number += 1;
+                    return Some(Due { at, client: self.clients.next(), number });
                 }
             }
             // The gap that crossed the end is dropped: exponential gaps have no memory, and a

@@ -4,7 +4,7 @@ use super::transport::Reply;
 use super::*;
 use crate::certificates;
 use crate::connect::Protocol;
-use crate::endpoint::{Endpoint, EndpointOptions, Fault};
+use crate::endpoint::{Endpoint, EndpointOptions, Fault, WORK};
 use crate::service_time::ServiceTime;
 use tokio::time::sleep_until;
 
@@ -24,7 +24,7 @@ struct Stalled {
 }
 
 impl Transport for Stalled {
-    async fn exchange(&self, _: usize) -> Result<Reply, ExchangeError> {
+    async fn exchange(&self, _: Due) -> Result<Reply, ExchangeError> {
         if self.start.elapsed() >= self.from {
             sleep_until(self.start + self.until).await;
         }
@@ -166,17 +166,29 @@ async fn each_request_asks_for_its_header_anew() {
     options.keep_requests = 1000;
     let endpoint = Endpoint::start(options).await.unwrap();
     let mut options = LoadOptions::at_rate(endpoint.url("/"), 500.0, ms(100));
-    let asked = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let count = Arc::clone(&asked);
-    options.steer = Some(Steer(Arc::new(move || {
-        let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Some((http::HeaderName::from_static("x-number"), http::HeaderValue::from(number)))
+    options.steer = Some(Steer(Arc::new(|number, headers| {
+        headers.insert("x-number", http::HeaderValue::from(number));
     })));
     let result = run(&options, keep_going).await.unwrap();
     let received = endpoint.requests();
     let numbers: std::collections::BTreeSet<_> =
         received.iter().filter_map(|request| request.header("x-number")).collect();
     assert_eq!(numbers.len() as u64, result.requests);
+    assert!(numbers.contains("0"), "{numbers:?}");
+}
+
+#[tokio::test]
+async fn a_request_may_bring_its_work() {
+    let mut options = EndpointOptions::named("e1");
+    options.service_time = ServiceTime::Fixed(Duration::from_secs(60));
+    let endpoint = Endpoint::start(options).await.unwrap();
+    let mut options = LoadOptions::at_rate(endpoint.url("/"), 500.0, ms(100));
+    options.steer = Some(Steer(Arc::new(|_, headers| {
+        headers.insert(WORK, http::HeaderValue::from_static("0.002"));
+    })));
+    let result = run(&options, keep_going).await.unwrap();
+    assert_eq!(result.succeeded, result.requests);
+    assert!(result.latency.p50_ms >= 2.0, "{:?}", result.latency);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::sync::Semaphore;
 
 use super::options::{ClientProfile, LoadOptions, Steer};
+use super::schedule::Due;
 use crate::connect::{Connection, Dialer, ErrorKind, ExchangeError, Protocol};
 use crate::sync::lock;
 
@@ -24,7 +25,7 @@ pub(super) struct Reply {
 /// How a request gets its reply. The live one is [`HttpTransport`]; tests of the measuring bring
 /// their own, on a clock that stands still.
 pub(super) trait Transport: Send + Sync + 'static {
-    fn exchange(&self, client: usize) -> impl Future<Output = Result<Reply, ExchangeError>> + Send;
+    fn exchange(&self, due: Due) -> impl Future<Output = Result<Reply, ExchangeError>> + Send;
 }
 
 /// Requests over sockets.
@@ -81,16 +82,16 @@ impl HttpTransport {
         })
     }
 
-    fn request(&self, client: usize) -> Result<Request<Full<Bytes>>, ExchangeError> {
-        let template = self.templates.get(client).ok_or_else(|| {
-            ExchangeError::new(ErrorKind::InvalidRequest, format!("no client {client}"))
+    fn request(&self, due: Due) -> Result<Request<Full<Bytes>>, ExchangeError> {
+        let template = self.templates.get(due.client).ok_or_else(|| {
+            ExchangeError::new(ErrorKind::InvalidRequest, format!("no client {}", due.client))
         })?;
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = template.method.clone();
         *request.uri_mut() = template.uri.clone();
         *request.headers_mut() = template.headers.clone();
-        if let Some((name, value)) = self.steer.as_ref().and_then(|steer| (steer.0)()) {
-            request.headers_mut().insert(name, value);
+        if let Some(steer) = &self.steer {
+            (steer.0)(due.number, request.headers_mut());
         }
         Ok(request)
     }
@@ -140,8 +141,8 @@ impl HttpTransport {
 }
 
 impl Transport for HttpTransport {
-    async fn exchange(&self, client: usize) -> Result<Reply, ExchangeError> {
-        let request = self.request(client)?;
+    async fn exchange(&self, due: Due) -> Result<Reply, ExchangeError> {
+        let request = self.request(due)?;
         match &self.pool {
             Pool::Http1 { permits, idle } => self.http1(request, permits, idle).await,
             Pool::Http2 { ring, next } => {

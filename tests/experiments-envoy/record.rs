@@ -1,0 +1,124 @@
+//! Results: a run a line, in a file that outlives the program.
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use weir_tests::experiment::{Arm, Broken, Cycles, P99, Reloads};
+
+/// What was run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) experiment: String,
+    pub(crate) workers: u32,
+    pub(crate) seed: u64,
+    pub(crate) arm: Arm,
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { experiment, workers, seed, arm } = self;
+        write!(f, "{experiment}, concurrency {workers}, seed {seed}, {arm}")
+    }
+}
+
+/// Seconds of load of the P99 table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Length {
+    pub(crate) warmup: u64,
+    pub(crate) measured: u64,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    Latency((Length, P99)),
+    Broken(Broken),
+    Cycles(Cycles),
+    Reloads(Reloads),
+    /// Why there is none.
+    Failed(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latency((_, own)) => write!(f, "{own:?}"),
+            Self::Broken(own) => write!(f, "{own:?}"),
+            Self::Cycles(own) => write!(f, "{own:?}"),
+            Self::Reloads(own) => write!(f, "{own:?}"),
+            Self::Failed(why) => write!(f, "FAILED: {why}"),
+        }
+    }
+}
+
+/// A run, the modules it was made with, and what came of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) run: Run,
+    pub(crate) modules: String,
+    pub(crate) outcome: Outcome,
+}
+
+/// All runs so far.
+pub(crate) struct Results {
+    records: Vec<Record>,
+    file: File,
+}
+
+impl Results {
+    /// Those of a file, if they are wanted; of failed runs nothing is kept, so that they run again.
+    pub(crate) fn open(path: &Path, resume: bool) -> anyhow::Result<Self> {
+        let place = || path.display().to_string();
+        let text = if resume && path.exists() {
+            std::fs::read_to_string(path).with_context(place)?
+        } else {
+            String::new()
+        };
+        let mut records = Vec::new();
+        for (at, line) in text.lines().enumerate() {
+            let record: Record = serde_json::from_str(line)
+                .with_context(|| format!("{}, line {}", path.display(), at + 1))?;
+            if !matches!(record.outcome, Outcome::Failed(_)) {
+                records.push(record);
+            }
+        }
+        let file = OpenOptions::new().create(true).write(true).truncate(true).open(path);
+        let mut results = Self { records: Vec::new(), file: file.with_context(place)? };
+        for record in records {
+            results.add(record)?;
+        }
+        Ok(results)
+    }
+
+    /// Whether it has been run.
+    pub(crate) fn has(&self, run: &Run) -> bool {
+        self.records.iter().any(|own| own.run == *run)
+    }
+
+    /// Keeps a result.
+    pub(crate) fn add(&mut self, record: Record) -> anyhow::Result<()> {
+        writeln!(self.file, "{}", serde_json::to_string(&record)?)?;
+        self.records.push(record);
+        Ok(())
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Record> + Clone {
+        self.records.iter()
+    }
+
+    /// Those of an experiment with so many workers.
+    pub(crate) fn of<'a>(
+        &'a self,
+        experiment: &'a str,
+        workers: u32,
+    ) -> impl Iterator<Item = &'a Record> + Clone {
+        let wanted =
+            move |own: &&Record| own.run.experiment == experiment && own.run.workers == workers;
+        self.records.iter().filter(wanted)
+    }
+}
