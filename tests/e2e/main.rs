@@ -28,6 +28,7 @@ mod raw;
 mod reentry;
 mod regions;
 mod registry;
+mod reload;
 mod reports;
 mod services;
 mod steering;
