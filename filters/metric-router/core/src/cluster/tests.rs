@@ -1,7 +1,11 @@
 use super::*;
 use crate::Config;
+use crate::flight::{Outcome, Response};
 use crate::worker::Worker;
-use shared_state::{BreakerRecord, DEFAULT_ENDPOINT_SCOPE, MemoryStore, encode, read, update};
+use shared_state::{
+    BreakerRecord, BreakerState, DEFAULT_ENDPOINT_SCOPE, MemoryStore, Transition, encode, read,
+    update,
+};
 
 fn endpoint(port: u16) -> Endpoint {
     format!("127.0.0.1:{port}").parse().unwrap()
