@@ -71,6 +71,12 @@ pub fn response_flags() -> u64 {
     uint(&["response", "flags"]).unwrap_or(0)
 }
 
+/// [`response_code_details`] of a response that an endpoint sent.
+pub const VIA_UPSTREAM: &str = "via_upstream";
+
+/// [`response_code_details`] where the VM of a filter died, and the proxy answered in its stead.
+pub const VM_DIED: &str = "wasm_fail_stream";
+
 /// Why the response has its status: `via_upstream`, or a reason of the proxy.
 pub fn response_code_details() -> Option<String> {
     string(&["response", "code_details"])

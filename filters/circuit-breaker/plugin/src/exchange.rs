@@ -10,9 +10,6 @@ use plugin_kit::property;
 use request_key::Attributes;
 use shared_state::{Endpoint, UnixNanos};
 
-/// `response.code_details` of a response that the endpoint sent.
-const VIA_UPSTREAM: &str = "via_upstream";
-
 /// The clock of one callback: read once, if at all.
 #[derive(Clone, Copy)]
 pub(crate) struct HostClock<'a> {
@@ -141,7 +138,7 @@ impl Response for HostResponse {
 
     fn via_upstream(&self) -> bool {
         let details = || property::response_code_details();
-        *self.via_upstream.get_or_init(|| details().as_deref() == Some(VIA_UPSTREAM))
+        *self.via_upstream.get_or_init(|| details().as_deref() == Some(property::VIA_UPSTREAM))
     }
 
     fn grpc_status(&self) -> Option<u32> {

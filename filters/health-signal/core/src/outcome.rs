@@ -61,6 +61,8 @@ pub struct Attempt {
     /// There was a connection, and the attempt ended before its answer did. Only an upstream
     /// filter looks: downstream, flags say it.
     pub cut_off: bool,
+    /// The proxy itself has answered the client: a filter did, or the VM of one has died.
+    pub answered_in_stead: bool,
 }
 
 const UPSTREAM_REQUEST_TIMEOUT: u64 = 0x4;
@@ -106,6 +108,8 @@ impl Attempt {
             let before_answer = self.status.is_none();
             let kind = if before_answer { FailureKind::Connect } else { FailureKind::Reset };
             Outcome::Failure(kind)
+        } else if self.answered_in_stead {
+            Outcome::Neutral
         } else if self.cut_off {
             Outcome::Failure(match self.status {
                 None => FailureKind::NoAnswer,
@@ -201,6 +205,18 @@ mod tests {
         assert_eq!(cut(Some(200), 0), Outcome::Failure(FailureKind::Reset));
         assert_eq!(cut(Some(503), 0), Outcome::Failure(FailureKind::Status));
         assert_eq!(cut(None, 0x4000), Outcome::Neutral);
+    }
+
+    #[test]
+    fn nobody_is_blamed_where_the_proxy_has_answered_in_the_endpoints_stead() {
+        let of = |attempt: Attempt| outcome(Attempt { answered_in_stead: true, ..attempt });
+        let cut = |status| of(Attempt { status, cut_off: true, ..Attempt::default() });
+        for status in [None, Some(200), Some(503)] {
+            assert_eq!(cut(status), Outcome::Neutral, "{status:?}");
+        }
+        let because_of = |flags| of(Attempt { status: Some(503), flags, ..Attempt::default() });
+        assert_eq!(because_of(0), Outcome::Neutral);
+        assert_eq!(because_of(0x4), Outcome::Failure(FailureKind::Timeout), "that is why");
     }
 
     #[test]

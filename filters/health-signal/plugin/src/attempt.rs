@@ -102,6 +102,9 @@ impl Tried {
             attempt.flags = property::response_flags();
             attempt.transport_failed = property::upstream_failure_reason().is_some();
             attempt.cut_off = property::bytes(&pooled).is_some();
+            // The VM of a filter downstream died, and with it the requests in its hands.
+            attempt.answered_in_stead = attempt.cut_off
+                && property::response_code_details().as_deref() == Some(property::VM_DIED);
         }
         let outcome = attempt.outcome(&cluster.config.passive.failure_statuses);
         // A failure is told at once, and must be younger than the successes before it.

@@ -180,8 +180,15 @@ impl Served {
         // What came whole from an endpoint has no flags that say anything of it.
         let is_told = self.is_proxied && self.is_whole;
         let flags = if is_told { 0 } else { property::response_flags() };
-        let attempt = Attempt { flags, ..self.attempt };
-        let outcome = attempt.outcome(&cluster.config.passive.failure_statuses);
+        let failures = &cluster.config.passive.failure_statuses;
+        let mut attempt = Attempt { flags, ..self.attempt };
+        let mut outcome = attempt.outcome(failures);
+        if outcome.failure().is_some() && !self.is_proxied {
+            let details = property::response_code_details();
+            attempt.answered_in_stead =
+                details.is_some_and(|details| details != property::VIA_UPSTREAM);
+            outcome = attempt.outcome(failures);
+        }
         cluster.observing(|observer| observer.sighted(*endpoint, *answered_at));
         let mut failed = outcome.failure();
         if !self.counted {

@@ -126,6 +126,16 @@ impl Outcome {
             None => Self::Neutral,
         }
     }
+
+    /// The same, once it is known whether an endpoint sent the response at all. A status of 500 and
+    /// above without a flag may be the proxy's own: of a filter, or because the VM of one has died,
+    /// which ends all requests that are in its hands, whichever endpoints they are at.
+    pub fn unless_of_the_proxy(self, flags: u64, is_of_the_proxy: impl FnOnce() -> bool) -> Self {
+        match self {
+            Self::Failure if flags == 0 && is_of_the_proxy() => Self::Neutral,
+            _ => self,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -174,5 +184,16 @@ mod tests {
         ] {
             assert_eq!(Outcome::of(status, flags), outcome, "{status:?} {flags:#x}");
         }
+    }
+
+    #[test]
+    fn nobody_is_blamed_for_a_response_that_the_proxy_made() {
+        let unless = |flags, is_its| {
+            Outcome::of(Some(503), flags).unless_of_the_proxy(flags, move || is_its)
+        };
+        assert_eq!((unless(0, true), unless(0, false)), (Outcome::Neutral, Outcome::Failure));
+        assert_eq!(unless(0x4, true), Outcome::Failure, "it made it because nothing came");
+        let good = Outcome::of(Some(200), 0);
+        assert_eq!(good.unless_of_the_proxy(0, || panic!("nobody asks")), Outcome::Success);
     }
 }

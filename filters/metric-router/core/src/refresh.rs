@@ -28,7 +28,7 @@ const LISTING_INTERVAL: Duration = Duration::from_secs(1);
 const SIZE_AGE: Duration = Duration::from_secs(5);
 
 /// Endpoints whose records are read in one tick. With more of them each has its turn; those that
-/// have failed here go before.
+/// have failed here go before. A worker that knows nothing yet reads them all.
 const RECORDS_AT_ONCE: usize = 64;
 
 /// Endpoints up to which the workers tell each other of them with every tick. A record of four times
@@ -112,8 +112,9 @@ impl Cluster {
                 self.table.rows().iter().filter(|row| row.is_known && row.new_failures > 0);
             turn.extend(failed.map(|row| row.endpoint).take(RECORDS_AT_ONCE));
         }
+        let most = if self.refreshes == 0 { known.len() } else { RECORDS_AT_ONCE.min(known.len()) };
         let begin = self.refreshes.wrapping_mul(RECORDS_AT_ONCE) % known.len().max(1);
-        turn.extend(known.iter().cycle().skip(begin).take(RECORDS_AT_ONCE.min(known.len())));
+        turn.extend(known.iter().cycle().skip(begin).take(most));
         for endpoint in turn {
             if let Some(row) = self.table.get_or_add(&self.name, endpoint) {
                 row.health = self.notes.read(store, &row.health_key, Source::Health);

@@ -259,6 +259,18 @@ impl Router {
         Some(ClusterId(self.clusters.len() - 1))
     }
 
+    /// As [`Router::follow`], and reads what is known of the cluster, so that the request which
+    /// names it first is steered by that already.
+    pub fn meet(&mut self, store: &impl SharedStore, name: &str, now: UnixNanos, draw: u64) {
+        if self.config.mode == Mode::Off || self.find(name).is_some() {
+            return;
+        }
+        let id = self.follow(name, now);
+        if let Some(cluster) = id.and_then(|id| self.clusters.get_mut(id.0)) {
+            cluster.refresh(store, &self.worker, now, draw);
+        }
+    }
+
     /// The cluster with this number.
     pub fn cluster(&mut self, id: ClusterId) -> Option<&mut Cluster> {
         self.clusters.get_mut(id.0)
@@ -269,7 +281,8 @@ impl Router {
         self.clusters.iter_mut()
     }
 
-    /// Does what is due: renews the worker's slot, tells what changed, rebuilds snapshots. `draw`
+    /// Does what is due, which at the beginning is all: a worker that takes the place of one whose VM
+    /// has died then knows what that one knew of others. Renews the worker's slot, tells what changed, rebuilds snapshots. `draw`
     /// decides where new schedules begin.
     pub fn tick(&mut self, store: &impl SharedStore, now: UnixNanos, draw: u64) {
         let has_news =

@@ -89,10 +89,13 @@ impl RootContext for Root {
             router.set_home(&property::node_zone().unwrap_or_default());
         }
         plugin_kit::set_tick_period(router.tick_period());
+        // Roots of different workers may have the same number; the moment differs.
+        let mut draws = Draws::new(now, u64::from(self.context_id));
+        // The next request may come before the first tick.
+        router.tick(&HostStore, now, draws.next_u64());
         let shared = Shared {
             router: RefCell::new(router),
-            // Roots of different workers may have the same number; the moment differs.
-            draws: RefCell::new(Draws::new(now, u64::from(self.context_id))),
+            draws: RefCell::new(draws),
             steering,
             mode,
             access_log,

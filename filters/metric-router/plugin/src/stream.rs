@@ -65,6 +65,9 @@ impl Stream {
             .as_deref()
             .filter(|name| router.wants_size(name, now))
             .and_then(|_| property::num_endpoints());
+        if let (Some(name), Some(_)) = (&cluster, size) {
+            router.meet(&HostStore, name, now, draw);
+        }
         let (pick, mut journey) = router.pick(cluster.as_deref(), size, &Request, now, draw);
         if let Some(Journey { flight, .. }) = journey.as_mut().filter(|at| !at.flight.is_routine())
         {
@@ -137,7 +140,7 @@ impl Stream {
         };
         let list = if astray { property::edited_list() } else { None };
         let edited = journey.flight.is_edited(list.as_deref());
-        let outcome = Outcome::of(answer.status(), answer.flags());
+        let outcome = answer.outcome();
         let response = Response { served, attempts, edited, outcome };
         let now = if is_routine { plugin_kit::recently() } else { answer.clock.now() };
         if let Some(reported) = answer.reported() {
@@ -181,6 +184,14 @@ impl Answer {
             Some(..500) => 0,
             _ => *self.flags.get_or_init(property::response_flags),
         }
+    }
+
+    fn outcome(&self) -> Outcome {
+        let outcome = Outcome::of(self.status(), self.flags());
+        outcome.unless_of_the_proxy(self.flags(), || {
+            let details = property::response_code_details();
+            details.is_some_and(|details| details != property::VIA_UPSTREAM)
+        })
     }
 
     /// The load report, if the response has one. With it comes the rest.

@@ -1,7 +1,7 @@
 use crate::{Config, Flight, Note, Outcome, Pick, Policy, Reason, Response, Router, Why};
 use shared_state::{
     BreakerRecord, DEFAULT_ENDPOINT_SCOPE, Endpoint, EndpointHealth, Expected, HealthState,
-    LoadReport, MemoryStore, SharedStore, UnixNanos, encode, metric_id,
+    LoadReport, Members, MemoryStore, SharedStore, Transition, UnixNanos, encode, metric_id,
 };
 
 fn endpoint(port: u16) -> Endpoint {
@@ -342,26 +342,73 @@ fn an_endpoint_whose_breaker_has_closed_is_ramped_up() {
     assert_eq!(admission(&mut router, "backend", 2), 1.0);
 }
 
-#[test]
-fn of_many_endpoints_a_tick_reads_some_and_soon_all() {
-    let store = MemoryStore::default();
+fn three_hundred() -> Router {
     let ports: Vec<String> = (1..=300).map(|port| format!("\"127.0.0.1:{port}\"")).collect();
     let json =
         format!(r#"{{"clusters":[{{"name":"backend","endpoints":[{}]}}]}}"#, ports.join(","));
-    let mut router = Router::new(Config::from_json(json.as_bytes()).unwrap().value, at(0));
+    Router::new(Config::from_json(json.as_bytes()).unwrap().value, at(0))
+}
+
+fn candidates(router: &mut Router) -> usize {
+    match pick(router, 100).0 {
+        Pick::Steer(steered) => steered.candidates,
+        Pick::Leave(reason) => panic!("unsteered: {reason:?}"),
+    }
+}
+
+#[test]
+fn of_many_endpoints_a_tick_reads_some_and_soon_all() {
+    let store = MemoryStore::default();
+    let mut router = three_hundred();
+    router.tick(&store, at(99), 0);
     for port in (1..=300).step_by(50) {
         health(&store, port, &state(HealthState::Down, 100));
     }
-    let candidates = |router: &mut Router| match pick(router, 100).0 {
-        Pick::Steer(steered) => steered.candidates,
-        Pick::Leave(reason) => panic!("unsteered: {reason:?}"),
-    };
     let mut seen = Vec::new();
     for tick in 0..5 {
         router.tick(&store, UnixNanos::from_millis(100_000 + tick * 100), 0);
         seen.push(candidates(&mut router));
     }
-    assert_eq!(seen, [298, 297, 296, 294, 294], "64 of 300 a tick");
+    assert_eq!(seen, [299, 298, 296, 295, 294], "64 of 300 a tick");
+}
+
+#[test]
+fn who_knows_nothing_yet_reads_of_all_of_them() {
+    let store = MemoryStore::default();
+    for port in (1..=300).step_by(50) {
+        health(&store, port, &state(HealthState::Down, 100));
+    }
+    let mut router = three_hundred();
+    router.tick(&store, at(100), 0);
+    assert_eq!(candidates(&mut router), 294);
+}
+
+#[test]
+fn the_first_request_to_a_cluster_is_steered_by_what_others_know() {
+    let store = MemoryStore::default();
+    let json = r#"{"clusters":[{"name":"*"}]}"#;
+    let mut router = Router::new(Config::from_json(json.as_bytes()).unwrap().value, at(0));
+    let mut members = None;
+    for port in 1..=4 {
+        if let Transition::Store(next, _) = Members::seen(members.clone(), endpoint(port), at(100))
+        {
+            members = Some(next);
+        }
+    }
+    let key = Members::key("backend");
+    store.set(key.as_str(), &encode(&members.unwrap()), Expected::Any).unwrap();
+    health(&store, 2, &state(HealthState::Down, 100));
+    router.meet(&store, "backend", at(100), 0);
+    let candidates =
+        |router: &mut Router| match router.pick(Some("backend"), Some(4), &(), at(100), u64::MAX).0
+        {
+            Pick::Steer(steered) => steered.candidates,
+            Pick::Leave(reason) => panic!("unsteered: {reason:?}"),
+        };
+    assert_eq!(candidates(&mut router), 3);
+    health(&store, 3, &state(HealthState::Down, 100));
+    router.meet(&store, "backend", at(100), 0);
+    assert_eq!(candidates(&mut router), 3, "what comes later is the tick's");
 }
 
 #[test]
