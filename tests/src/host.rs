@@ -201,6 +201,8 @@ impl Running {
     }
 
     /// Sum of a metric over the label sets that hold these labels; `None` if there is none.
+    ///
+    /// Up to Envoy 1.38, metrics of plugins in a cluster's upstream filters stand below the cluster.
     pub async fn metric_with(
         &self,
         name: &str,
@@ -209,11 +211,17 @@ impl Running {
         let url = format!("http://{}/stats/prometheus", self.admin);
         let text = Client::new().get(&url).await?.text();
         let wanted: Vec<_> = labels.iter().map(|(k, v)| format!("{k}=\"{v}\"")).collect();
+        let below = match name.strip_prefix("envoy_wasm_") {
+            Some(rest) => format!("envoy_cluster_wasm_{rest}"),
+            None => format!("envoy_cluster_wasmcustom_{name}"),
+        };
         let mut sum = None;
         for line in text.lines() {
             let Some((series, value)) = line.rsplit_once(' ') else { continue };
             let (series_name, series_labels) = series.split_once('{').unwrap_or((series, ""));
-            if series_name == name && wanted.iter().all(|label| series_labels.contains(label)) {
+            if (series_name == name || series_name == below)
+                && wanted.iter().all(|label| series_labels.contains(label))
+            {
                 *sum.get_or_insert(0.0) += value.parse::<f64>()?;
             }
         }
