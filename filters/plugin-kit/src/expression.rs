@@ -9,7 +9,8 @@ use crate::{ffi, property::into_text};
 
 /// An expression that gives a text. Belongs to the root context in whose callback it was made, and
 /// to the streams of that.
-#[derive(Debug)]
+/// The default is one that the host does not have.
+#[derive(Debug, Default)]
 pub struct Expression(Option<Vec<u8>>);
 
 impl Expression {

@@ -2,7 +2,7 @@
 //! most attributes exist in some phases only.
 
 use crate::ffi;
-use shared_state::{Endpoint, ReportedResponse, decode, encode};
+use shared_state::{Endpoint, ReportedResponse, UnixNanos, decode, encode};
 
 /// An attribute's bytes.
 pub fn bytes(path: &[&str]) -> Option<Vec<u8>> {
@@ -85,6 +85,11 @@ pub fn response_code_details() -> Option<String> {
 /// Why the connection to the endpoint failed, if it did.
 pub fn upstream_failure_reason() -> Option<String> {
     string(&["upstream", "transport_failure_reason"]).filter(|reason| !reason.is_empty())
+}
+
+/// When the request came, by the host's clock.
+pub fn request_time() -> Option<UnixNanos> {
+    uint(&["request", "time"]).map(UnixNanos::from_nanos)
 }
 
 /// Address of the client, `ip:port`, as the proxy trusts it.

@@ -176,5 +176,5 @@ impl Response for HostResponse {
 
 /// When the stream began, by the host's clock.
 pub(crate) fn began_at() -> Option<UnixNanos> {
-    property::uint(&["request", "time"]).map(UnixNanos::from_nanos)
+    property::request_time()
 }

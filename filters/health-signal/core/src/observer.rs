@@ -41,6 +41,8 @@ struct Track {
     latency: Latency,
     /// Attempts since the last report.
     begun: u32,
+    /// The last response of it was measured.
+    was_measured: bool,
     /// When it last served, or was tried.
     tried_at: UnixNanos,
     /// When it was last named to the list of members. `None`: not yet.
@@ -66,6 +68,15 @@ impl Observer {
         let Some(track) = self.track(endpoint, now) else { return };
         track.entry.in_flight = track.entry.in_flight.saturating_sub(1);
         self.changed = true;
+    }
+
+    /// A response of `endpoint` has come, of an attempt that nobody saw begin. Answers whether it is
+    /// to be asked how long it took: of every second. That costs two looks at clocks, and so a
+    /// response costs one on average, however few there are.
+    pub fn is_to_measure(&mut self, endpoint: Endpoint, now: UnixNanos) -> bool {
+        let Some(track) = self.track(endpoint, now) else { return false };
+        track.was_measured = !track.was_measured;
+        track.was_measured
     }
 
     /// The host chose `endpoint` for an attempt: it is a member.
@@ -203,6 +214,7 @@ impl Observer {
             entry: WorkerEntry::new(endpoint),
             latency: Latency::default(),
             begun: 0,
+            was_measured: false,
             tried_at: now,
             sighted_at: None,
             sighted: false,
@@ -296,6 +308,14 @@ mod tests {
         assert_eq!((measured(12), measured(40)), (12, 10));
         observer.report(1, at(1));
         assert!(observer.began(endpoint(1), at(1)));
+    }
+
+    #[test]
+    fn of_the_responses_of_each_endpoint_every_second_is_measured() {
+        let mut observer = Observer::default();
+        let mut measured = |port| observer.is_to_measure(endpoint(port), at(1));
+        let each: Vec<_> = (0..4).map(|_| (measured(1), measured(2))).collect();
+        assert_eq!(each, [(true, true), (false, false), (true, true), (false, false)]);
     }
 
     #[test]

@@ -1,7 +1,13 @@
-//! Where a request went, by one hostcall.
+//! Where a request went, and what was answered, by one hostcall.
+//!
+//! Each attribute and each header is a hostcall of its own, and a map of headers is one more. One
+//! expression puts all of them together. Whether the host can evaluate it is known by its answers:
+//! where the attributes are there one by one, and the expression gives nothing, it is not asked again.
 
-use health_signal_core::POLL_HEADER;
+use core::cell::Cell;
 use health_signal_core::config::Position;
+use health_signal_core::orca::{BINARY_HEADER, HEADER};
+use health_signal_core::{POLL_HEADER, PROXIED_HEADER, SERVED_HEADER};
 use plugin_kit::headers::{self, Map};
 use plugin_kit::{Expression, property};
 use shared_state::Endpoint;
@@ -14,14 +20,26 @@ pub(crate) struct Destination {
     pub(crate) is_marked: bool,
 }
 
+/// Headers of a response that are read of every one.
+const HEADERS: [&str; 6] =
+    [SERVED_HEADER, ":status", "grpc-status", BINARY_HEADER, HEADER, PROXIED_HEADER];
+
+/// What they say, in this order.
+pub(crate) type Said = [Option<String>; HEADERS.len()];
+
 /// Finds out.
 pub(crate) struct Compass {
     position: Position,
-    expression: Expression,
+    destination: Expression,
+    answer: Expression,
+    is_usable: Cell<bool>,
 }
 
 /// Stands before what is marked.
 const MARK: char = '+';
+
+/// Stands before each header that is there, even if it is empty. No value has it, nor has a name.
+const LINE: char = '\n';
 
 impl Compass {
     pub(crate) fn new(position: Position) -> Self {
@@ -31,28 +49,58 @@ impl Compass {
             }
             Position::Downstream => "upstream.request_attempt_count > 1u".to_owned(),
         };
-        let text =
+        let mut text =
             format!("({marked} ? '{MARK}' : '') + upstream.address + ' ' + xds.cluster_name");
-        Self { position, expression: Expression::new(&text) }
+        let destination = Expression::new(&text);
+        let mut is_usable = destination.is_usable();
+        let mut answer = Expression::default();
+        if is_usable && position == Position::Downstream {
+            for (at, name) in HEADERS.iter().enumerate() {
+                let header = format!("response.headers['{name}']");
+                text += &format!(" + ('{name}' in response.headers ? '\\n{at}' + {header} : '')");
+            }
+            answer = Expression::new(&text);
+            is_usable = answer.is_usable();
+        }
+        Self { position, destination, answer, is_usable: Cell::new(is_usable) }
     }
 
     /// `None` if there was no attempt, or its endpoint has no `ip:port`.
     pub(crate) fn destination(&self) -> Option<Destination> {
-        if !self.expression.is_usable() {
-            return self.one_by_one();
+        match self.text(&self.destination) {
+            Some(text) => read(&text),
+            None => self.one_by_one(),
         }
-        let text = self.expression.text()?;
-        let rest = text.strip_prefix(MARK);
-        let (address, cluster) = rest.unwrap_or(&text).split_once(' ')?;
-        let endpoint = address.parse().ok()?;
-        let cluster = Some(cluster).filter(|name| !name.is_empty())?.to_owned();
-        Some(Destination { endpoint, cluster, is_marked: rest.is_some() })
     }
 
-    /// The same on a host without expressions.
+    /// The same and the response's headers, in its callback, of a downstream instance.
+    pub(crate) fn answer(&self) -> Option<(Destination, Said)> {
+        let Some(text) = self.text(&self.answer) else {
+            let destination = self.one_by_one()?;
+            return Some((destination, headers::several(Map::Response, HEADERS)));
+        };
+        let mut lines = text.split(LINE);
+        let destination = read(lines.next()?)?;
+        let mut said = Said::default();
+        for line in lines {
+            let (at, value) = line.split_at_checked(1)?;
+            if let Some(place) = at.parse().ok().and_then(|at: usize| said.get_mut(at)) {
+                *place = Some(value.to_owned());
+            }
+        }
+        Some((destination, said))
+    }
+
+    fn text(&self, expression: &Expression) -> Option<String> {
+        if self.is_usable.get() { expression.text() } else { None }
+    }
+
+    /// The same on a host without expressions. Where one has given nothing there most probably was no
+    /// attempt, which costs a hostcall to know.
     fn one_by_one(&self) -> Option<Destination> {
         let endpoint = property::upstream_address()?;
         let cluster = property::cluster_name()?;
+        self.is_usable.set(false);
         let is_marked = match self.position {
             Position::Upstream => {
                 headers::get(Map::Request, POLL_HEADER).is_some() && !property::has_connection()
@@ -61,4 +109,12 @@ impl Compass {
         };
         Some(Destination { endpoint, cluster, is_marked })
     }
+}
+
+fn read(text: &str) -> Option<Destination> {
+    let rest = text.strip_prefix(MARK);
+    let (address, cluster) = rest.unwrap_or(text).split_once(' ')?;
+    let endpoint = address.parse().ok()?;
+    let cluster = Some(cluster).filter(|name| !name.is_empty())?.to_owned();
+    Some(Destination { endpoint, cluster, is_marked: rest.is_some() })
 }

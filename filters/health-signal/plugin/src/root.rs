@@ -102,7 +102,7 @@ impl RootContext for Root {
         let Some(config) = plugin_kit::configure(Config::from_json, |config| &config.name) else {
             return false;
         };
-        let shared = Shared::new(config);
+        let shared = Shared::new(config, plugin_kit::now());
         if shared.is_on() {
             plugin_kit::set_tick_period(shared.config.publish_interval);
         }

@@ -23,11 +23,11 @@ pub(crate) struct Shared {
     pub(crate) degraded: Degraded,
     pub(crate) slot: Cell<Option<WorkerSlot>>,
     watched: RefCell<Vec<Rc<Watched>>>,
-    /// When this VM last ticked: now, as far as a quarter of a second does not matter.
+    /// When this VM last ticked, or was configured: now, as far as a quarter of a second does not matter.
     ticked_at: Cell<UnixNanos>,
     /// Every cluster that was lately used has an upstream instance.
     all_counted: Cell<bool>,
-    compass: Compass,
+    pub(crate) compass: Compass,
     /// Reports that are accepted and not counted yet, and whether one was since the last tick.
     uncounted: Cell<u64>,
     has_counted: Cell<bool>,
@@ -47,13 +47,13 @@ pub(crate) struct Watched {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config, now: UnixNanos) -> Self {
         let shared = Self {
             metrics: Metrics::new(&config.name),
             degraded: Degraded::new(&config.name),
             slot: Cell::new(None),
             watched: RefCell::default(),
-            ticked_at: Cell::new(UnixNanos::ZERO),
+            ticked_at: Cell::new(now),
             all_counted: Cell::new(false),
             compass: Compass::new(config.position),
             uncounted: Cell::new(0),

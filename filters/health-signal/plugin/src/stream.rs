@@ -2,8 +2,9 @@
 
 use crate::destination::Destination;
 use crate::shared::{Shared, Watched};
+use core::time::Duration;
 use health_signal_core::orca::{self, BINARY_HEADER, HEADER};
-use health_signal_core::{Agent, Attempt, Outcome, PROXIED_HEADER, SERVED_HEADER};
+use health_signal_core::{Agent, Attempt, Outcome, SERVED_HEADER};
 use plugin_kit::headers::{self, Map};
 use plugin_kit::property;
 use proxy_wasm::traits::{Context, HttpContext};
@@ -13,7 +14,6 @@ use std::rc::Rc;
 
 pub(crate) struct Stream {
     shared: Rc<Shared>,
-    began_at: UnixNanos,
     served: Option<Served>,
 }
 
@@ -22,11 +22,11 @@ struct Served {
     cluster: Rc<Watched>,
     endpoint: Endpoint,
     answered_at: UnixNanos,
+    /// How long it took, if that is measured.
+    took: Option<Duration>,
     attempt: Attempt,
     /// The upstream instance counts this attempt.
     counted: bool,
-    /// There were attempts before, maybe at others.
-    was_retried: bool,
     /// The endpoint sent it, and not the proxy in its stead.
     is_proxied: bool,
     /// The response has come to its end.
@@ -36,32 +36,23 @@ struct Served {
 
 impl Stream {
     pub(crate) fn new(shared: Rc<Shared>) -> Self {
-        Self { shared, began_at: UnixNanos::ZERO, served: None }
+        Self { shared, served: None }
     }
 
     /// The response as the host hands it over. `None` if no endpoint sent it, or none that is
-    /// watched. All headers are read by one hostcall, and the clock only where somebody needs to
-    /// know better than by a tick.
+    /// watched. The clock is read only where somebody needs to know better than by a tick.
     fn served(&self, end_of_stream: bool) -> Option<Served> {
-        let Destination { endpoint, cluster, is_marked: was_retried } =
-            self.shared.destination()?;
+        let (destination, said) = self.shared.compass.answer()?;
+        let [named, status, grpc, binary, formatted, proxied] = said;
+        let Destination { endpoint, cluster, is_marked: was_retried } = destination;
         let cluster = self.shared.watch(&cluster)?;
-        let is_measured = self.began_at != UnixNanos::ZERO;
-        let now = if is_measured { plugin_kit::now() } else { self.shared.ticked_at() };
+        let coarse = self.shared.ticked_at();
+        // After a retry the time went to several endpoints.
+        let is_measured = !was_retried
+            && !cluster.has_upstream_instance(coarse)
+            && cluster.observing(|observer| observer.is_to_measure(endpoint, coarse));
+        let now = if is_measured { plugin_kit::now() } else { coarse };
         cluster.used(now);
-        let agent_header = cluster.config.agent_header.as_deref().unwrap_or_default();
-        let [named, status, grpc, binary, formatted, agent, proxied] = headers::several(
-            Map::Response,
-            [
-                SERVED_HEADER,
-                ":status",
-                "grpc-status",
-                BINARY_HEADER,
-                HEADER,
-                agent_header,
-                PROXIED_HEADER,
-            ],
-        );
         if let Some(named) = &named {
             if named.parse() == Ok(endpoint) {
                 cluster.named(now);
@@ -76,14 +67,17 @@ impl Stream {
             grpc_status: grpc.filter(|_| end_of_stream).and_then(|code| code.parse().ok()),
             ..Attempt::default()
         };
+        let agent_header = cluster.config.agent_header.as_deref();
+        let agent = agent_header.and_then(|name| headers::get(Map::Response, name));
         let counted = cluster.has_upstream_instance(now);
+        let began_at = is_measured.then(property::request_time).flatten();
         let mut served = Served {
             cluster,
             endpoint,
             answered_at: now,
+            took: began_at.map(|began_at| now.since(began_at)),
             attempt,
             counted,
-            was_retried,
             is_proxied: proxied.is_some(),
             is_whole: end_of_stream,
             rejected: None,
@@ -103,8 +97,9 @@ impl Stream {
         let Some(Destination { endpoint, cluster, is_marked: false }) = destination else { return };
         let Some(cluster) = self.shared.watch(&cluster) else { return };
         let now = plugin_kit::now();
+        let Some(began_at) = property::request_time() else { return };
         if !cluster.has_upstream_instance(now) {
-            let (waited, tau) = (now.since(self.began_at), cluster.config.smoothing.latency);
+            let (waited, tau) = (now.since(began_at), cluster.config.smoothing.latency);
             cluster.observing(|observer| observer.waited(endpoint, waited, tau, now));
         }
     }
@@ -123,7 +118,15 @@ impl Served {
         if !config.enabled {
             return;
         }
-        let report = orca::parse(binary.as_deref(), formatted.as_deref(), config.strict, now);
+        let parse = |binary: &Option<String>, formatted: &Option<String>| {
+            orca::parse(binary.as_deref(), formatted.as_deref(), config.strict, now)
+        };
+        let mut report = parse(&binary, &formatted);
+        if let (Some(Err(_)), Map::Response) = (&report, map) {
+            // A header that is there twice was read as one; the first of them counts.
+            let first = |name| headers::get(map, name);
+            report = parse(&first(BINARY_HEADER), &first(HEADER));
+        }
         match report {
             None => return,
             Some(Ok(accepted)) => {
@@ -175,7 +178,7 @@ impl Served {
     }
 
     /// What the attempt says, once, when it is over.
-    fn conclude(&self, shared: &Shared, began_at: UnixNanos) {
+    fn conclude(&self, shared: &Shared) {
         let Self { cluster, endpoint, answered_at, .. } = self;
         // What came whole from an endpoint has no flags that say anything of it.
         let is_told = self.is_proxied && self.is_whole;
@@ -192,12 +195,9 @@ impl Served {
         cluster.observing(|observer| observer.sighted(*endpoint, *answered_at));
         let mut failed = outcome.failure();
         if !self.counted {
-            let is_measured = began_at != UnixNanos::ZERO;
-            if is_measured && outcome == Outcome::Success && !self.was_retried {
-                let latency = answered_at.since(began_at);
+            if let (Some(took), Outcome::Success) = (self.took, outcome) {
                 let tau = cluster.config.smoothing.latency;
-                cluster
-                    .observing(|observer| observer.latency(*endpoint, latency, tau, *answered_at));
+                cluster.observing(|observer| observer.latency(*endpoint, took, tau, *answered_at));
             }
             // A failure is told at once, and must be younger than the successes before it.
             let now = if outcome.failure().is_some() { plugin_kit::now() } else { *answered_at };
@@ -215,13 +215,6 @@ impl Served {
 impl Context for Stream {}
 
 impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
-        if self.shared.is_on() && !self.shared.is_all_counted() {
-            self.began_at = plugin_kit::now();
-        }
-        Action::Continue
-    }
-
     fn on_http_response_headers(&mut self, _num_headers: usize, end_of_stream: bool) -> Action {
         if self.shared.is_on() {
             self.served = self.served(end_of_stream);
@@ -250,8 +243,8 @@ impl HttpContext for Stream {
 
     fn on_log(&mut self) {
         match self.served.take() {
-            Some(served) => served.conclude(&self.shared, self.began_at),
-            None if self.began_at != UnixNanos::ZERO => self.abandoned(),
+            Some(served) => served.conclude(&self.shared),
+            None if self.shared.is_on() && !self.shared.is_all_counted() => self.abandoned(),
             None => {}
         }
     }
