@@ -35,6 +35,7 @@ use shared_state::{
     BreakerRecord, BreakerState, Endpoint, Key, ReadError, SharedStore, Transition, UnixNanos,
     UpdateError, read, update,
 };
+use sorting::sort_by;
 use std::rc::Rc;
 pub use subject::Subject;
 pub(crate) use subject::Which;
@@ -384,7 +385,7 @@ impl WorkerBreakers {
         }
         let size = u64::from(size.max(known));
         let most = usize::try_from(size * u64::from(percent) / 100).unwrap_or(usize::MAX).max(1);
-        open.sort_unstable();
+        sort_by(&mut open, |a, b| a.cmp(b));
         open.into_iter().skip(most).map(|(_, endpoint)| endpoint).collect()
     }
 
@@ -406,7 +407,7 @@ impl WorkerBreakers {
                 rated.push((Rc::clone(&subject.name), rate, subject.clone()));
             }
         }
-        rated.sort_unstable_by(|a, b| (&a.0, a.2.endpoint).cmp(&(&b.0, b.2.endpoint)));
+        sort_by(&mut rated, |a, b| (&a.0, a.2.endpoint).cmp(&(&b.0, b.2.endpoint)));
         for peers in rated.chunk_by(|a, b| a.0 == b.0) {
             let rates: Vec<f64> = peers.iter().map(|(_, rate, _)| *rate).collect();
             let Some(threshold) = rule.threshold(&rates) else { continue };

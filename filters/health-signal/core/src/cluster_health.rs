@@ -15,6 +15,7 @@ use crate::{
 };
 use core::time::Duration;
 use shared_state::{Endpoint, EndpointHealth, HealthState, LoadReport, UnixNanos};
+use sorting::{sort_by, sort_by_key};
 use std::rc::Rc;
 
 /// How long after its timeout a poll is given up. The host answers every call in the end; this is
@@ -145,7 +146,7 @@ impl ClusterHealth {
         draw: &mut dyn FnMut() -> u64,
     ) -> Vec<Endpoint> {
         let mut members: Vec<Endpoint> = members.collect();
-        members.sort_unstable();
+        sort_by(&mut members, Endpoint::cmp);
         members.dedup();
         // Mostly nothing has changed, and to take a thousand rows out and put them in again, each
         // tick, would be most of what the leader does.
@@ -225,7 +226,7 @@ impl ClusterHealth {
                 due.push((poll.schedule, due_now));
             }
         }
-        due.sort_by_key(|(schedule, _)| *schedule);
+        sort_by_key(&mut due, |(schedule, _)| *schedule);
         self.budget.refill(config.max_probe_rps, now);
         let sent = due.into_iter().map(|(_, due)| due).take_while(|_| self.budget.take());
         (sent.collect(), spared)

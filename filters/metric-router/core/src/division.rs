@@ -17,12 +17,12 @@
 
 use crate::membership::falls_within;
 use crate::rank::lot;
-use crate::sorting::sort_by_key;
 use crate::{Facts, Locality};
 use core::fmt;
 use core::ops::Range;
 use core::time::Duration;
 use shared_state::{Listed, UnixNanos};
+use sorting::sort_by_key;
 
 /// How long it takes the own zone to lose its traffic while it is overloaded.
 const FALL: Duration = Duration::from_secs(1);

@@ -1,9 +1,9 @@
 //! Who may be picked: the fit, and if they are too few, the least bad.
 
-use crate::sorting::sort_by;
 use crate::{ClusterConfig, Facts};
 use core::cmp::Ordering;
 use shared_state::HealthState;
+use sorting::sort_by;
 
 /// The endpoints to choose from, and whether so few of all are fit that nothing should be steered.
 ///

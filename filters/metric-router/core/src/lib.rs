@@ -53,7 +53,6 @@ mod service;
 mod service_time;
 mod shared;
 mod snapshot;
-mod sorting;
 mod steering;
 #[cfg(test)]
 mod testing;

@@ -8,13 +8,13 @@
 
 mod consul;
 
-use crate::sorting::sort_by_key;
 use crate::{Label, Note};
 use core::time::Duration;
 use shared_state::{
     Endpoint, Expected, Key, Leadership, Lease, Listed, Listing, MAX_MEMBERS, Members, SharedStore,
     Standing, UnixNanos, encode, update,
 };
+use sorting::sort_by_key;
 
 /// Largest answer that is read, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 256 * 1024;

@@ -3,7 +3,6 @@
 use crate::ewma::{Ewma, Peak, believable, decay};
 use crate::look::Looks;
 use crate::service_time::{Concurrency, ServiceTime, crowding};
-use crate::sorting::sort_by_key;
 use crate::throughput::Throughput;
 use crate::{LeastCost, OrcaWeight, Outcome};
 use core::cmp::Ordering;
@@ -12,6 +11,7 @@ use shared_state::{
     BreakerRecord, BreakerState, DEFAULT_ENDPOINT_SCOPE, Endpoint, EndpointHealth, Key, LoadReport,
     MAX_MEMBERS, UnixNanos, WorkerEntry,
 };
+use sorting::sort_by_key;
 
 /// Rows a table holds: all members, and as many again that were and still have requests in flight.
 const MAX_ROWS: usize = 2 * MAX_MEMBERS as usize;

@@ -12,9 +12,9 @@
 //! that are eligible, make a turn cost the logarithm of the number of endpoints. Debts survive a
 //! change of weights, so an update loses no turn.
 
-use crate::sorting::{sort_by, sort_by_key};
 use core::cmp::Reverse;
 use shared_state::Endpoint;
+use sorting::{sort_by, sort_by_key};
 use std::collections::BinaryHeap;
 
 /// The turns of one worker.

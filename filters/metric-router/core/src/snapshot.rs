@@ -15,10 +15,10 @@
 
 use crate::division::{Division, Part};
 use crate::ewma::decay;
-use crate::sorting::sort_by_key;
 use crate::{ClusterConfig, Policy, fitness, ramp};
 use core::time::Duration;
 use shared_state::{Endpoint, HealthState, UnixNanos};
+use sorting::sort_by_key;
 
 /// How much more a degraded endpoint costs: others are preferred until they have four times as much
 /// waiting, so it works when it is needed, and else has time to recover.

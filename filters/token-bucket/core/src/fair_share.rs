@@ -36,6 +36,7 @@ use crate::cost::whole;
 use crate::{Attributes, Config, Fault, Gcra, Level, Limit, Policy, Tally};
 use core::time::Duration;
 use shared_state::{ActiveKeys, Demand, MAX_ACTIVE, SharedStore, Transition, UnixNanos, update};
+use sorting::sort_by;
 
 /// Length of a round.
 pub(crate) const ROUND: Duration = Duration::from_secs(1);
@@ -81,7 +82,7 @@ pub(crate) fn level(capacity: MilliTokens, demands: &[Demand]) -> Option<MilliTo
     let mut sorted: Vec<(u64, u64)> = Vec::with_capacity(demands.len());
     sorted.extend(demands.iter().map(|demand| (wanted(demand), u64::from(demand.weight.max(1)))));
     // In order of demand by weight, without a division.
-    sorted.sort_unstable_by(|(a, v), (b, w)| {
+    sort_by(&mut sorted, |(a, v), (b, w)| {
         (u128::from(*a) * u128::from(*w)).cmp(&(u128::from(*b) * u128::from(*v)))
     });
     let mut left = capacity;

@@ -19,9 +19,9 @@ use super::{Choice, Ranked, Scene, least_cost};
 use crate::key::hash_text;
 use crate::membership::falls_within;
 use crate::rank::lot;
-use crate::sorting::sort_by_key;
 use crate::{Policy, Why};
 use shared_state::Endpoint;
+use sorting::sort_by_key;
 
 /// Places of the table, a prime: the size of Envoy's.
 const PLACES: u32 = 65_537;

@@ -2,11 +2,11 @@
 
 use super::HOUR;
 use crate::config::Endpoints;
-use crate::sorting::sort_by_key;
 use crate::{Label, Registry};
 use core::time::Duration;
 use plugin_config::{Choice, Fields, Or, Required, TextOrFields};
 use shared_state::{Endpoint, Listed, MAX_MEMBERS, zone_id};
+use sorting::sort_by_key;
 
 /// Numbers of priorities at most.
 pub(crate) const MAX_PRIORITY: u8 = 7;
