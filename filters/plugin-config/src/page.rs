@@ -4,7 +4,7 @@
 //! description of the format, and it notes what it asks for: so the comparison is of names, both
 //! ways, over every example of the page and one document that uses everything.
 
-use crate::{Fields, asked};
+use crate::{Fields, Problems, asked};
 use std::collections::BTreeSet;
 
 /// The README of a module, with the table of its fields under `## Fields`.
@@ -30,6 +30,19 @@ impl<'p> Page<'p> {
     pub fn examples(&self) -> Vec<&'p str> {
         let blocks = self.text.split("```json\n").skip(1);
         blocks.filter_map(|rest| rest.split("```").next()).collect()
+    }
+
+    /// What `read` refuses of the examples and `everything`, each with its problems.
+    pub fn refused<T>(
+        &self,
+        everything: &str,
+        read: impl Fn(&[u8]) -> Result<T, Problems>,
+    ) -> Vec<String> {
+        let documents = self.examples().into_iter().chain([everything]);
+        let told = |document: &str| {
+            read(document.as_bytes()).err().map(|problems| format!("{problems}\n{document}"))
+        };
+        documents.filter_map(told).collect()
     }
 
     /// Names in the first column of the table, without the brackets of lists.
@@ -114,6 +127,17 @@ mod tests {
     #[test]
     fn a_page_that_lists_what_is_read_has_no_differences() {
         assert_eq!(Page::new(PAGE, "list").differences("{}", config), [""; 0]);
+    }
+
+    #[test]
+    fn an_example_that_is_refused_is_told_with_its_problems() {
+        let read = |document: &[u8]| crate::read(document, config);
+        assert_eq!(Page::new(PAGE, "list").refused("{}", read), [""; 0]);
+        let page = PAGE.replace("[{}]", "[{\"b\": 7}]");
+        let told = Page::new(&page, "list").refused("{\"z\": 1}", read);
+        assert_eq!(told.len(), 2, "{told:#?}");
+        assert!(told[0].starts_with("/list/0/b: ") && told[0].ends_with("}\n"), "{told:#?}");
+        assert!(told[1].contains("unknown field") && told[1].ends_with("{\"z\": 1}"), "{told:#?}");
     }
 
     #[test]
