@@ -54,6 +54,11 @@ on_both_hosts! {
         assert_eq!(send(&proxy, 100).await?, 0);
         let strays = served(&far) - before;
         assert!(strays <= 12, "{strays} of 100 went to the far region");
+        eventually("within the region that was chosen requests are steered", async || {
+            let picks = proxy.metric_with("weir_picks_total", &[("cluster", "backend")]).await?;
+            Ok(picks.is_some_and(|picks| picks >= 80.0))
+        })
+        .await?;
     }
 
     async fn a_region_that_dies_is_left_and_comes_back(host: Host) {

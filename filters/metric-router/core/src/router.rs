@@ -35,7 +35,21 @@ pub struct Journey {
 pub struct Course {
     service: usize,
     place: usize,
-    started_at: UnixNanos,
+    is_measured: bool,
+    started_at: Option<UnixNanos>,
+}
+
+impl Course {
+    /// True if it is to be known how long the answer takes: then the clock is read for
+    /// [`Course::begin`] and [`Router::arrive`], which else make do with its last reading.
+    pub const fn is_measured(&self) -> bool {
+        self.is_measured
+    }
+
+    /// It is this late.
+    pub const fn begin(&mut self, now: UnixNanos) {
+        self.started_at = Some(now);
+    }
 }
 
 /// Makes a draw of its own of the one that a request has.
@@ -92,6 +106,19 @@ impl Router {
         }
     }
 
+    /// The same of the cluster that this request went to, for [`Router::set_size`] with its response.
+    /// Where the cluster was chosen by us, the proxy knows it no sooner.
+    pub fn wants_size_of(&self, journey: &Journey, now: UnixNanos) -> bool {
+        self.clusters.get(journey.cluster.0).is_some_and(|cluster| cluster.wants_size(now))
+    }
+
+    /// The proxy says how many endpoints the cluster of this request has.
+    pub fn set_size(&mut self, journey: &Journey, size: u32, now: UnixNanos) {
+        if let Some(cluster) = self.clusters.get_mut(journey.cluster.0) {
+            cluster.set_size(size, now);
+        }
+    }
+
     /// Decides where a request to the cluster called `name` goes. `size` is what the proxy says of
     /// its number of endpoints, if it was asked.
     pub fn pick(
@@ -134,7 +161,8 @@ impl Router {
         let (at, service) = services.find(|(_, service)| service.is_for(route))?;
         let draw = lot((draw >> 32) as u32, SERVICE);
         let place = if enforced { service.choose(fit, now, draw) } else { 0 };
-        Some(Course { service: at, place, started_at: now })
+        let is_measured = service.is_to_measure(place);
+        Some(Course { service: at, place, is_measured, started_at: None })
     }
 
     /// The header and the cluster that a course stands for.
@@ -152,7 +180,8 @@ impl Router {
     /// Takes up what came of a request that was sent on this course.
     pub fn arrive(&mut self, course: &Course, answered: Answered, now: UnixNanos) {
         if let Some(service) = self.services.get_mut(course.service) {
-            service.answered(course.place, answered, now.since(course.started_at), now);
+            let took = course.started_at.map(|started_at| now.since(started_at));
+            service.answered(course.place, answered, took, now);
         }
     }
 

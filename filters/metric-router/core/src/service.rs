@@ -28,6 +28,9 @@ const ABSENCE: Duration = Duration::from_secs(5);
 /// Answers without which a latency is not believed.
 const LEAST_SAMPLES: u32 = 3;
 
+/// Of the requests to the cluster that most of them go to, every so many-th is measured.
+const MEASURED: u32 = 4;
+
 /// Picks after which a cluster that has not answered so often is no longer waited for.
 const MOST_TRIES: u32 = 20;
 
@@ -113,6 +116,8 @@ struct Region {
     answers: u32,
     /// Picks to get these.
     tries: u32,
+    /// Requests since the last one that was measured.
+    unmeasured: u32,
     errors: Ewma,
     streak: u32,
     last_failure: UnixNanos,
@@ -169,12 +174,25 @@ impl Service {
         chosen
     }
 
-    /// Takes up an answer of the cluster at `place`.
+    /// True if it is to be measured how long the answer takes to the request that the cluster at
+    /// `place` was just chosen for: of the cluster that most of them go to of every fourth, of the
+    /// others, which get few, of each. Where weights decide it does not matter.
+    pub(crate) fn is_to_measure(&mut self, place: usize) -> bool {
+        let Some(region) = self.regions.get_mut(place) else { return false };
+        if self.config.choice == ClusterChoice::Weighted {
+            return false;
+        }
+        let is_due = self.current != Some(place) || region.unmeasured + 1 >= MEASURED;
+        region.unmeasured = if is_due { 0 } else { region.unmeasured + 1 };
+        is_due
+    }
+
+    /// Takes up an answer of the cluster at `place`, and how long it took if that was measured.
     pub(crate) fn answered(
         &mut self,
         place: usize,
         answered: Answered,
-        took: Duration,
+        took: Option<Duration>,
         now: UnixNanos,
     ) {
         let Some(region) = self.regions.get_mut(place) else { return };
@@ -189,8 +207,10 @@ impl Service {
                 region.streak = 0;
                 region.tried_at = None;
                 region.errors.record(0.0, now, DECAY);
-                region.latency.record(took.as_secs_f64(), now, DECAY);
-                region.samples = region.samples.saturating_add(1);
+                if let Some(took) = took {
+                    region.latency.record(took.as_secs_f64(), now, DECAY);
+                    region.samples = region.samples.saturating_add(1);
+                }
             }
             Answered::Badly => {
                 region.streak = region.streak.saturating_add(1);

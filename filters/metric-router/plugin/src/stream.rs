@@ -21,29 +21,42 @@ pub(crate) struct Stream {
     /// What the client is told of the pick, if it may be.
     explanation: Option<String>,
     course: Option<Course>,
+    /// The cluster was chosen here.
+    has_course: bool,
 }
 
 impl Stream {
     pub(crate) const fn new(shared: Rc<Shared>) -> Self {
-        Self { shared, journey: None, untold: None, explanation: None, course: None }
+        Self {
+            shared,
+            journey: None,
+            untold: None,
+            explanation: None,
+            course: None,
+            has_course: false,
+        }
     }
 
-    /// Chooses the cluster, where several offer the service, and has the route chosen anew.
-    fn set_course(&mut self, clock: &Moment) {
+    /// Chooses the cluster, where several offer the service, has the route chosen anew, and says
+    /// which cluster that leads to: the proxy itself knows it only when it goes there.
+    fn set_course(&mut self, clock: &Moment) -> Option<String> {
         if !self.shared.has_services {
-            return;
+            return None;
         }
-        let (Ok(mut router), Ok(mut draws)) =
-            (self.shared.router.try_borrow_mut(), self.shared.draws.try_borrow_mut())
-        else {
-            return;
-        };
+        let mut router = self.shared.router.try_borrow_mut().ok()?;
+        let draw = self.shared.draws.try_borrow_mut().ok()?.next_u64();
         let route = if router.minds_routes() { property::route_name() } else { None };
-        self.course = router.choose_cluster(route.as_deref(), clock.now(), draws.next_u64());
-        if let Some((header, cluster)) = self.course.as_ref().and_then(|it| router.course(it)) {
-            headers::set(Map::Request, header, cluster);
-            plugin_kit::clear_route_cache();
+        let now = plugin_kit::recently();
+        let mut course = router.choose_cluster(route.as_deref(), now, draw)?;
+        if course.is_measured() {
+            course.begin(clock.now());
         }
+        let (header, cluster) = router.course(&course)?;
+        headers::set(Map::Request, header, cluster);
+        plugin_kit::clear_route_cache();
+        self.course = Some(course);
+        self.has_course = true;
+        Some(cluster.to_owned())
     }
 
     /// Accounts for what came of the choice, once.
@@ -51,24 +64,26 @@ impl Stream {
         let Some(course) = self.course.take() else { return };
         if let Ok(mut router) = self.shared.router.try_borrow_mut() {
             let answered = Answered::of(answer.status(), answer.flags());
-            router.arrive(&course, answered, answer.clock.now());
+            let is_measured = course.is_measured();
+            let now = if is_measured { answer.clock.now() } else { plugin_kit::recently() };
+            router.arrive(&course, answered, now);
         }
     }
 
-    fn pick(&mut self, clock: &Moment) -> Option<Pick> {
+    fn pick(&mut self, chosen: Option<String>, clock: &Moment) -> Option<Pick> {
         let mut router = self.shared.router.try_borrow_mut().ok()?;
         let draw = self.shared.draws.try_borrow_mut().ok()?.next_u64();
-        let cluster = property::cluster_name();
-        let wants_time = cluster.as_deref().is_none_or(|name| router.wants_time(name));
+        let cluster = chosen.or_else(property::cluster_name);
+        let name = cluster.as_deref();
+        let wants_time = name.is_none_or(|name| router.wants_time(name));
         let now = if wants_time { clock.now() } else { plugin_kit::recently() };
-        let size = cluster
-            .as_deref()
-            .filter(|name| router.wants_size(name, now))
-            .and_then(|_| property::num_endpoints());
-        if let (Some(name), Some(_)) = (&cluster, size) {
+        let asks = |name: &&str| !self.has_course && router.wants_size(name, now);
+        let size = name.filter(asks).and_then(|_| property::num_endpoints());
+        // A name that only the client knows is not met before the proxy has confirmed it.
+        if let Some(name) = name.filter(|_| self.has_course || size.is_some()) {
             router.meet(&HostStore, name, now, draw);
         }
-        let (pick, mut journey) = router.pick(cluster.as_deref(), size, &Request, now, draw);
+        let (pick, mut journey) = router.pick(name, size, &Request, now, draw);
         if let Some(Journey { flight, .. }) = journey.as_mut().filter(|at| !at.flight.is_routine())
         {
             flight.begin(clock.now());
@@ -123,6 +138,13 @@ impl Stream {
             return;
         };
         let Ok(mut router) = self.shared.router.try_borrow_mut() else { return };
+        let recently = plugin_kit::recently();
+        if self.has_course
+            && router.wants_size_of(journey, recently)
+            && let Some(size) = property::num_endpoints()
+        {
+            router.set_size(journey, size, recently);
+        }
         if router.wants_report(journey) {
             answer.take_report();
         }
@@ -239,8 +261,8 @@ impl Context for Stream {
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
         let clock = Moment::default();
-        self.set_course(&clock);
-        let pick = self.pick(&clock);
+        let chosen = self.set_course(&clock);
+        let pick = self.pick(chosen, &clock);
         let steered = match (&pick, self.shared.mode) {
             (Some(Pick::Steer(steered)), Mode::Enforce) => Some(steered),
             _ => None,

@@ -37,7 +37,8 @@ fn run(service: &mut Service, from: u64, count: u64, took: &[Option<u64>]) -> Ve
             Some(millis) => (Answered::Well, millis),
             None => (Answered::Badly, 1),
         };
-        service.answered(place, answered, Duration::from_millis(took), now);
+        let took = service.is_to_measure(place).then(|| Duration::from_millis(took));
+        service.answered(place, answered, took, now);
     }
     picks
 }
@@ -156,7 +157,18 @@ proptest! {
             now += passed;
             prop_assert!(service.choose(|_| Some(fit), at(now), draw) < 3);
             let answered = [Answered::Well, Answered::Badly, Answered::Not][usize::from(answered)];
-            service.answered(place, answered, Duration::from_millis(passed), at(now));
+            service.answered(place, answered, Some(Duration::from_millis(passed)), at(now));
         }
     }
+}
+
+#[test]
+fn of_the_cluster_that_serves_every_fourth_is_measured_and_of_others_each() {
+    let mut measures = service(ClusterChoice::Fastest, &[1.0, 1.0]);
+    run(&mut measures, 0, 500, &[Some(80), Some(20)]);
+    let current = (0..40).filter(|_| measures.is_to_measure(1)).count();
+    let other = (0..40).filter(|_| measures.is_to_measure(0)).count();
+    assert_eq!((current, other), (10, 40));
+    let mut shares = service(ClusterChoice::Weighted, &[1.0, 1.0]);
+    assert!(!shares.is_to_measure(0), "nobody asks who is faster");
 }
