@@ -3,7 +3,7 @@
 use crate::division::{Part, Zones};
 use crate::ewma::{believable, decay};
 use crate::note::Source;
-use crate::row::Row;
+use crate::row::{Row, streak};
 use crate::worker::{MODULE, Worker};
 use crate::{Cluster, Endpoints, Facts, HotCold, Load, Locality, Policy, Snapshot};
 use core::time::Duration;
@@ -49,6 +49,10 @@ pub(crate) struct Elsewhere {
     in_flight: u64,
     answered: u64,
     last_answer: UnixNanos,
+    last_success: UnixNanos,
+    /// The longest run of failures that one of them has seen, and its last.
+    streak: u32,
+    last_failure: UnixNanos,
 }
 
 impl Cluster {
@@ -292,6 +296,12 @@ impl Cluster {
             ratio * decay(latency_age, rules.forgiveness())
         });
         let error_ratio = shared_ratio.unwrap_or_else(|| row.error_ratio(now, rules));
+        // A run of failures that no success has ended anywhere is one here too: of a worker whose VM
+        // has died nothing else is left.
+        let has_served = |sum: &Elsewhere| row.last_success.max(sum.last_success);
+        let streak_elsewhere = elsewhere
+            .filter(|sum| sum.last_failure > has_served(sum))
+            .map_or(0.0, |sum| streak(sum.streak, sum.last_failure, now, rules));
         Some(Facts {
             endpoint,
             part,
@@ -307,7 +317,7 @@ impl Cluster {
             latency,
             latency_age,
             certainty,
-            error_ratio: error_ratio.max(row.streak(now, rules)),
+            error_ratio: error_ratio.max(row.streak(now, rules)).max(streak_elsewhere),
             weight: health.map_or(1.0, |health| weight(health.weight)),
             load,
         })
@@ -373,21 +383,30 @@ impl Cluster {
 }
 
 fn add(sums: &mut Vec<Elsewhere>, entry: &WorkerEntry, now: UnixNanos) {
-    let last_answer = believable(entry.last_success, now).max(believable(entry.last_failure, now));
-    let in_flight = u64::from(entry.in_flight);
-    let answered = entry.succeeded.saturating_add(entry.failed);
+    let last_success = believable(entry.last_success, now);
+    let last_failure = believable(entry.last_failure, now);
+    let one = Elsewhere {
+        endpoint: entry.endpoint,
+        in_flight: u64::from(entry.in_flight),
+        answered: entry.succeeded.saturating_add(entry.failed),
+        last_answer: last_success.max(last_failure),
+        last_success,
+        streak: entry.consecutive_failures,
+        last_failure,
+    };
     match sums.binary_search_by_key(&entry.endpoint, |sum| sum.endpoint) {
         Ok(at) => {
             if let Some(sum) = sums.get_mut(at) {
-                sum.in_flight = sum.in_flight.saturating_add(in_flight);
-                sum.answered = sum.answered.saturating_add(answered);
-                sum.last_answer = sum.last_answer.max(last_answer);
+                sum.in_flight = sum.in_flight.saturating_add(one.in_flight);
+                sum.answered = sum.answered.saturating_add(one.answered);
+                sum.last_answer = sum.last_answer.max(one.last_answer);
+                sum.last_success = sum.last_success.max(last_success);
+                if one.streak > sum.streak {
+                    (sum.streak, sum.last_failure) = (one.streak, last_failure);
+                }
             }
         }
-        Err(at) => {
-            let endpoint = entry.endpoint;
-            sums.insert(at, Elsewhere { endpoint, in_flight, answered, last_answer });
-        }
+        Err(at) => sums.insert(at, one),
     }
 }
 

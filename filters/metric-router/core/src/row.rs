@@ -68,7 +68,7 @@ pub(crate) struct Row {
     succeeded: u64,
     failed: u64,
     consecutive_failures: u32,
-    last_success: UnixNanos,
+    pub(crate) last_success: UnixNanos,
     pub(crate) last_failure: UnixNanos,
     /// When a client last left that had waited for too long.
     abandoned_at: UnixNanos,
@@ -200,9 +200,7 @@ impl Row {
     /// The error ratio that a streak of failures suggests: 0 for a single one, a half for three,
     /// towards 1. A mean takes long to believe that an endpoint which worked well has died.
     pub(crate) fn streak(&self, now: UnixNanos, rules: &LeastCost) -> f64 {
-        let failures = f64::from(self.consecutive_failures.max(1));
-        let ratio = (failures - 1.0) / (failures + 1.0);
-        ratio * decay(now.since(believable(self.last_failure, now)), rules.forgiveness())
+        streak(self.consecutive_failures, self.last_failure, now, rules)
     }
 
     /// What a new request would have to wait for: those in flight, and those that failed since the
@@ -270,6 +268,18 @@ impl Row {
             ..WorkerEntry::new(self.endpoint)
         }
     }
+}
+
+/// [`Row::streak`] of so many failures, the last of them then.
+pub(crate) fn streak(
+    failures: u32,
+    last_failure: UnixNanos,
+    now: UnixNanos,
+    rules: &LeastCost,
+) -> f64 {
+    let failures = f64::from(failures.max(1));
+    let ratio = (failures - 1.0) / (failures + 1.0);
+    ratio * decay(now.since(believable(last_failure, now)), rules.forgiveness())
 }
 
 /// The rows of one cluster. A row keeps its place until [`Table::compact`].

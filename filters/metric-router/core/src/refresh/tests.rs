@@ -165,6 +165,39 @@ fn a_worker_that_is_gone_weighs_on_nobody() {
     assert!(load(&mut two) < 0.1);
 }
 
+/// One request to `port` that ends like this.
+fn ends(router: &mut Router, store: &MemoryStore, port: u16, outcome: Outcome, secs: u64) {
+    let id = router.find("backend").unwrap();
+    let cluster = router.cluster(id).unwrap();
+    let (_, mut flight) = cluster.pick(&(), at(secs), u64::MAX, false);
+    let response = Response { served: Some(endpoint(port)), attempts: 1, edited: false, outcome };
+    cluster.respond(store, &mut flight, response, at(secs));
+    cluster.finish(&mut flight);
+}
+
+#[test]
+fn a_run_of_failures_that_another_worker_saw_counts_until_somebody_is_served() {
+    let store = MemoryStore::default();
+    let mut one = router("");
+    for _ in 0..4 {
+        ends(&mut one, &store, 2, Outcome::Failure, 100);
+    }
+    one.tick(&store, at(100), 0);
+    // The first may be dead by now.
+    let mut two = router("");
+    two.tick(&store, at(101), 0);
+    let penalty = |router: &mut Router| {
+        let id = router.find("backend").unwrap();
+        let candidates = &router.cluster(id).unwrap().snapshot.candidates;
+        candidates.iter().map(|candidate| candidate.penalty).collect::<Vec<_>>()
+    };
+    let penalties = penalty(&mut two);
+    assert!(penalties[1] > 2.0 && penalties[0] == 1.0 && penalties[2] == 1.0, "{penalties:?}");
+    ends(&mut two, &store, 2, Outcome::Success, 101);
+    two.tick(&store, at(102), 0);
+    assert_eq!(penalty(&mut two), [1.0; 3]);
+}
+
 #[test]
 fn load_reports_become_weights_after_the_blackout() {
     let store = MemoryStore::default();
