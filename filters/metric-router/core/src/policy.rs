@@ -121,6 +121,7 @@ struct Kept {
     regime: auto::Regime,
     pool: hot_cold::Pool,
     turns: weighted_round_robin::Turns,
+    chances: random::Chances,
 }
 
 impl Kept {
@@ -155,6 +156,7 @@ impl Policies {
         match kept.policy(scene.config.policy) {
             Policy::HotCold => kept.pool.update(scene),
             Policy::WeightedRoundRobin => kept.turns.update(scene, draw),
+            Policy::Random => kept.chances.update(scene),
             _ => {}
         }
     }
@@ -182,7 +184,7 @@ impl Policies {
             Policy::WeightedRoundRobin => kept.turns.choose(scene),
             Policy::PeakEwma => peak_ewma::choose(scene),
             Policy::ConsistentHash => self.table.choose(scene),
-            Policy::Random => random::choose(scene),
+            Policy::Random => kept.chances.choose(scene),
         }
     }
 }
