@@ -158,18 +158,14 @@ on_both_hosts! {
             Ok(told.contains("policy=hot_cold reason=cold"))
         })
         .await?;
-        // Not at once: where requests come one by one, two that are hot can be all of the pool until
-        // a pick looks beyond it. Half of them would be no choice at all.
-        eventually("the two that are idle get two thirds of the requests", async || {
-            let before = served(&fleet);
-            for _ in 0..200 {
-                assert_eq!(proxy.get("/").await?.status, 200);
-            }
-            let now = served(&fleet);
-            let got: Vec<_> = now.iter().zip(before).map(|(now, was)| now - was).collect();
-            Ok(got[0] + got[1] >= 133)
-        })
-        .await?;
+        // At once, though requests come one by one, and two that are hot may be all that is known.
+        let before = served(&fleet);
+        for _ in 0..200 {
+            assert_eq!(proxy.get("/").await?.status, 200);
+        }
+        let now = served(&fleet);
+        let got: Vec<_> = now.iter().zip(before).map(|(now, was)| now - was).collect();
+        assert!(got[0] + got[1] >= 150, "{got:?}");
     }
 
     async fn auto_goes_by_reports_where_it_sees_a_slice(host: Host) {

@@ -45,7 +45,7 @@ pub enum Why {
     LeastHot,
     /// Too few reports are fresh, and this one is the better of two that were drawn.
     NoReports,
-    /// The better of two that were drawn, lest reports always come from the same ones.
+    /// Drawn from outside the latest reports: they are not good, or it has not been heard of for long.
     Sampled,
     /// It was its turn.
     Turn,

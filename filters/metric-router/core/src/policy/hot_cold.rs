@@ -11,6 +11,13 @@
 //! latest reports a pool is kept; a pick takes the cold one with the least latency, or the one with
 //! the fewest requests if all are hot.
 //!
+//! Reports come from where requests go, so those in the pool could keep each other there, however
+//! idle the rest is. Therefore what is hot, and what is usual, is judged by all reports that are
+//! known and not too old, the pool's and the others'. If the best of the pool is hot, or slower than
+//! the endpoint in the middle, two from outside are compared with it. And those that have not been
+//! heard of for longer get a quarter of what would be theirs if all got the same: few enough to do
+//! no harm, and enough that nobody waits for them for long.
+//!
 //! Four things keep many proxies from rushing to the same endpoint. A report ages
 //! (`max_report_age`), is used a few times only (`max_reuse`), each use adds one request to it, and
 //! the pool holds the latest reports and at most half of the endpoints: other proxies have heard
@@ -30,15 +37,27 @@ use shared_state::{Endpoint, UnixNanos};
 /// Penalty from which an endpoint is not taken from the pool.
 const MOST_PENALTY: f64 = 2.0;
 
-/// Ages of `max_report_age` up to which a report counts for what is hot.
+/// Ages of `max_report_age` up to which a report counts for what is hot and what is usual.
 const PICTURE_AGES: u32 = 5;
 
-/// Share of the picks that leave the pool alone. Reports come from where requests are sent: a few
-/// endpoints that are equally loaded would keep each other in the pool, however idle the rest is.
+/// Share of the picks that leave the pool alone. Among many endpoints a report from outside it is
+/// old when it is looked at, and the pool may be worse than it need be without being bad.
 const SAMPLED: f64 = 0.01;
+
+/// What an endpoint that has not been heard of gets, of what it would get if all got the same.
+const UNHEARD: f64 = 0.25;
+
+/// How many from outside the pool are compared with the best of it, if that is not good.
+const OUTSIDERS: usize = 2;
 
 /// Makes a draw of its own of the one that a request has.
 const SAMPLING: usize = 0x0008_0000;
+
+/// As [`SAMPLING`], for the places that are drawn first.
+const DRAWING: usize = 0x0009_0000;
+
+/// Places that are drawn before all are looked at in turn.
+const DRAWS: usize = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct Pool {
@@ -48,10 +67,75 @@ pub(super) struct Pool {
     passed: UnixNanos,
     /// When a report last came with a response.
     fed_at: UnixNanos,
+    picture: Picture,
+    /// The part of a pick that is due to those not heard of; at one it is theirs.
+    due: f64,
+}
+
+/// What all reports say that are known and not too old, whether or not the pool holds them.
+#[derive(Debug, Default)]
+struct Picture {
     /// Above so many requests in flight an endpoint is hot.
     threshold: f64,
+    /// Latency of the endpoint in the middle.
+    usual: f64,
+    /// Share of the candidates that serve well, and have not been heard of.
+    unheard: f64,
     /// All endpoints that report tell their latency.
     is_reported: bool,
+}
+
+impl Picture {
+    fn of(scene: &Scene<'_>) -> Self {
+        let reports = || scene.candidates.iter().filter_map(|candidate| candidate.load);
+        let is_reported = reports().count() > 0 && reports().all(|load| load.latency.is_some());
+        let mut picture = Self { is_reported, ..Self::default() };
+        let (mut loads, mut latencies, mut unheard) = (Vec::new(), Vec::new(), 0);
+        for candidate in scene.candidates {
+            match heard(scene, candidate) {
+                Some(load) => {
+                    loads.push(load.in_flight);
+                    latencies.push(picture.latency(candidate, &load, load.in_flight));
+                }
+                None => unheard += usize::from(candidate.penalty < MOST_PENALTY),
+            }
+        }
+        picture.threshold = quantile(loads, scene.config.hot_cold.rif_quantile);
+        picture.usual = quantile(latencies, 0.5);
+        picture.unheard = unheard as f64 / scene.candidates.len().max(1) as f64;
+        picture
+    }
+
+    fn latency(&self, candidate: &Candidate, load: &Load, in_flight: f64) -> f64 {
+        match self.is_reported {
+            true => load.latency.unwrap_or(0.0) * candidate.penalty / candidate.weight,
+            false => (in_flight + 1.0) / candidate.rate,
+        }
+    }
+
+    /// Whether it is hot, and what it is ordered by among those that are, or among those that are not.
+    /// Each of `uses` has sent one request there.
+    fn judge(&self, candidate: &Candidate, load: &Load, uses: usize) -> (bool, f64) {
+        let in_flight = load.in_flight + uses as f64;
+        let is_hot = in_flight > self.threshold;
+        let latency = || self.latency(candidate, load, in_flight);
+        (is_hot, if is_hot { in_flight / candidate.weight } else { latency() })
+    }
+}
+
+/// What it has reported, unless that was long ago.
+fn heard(scene: &Scene<'_>, candidate: &Candidate) -> Option<Load> {
+    let most = scene.config.hot_cold.max_report_age * PICTURE_AGES;
+    candidate.load.filter(|load| scene.now.since(load.reported_at) <= most)
+}
+
+/// What it reports is idle, and what the snapshot knows is a tick old.
+fn fails(scene: &Scene<'_>, candidate: &Candidate) -> bool {
+    candidate.penalty >= MOST_PENALTY || scene.has_just_failed(candidate)
+}
+
+fn is_admitted(candidate: &Candidate, lot: u32) -> bool {
+    falls_within(lot.rotate_left(16), candidate.admission)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,22 +152,16 @@ impl Pool {
         let rules = &scene.config.hot_cold;
         let now = scene.now;
         let is_fed = self.fed_at <= now && now.since(self.fed_at) < rules.max_report_age;
-        let mut loads: Vec<f64> = Vec::new();
         // One that polls all endpoints hears of them in one moment, more than the pool holds: those
         // that come first must not be the same ones every time.
         let (before, from) = scene.candidates.split_at(begin(scene));
         for candidate in from.iter().chain(before) {
             let Some(load) = candidate.load else { continue };
-            if now.since(load.reported_at) <= rules.max_report_age * PICTURE_AGES {
-                loads.push(load.in_flight);
-            }
             if !is_fed {
                 self.take(scene, candidate.endpoint, load);
             }
         }
-        self.threshold = quantile(loads, rules.rif_quantile);
-        let mut reports = scene.candidates.iter().filter_map(|candidate| candidate.load);
-        self.is_reported = reports.all(|load| load.latency.is_some());
+        self.picture = Picture::of(scene);
     }
 
     /// A report that came with a response.
@@ -124,40 +202,91 @@ impl Pool {
             }
             let Some((place, candidate)) = scene.candidate(entry.endpoint) else { continue };
             let lot = lot(scene.draw, place);
-            let is_admitted = falls_within(lot.rotate_left(16), candidate.admission);
-            // What it reports is idle, and what the snapshot knows is a tick old.
-            let fails = candidate.penalty >= MOST_PENALTY || scene.has_just_failed(candidate);
-            if !is_admitted || fails {
+            if !is_admitted(candidate, lot) || fails(scene, candidate) {
                 continue;
             }
-            // Each use sends one request there.
-            let in_flight = entry.load.in_flight + entry.uses as f64;
-            let is_hot = in_flight > self.threshold;
-            let latency = match self.is_reported {
-                true => entry.load.latency.unwrap_or(0.0) * candidate.penalty / candidate.weight,
-                false => (in_flight + 1.0) / candidate.rate,
-            };
-            let score = if is_hot { in_flight / candidate.weight } else { latency };
+            let (is_hot, score) = self.picture.judge(candidate, &entry.load, entry.uses);
             found.push(Contender { number, place, is_hot, score, lot });
         }
         if found.len() < rules.min_pool {
-            return sampled(scene, self.threshold, Why::NoReports);
+            return sampled(scene, self.picture.threshold, Why::NoReports);
         }
         if falls_within(lot(scene.draw, SAMPLING), SAMPLED) {
-            return sampled(scene, self.threshold, Why::Sampled);
+            return sampled(scene, self.picture.threshold, Why::Sampled);
         }
         found.sort_unstable_by(Contender::order);
-        let considered = found.len();
-        let first = found.first();
-        let why = if first.is_some_and(|it| it.is_hot) { Why::LeastHot } else { Why::Cold };
-        if let Some(entry) = first.and_then(|it| self.entries.get_mut(it.number)) {
+        let (outsider, seen) = match self.unheard(scene) {
+            Some(unheard) => (Some(unheard), 1),
+            None => self.better(scene, &found),
+        };
+        let considered = found.len() + seen;
+        let why = match found.first() {
+            _ if outsider.is_some() => Why::Sampled,
+            Some(first) if first.is_hot => Why::LeastHot,
+            _ => Why::Cold,
+        };
+        if outsider.is_none()
+            && let Some(entry) = found.first().and_then(|it| self.entries.get_mut(it.number))
+        {
             entry.uses += 1;
         }
-        let mut list: Vec<Ranked> =
-            found.iter().map(|it| Ranked { place: it.place, score: it.score }).collect();
+        let mut list: Vec<Ranked> = Vec::with_capacity(found.len() + 1);
+        list.extend(outsider);
+        let others = found.iter().filter(|it| outsider.is_none_or(|other| other.place != it.place));
+        list.extend(others.map(|it| Ranked { place: it.place, score: it.score }));
         list.truncate(scene.most);
         Choice { policy: Policy::HotCold, why, considered, list }
     }
+
+    /// One that has not been heard of, if it is the turn of one.
+    fn unheard(&mut self, scene: &Scene<'_>) -> Option<Ranked> {
+        self.due += self.picture.unheard * UNHEARD;
+        if self.due < 1.0 {
+            return None;
+        }
+        self.due -= 1.0;
+        let is_unheard = |candidate: &Candidate| {
+            let is_in_pool = || self.entries.iter().any(|it| it.endpoint == candidate.endpoint);
+            heard(scene, candidate).is_none() && !is_in_pool()
+        };
+        let (place, _) = outside(scene).find(|(_, candidate)| is_unheard(candidate))?;
+        Some(Ranked { place, score: self.picture.usual })
+    }
+
+    /// One from outside the pool that is better than the best of it, if that is hot or slow; and how
+    /// many were looked at.
+    fn better(&self, scene: &Scene<'_>, found: &[Contender]) -> (Option<Ranked>, usize) {
+        let usual = (false, self.picture.usual);
+        let Some(best) = found.first().filter(|best| best.judged() > usual) else {
+            return (None, 0);
+        };
+        let is_outside = |place: usize| found.iter().all(|it| it.place != place);
+        let outsiders = outside(scene).filter(|(place, _)| is_outside(*place)).take(OUTSIDERS);
+        let mut seen = 0;
+        let judged = outsiders.map(|(place, candidate)| {
+            seen += 1;
+            // Who is not heard of is taken for one in the middle.
+            let told = heard(scene, candidate);
+            let (is_hot, score) =
+                told.map_or(usual, |load| self.picture.judge(candidate, &load, 0));
+            Contender { number: usize::MAX, place, is_hot, score, lot: lot(scene.draw, place) }
+        });
+        let better = judged.min_by(Contender::order).filter(|it| it.judged() < best.judged());
+        (better.map(|it| Ranked { place: it.place, score: it.score }), seen)
+    }
+}
+
+/// Those that do not fail: some that are drawn, and then all, once around from anywhere. By the round
+/// alone whoever comes after many that are not asked for would be found too often.
+fn outside<'a>(scene: &'a Scene<'_>) -> impl Iterator<Item = (usize, &'a Candidate)> {
+    let candidates = scene.candidates.len().max(1);
+    let begin = begin(scene);
+    let drawn = (1..=DRAWS).map(move |salt| lot(scene.draw, DRAWING + salt) as usize % candidates);
+    let round = (0..candidates).map(move |step| (begin + step) % candidates);
+    let all = drawn.chain(round).filter_map(|at| Some((at, scene.candidates.get(at)?)));
+    all.filter(|(at, candidate)| {
+        is_admitted(candidate, lot(scene.draw, *at)) && !fails(scene, candidate)
+    })
 }
 
 /// Two at random are compared by what is known of them, fresh or not: old reports make many proxies
@@ -184,6 +313,10 @@ struct Contender {
 }
 
 impl Contender {
+    fn judged(&self) -> (bool, f64) {
+        (self.is_hot, self.score)
+    }
+
     fn order(&self, other: &Self) -> Ordering {
         let by_score = || self.score.total_cmp(&other.score).then(self.lot.cmp(&other.lot));
         self.is_hot.cmp(&other.is_hot).then_with(by_score)
@@ -199,189 +332,12 @@ fn begin(scene: &Scene<'_>) -> usize {
     lot(scene.draw, 0) as usize % scene.candidates.len().max(1)
 }
 
-/// The value that the share `rank` of them does not exceed; 0 of none.
+/// The value that the share `rank` of them does not exceed; of none, one that nothing exceeds.
 fn quantile(mut values: Vec<f64>, rank: f64) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let at = (values.len() as f64 * rank).ceil() as usize;
-    values.get(at.saturating_sub(1)).copied().unwrap_or(0.0)
+    values.get(at.saturating_sub(1)).copied().unwrap_or(f64::INFINITY)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Outcome;
-    use crate::testing::{Stage, candidate, endpoint, loaded};
-    use core::time::Duration;
-    use proptest::prelude::*;
-
-    fn pool(stage: &Stage) -> Pool {
-        let mut pool = Pool::default();
-        pool.update(&stage.scene(0));
-        pool
-    }
-
-    /// Endpoints that report so many requests in flight, and serve at such a rate.
-    fn stage(endpoints: &'static [(f64, f64)]) -> Stage {
-        Stage::of(endpoints.len(), |row| Candidate {
-            rate: endpoints[row].1,
-            ..loaded(row, endpoints[row].0)
-        })
-        .with(r#","hot_cold":{"pool_size":100,"max_reuse":16}"#)
-    }
-
-    #[test]
-    fn the_fastest_of_the_cold_is_taken_and_not_the_fastest_of_all() {
-        let stage = stage(&[(9.0, 9.0), (2.0, 1.0), (3.0, 2.0), (2.0, 0.5), (3.0, 1.0)]);
-        let mut pool = Pool { threshold: 5.0, entries: entries(&stage), ..Pool::default() };
-        let choice = pool.choose(&stage.scene(1));
-        assert_eq!((choice.list[0].place, choice.why), (2, Why::Cold));
-    }
-
-    fn entries(stage: &Stage) -> Vec<Entry> {
-        let entry =
-            |it: &Candidate| Entry { endpoint: it.endpoint, load: it.load.unwrap(), uses: 0 };
-        stage.candidates.iter().map(entry).collect()
-    }
-
-    #[test]
-    fn where_all_are_hot_the_least_loaded_is_taken() {
-        let stage = stage(&[(9.0, 9.0), (7.0, 0.1), (8.0, 1.0), (9.0, 1.0)]);
-        let mut pool = Pool { threshold: 5.0, entries: entries(&stage), ..Pool::default() };
-        let choice = pool.choose(&stage.scene(1));
-        assert_eq!((choice.list[0].place, choice.why), (1, Why::LeastHot));
-    }
-
-    #[test]
-    fn each_use_adds_a_request_and_after_a_few_the_report_is_used_up() {
-        let stage = Stage::of(8, |row| loaded(row, 1.0));
-        let mut pool = pool(&stage);
-        let picks: Vec<_> = (0..9).map(|draw| pool.choose(&stage.scene(draw))).collect();
-        assert!(picks.iter().take(7).all(|choice| choice.policy == Policy::HotCold), "{picks:?}");
-        assert_eq!(picks[8].why, Why::NoReports, "four reports, two uses each");
-        let mut counts = [0; 8];
-        picks.iter().take(7).for_each(|choice| counts[choice.list[0].place] += 1);
-        assert!(counts.iter().all(|count| *count <= 2), "{counts:?}");
-        // The same reports again are not new ones.
-        pool.update(&stage.scene(0));
-        assert_eq!(pool.choose(&stage.scene(20)).why, Why::NoReports);
-    }
-
-    #[test]
-    fn a_report_that_comes_with_a_response_is_used_at_once_and_replaces_the_older_one() {
-        let mut stage = Stage::of(4, |row| loaded(row, 5.0));
-        let mut pool = pool(&stage);
-        stage.pass(Duration::from_millis(10));
-        let newer = |row: usize, in_flight| {
-            let load = Load { in_flight, ..stage.candidates[row].load.unwrap() };
-            Load { reported_at: load.reported_at.plus(Duration::from_millis(10)), ..load }
-        };
-        for (row, in_flight) in [(2, 9.0), (3, 0.0), (2, 8.0)] {
-            pool.feed(&stage.scene(0), endpoint(row), newer(row, in_flight));
-        }
-        let known: Vec<_> = pool.entries.iter().map(|it| it.endpoint).collect();
-        assert_eq!(known.len(), 2, "half of the endpoints");
-        assert!(known.contains(&endpoint(2)) && known.contains(&endpoint(3)));
-        let choice = pool.choose(&stage.scene(0));
-        assert_eq!((choice.list[0].place, choice.why), (3, Why::Cold));
-        // What the snapshot knows is older, and does not come back.
-        pool.update(&stage.scene(0));
-        assert_eq!(pool.entries.iter().map(|it| it.endpoint).collect::<Vec<_>>(), known);
-    }
-
-    #[test]
-    fn of_reports_of_one_moment_not_the_same_ones_are_taken_every_time() {
-        let stage = Stage::of(40, |row| loaded(row, 1.0));
-        let endpoints = stage.endpoints();
-        let mut counts = [0; 40];
-        for draw in 0..400 {
-            let mut pool = Pool::default();
-            pool.update(&stage.scene(draw));
-            assert_eq!(pool.entries.len(), 16);
-            for entry in pool.entries {
-                counts[endpoints.iter().position(|it| *it == entry.endpoint).unwrap()] += 1;
-            }
-        }
-        assert!(counts.iter().all(|count| (100..300).contains(count)), "{counts:?}");
-    }
-
-    #[test]
-    fn those_that_keep_each_other_in_the_pool_are_left_for_one_pick_in_a_hundred() {
-        let stage = Stage::of(40, |row| match row {
-            0 | 1 => loaded(row, 40.0),
-            row => candidate(row),
-        })
-        .with(r#","hot_cold":{"max_reuse":16}"#);
-        let mut elsewhere = 0;
-        for draw in 0..10_000u32 {
-            let mut pool = pool(&stage);
-            let choice = pool.choose(&stage.scene(draw.wrapping_mul(0x61c8_8647)));
-            elsewhere += usize::from(choice.list[0].place > 1);
-            assert_eq!(choice.why == Why::Sampled, choice.list[0].place > 1);
-        }
-        assert!((60..140).contains(&elsewhere), "{elsewhere}");
-    }
-
-    #[test]
-    fn an_old_report_says_nothing() {
-        let mut stage = Stage::of(8, |row| loaded(row, 1.0));
-        let mut pool = pool(&stage);
-        stage.pass(Duration::from_millis(1001));
-        assert_eq!(pool.choose(&stage.scene(0)).why, Why::NoReports);
-    }
-
-    #[test]
-    fn an_endpoint_that_fails_is_not_taken_however_idle_it_says_it_is() {
-        let stage = Stage::of(8, |row| match row {
-            3 => Candidate { penalty: 4.0, rate: 0.25, ..loaded(3, 0.0) },
-            row => loaded(row, 5.0),
-        });
-        let mut pool = pool(&stage);
-        for draw in 0..6 {
-            assert_ne!(pool.choose(&stage.scene(draw)).list[0].place, 3);
-        }
-    }
-
-    #[test]
-    fn an_endpoint_that_has_just_failed_is_not_taken_before_the_snapshot_knows_of_it() {
-        let mut stage = Stage::of(8, |row| loaded(row, if row == 3 { 0.0 } else { 5.0 }))
-            .with(r#","hot_cold":{"pool_size":100,"max_reuse":16}"#);
-        let mut pool = Pool { threshold: 5.0, entries: entries(&stage), ..Pool::default() };
-        assert_eq!(pool.choose(&stage.scene(0)).list[0].place, 3);
-        stage.fail(3, Outcome::Failure);
-        for draw in 0..6 {
-            assert_ne!(pool.choose(&stage.scene(draw)).list[0].place, 3);
-        }
-    }
-
-    #[test]
-    fn without_reports_the_better_of_two_is_taken() {
-        let mut stage = Stage::of(2, candidate);
-        stage.fly(0, 1);
-        let choice = pool(&stage).choose(&stage.scene(0));
-        assert_eq!((choice.policy, choice.why), (Policy::HotCold, Why::NoReports));
-        assert_eq!(choice.list[0].place, 1);
-    }
-
-    proptest! {
-        #[test]
-        fn no_report_breaks_a_pick(
-            reports in proptest::collection::vec(
-                (proptest::option::of(0.0f64..1e9), proptest::option::of(0.0f64..1e9)), 0..40),
-            draws in proptest::collection::vec(any::<u32>(), 1..50),
-        ) {
-            let stage = Stage::of(reports.len(), |row| match reports[row] {
-                (Some(in_flight), latency) => {
-                    let load = loaded(row, in_flight).load.map(|load| Load { latency, ..load });
-                    Candidate { load, ..candidate(row) }
-                }
-                (None, _) => candidate(row),
-            });
-            let mut pool = pool(&stage);
-            for draw in draws {
-                let list = pool.choose(&stage.scene(draw)).list;
-                prop_assert_eq!(list.is_empty(), reports.is_empty());
-                prop_assert!(list.iter().all(|ranked| ranked.place < reports.len()));
-            }
-        }
-    }
-}
+mod tests;

@@ -472,9 +472,9 @@ fn a_report_is_as_new_as_the_response_that_it_comes_with_whatever_time_it_tells(
     }
     report(&mut router, 2, 1.0, 10);
     report(&mut router, 1, 3.0, 11);
-    assert_eq!(pick(&mut router, 12), (2, Why::LeastHot));
+    assert_eq!(pick(&mut router, 12), (2, Why::Cold));
     report(&mut router, 2, 4.0, 13);
-    assert_eq!(pick(&mut router, 14), (1, Why::LeastHot));
+    assert_eq!(pick(&mut router, 14), (1, Why::Cold));
 }
 
 #[test]
