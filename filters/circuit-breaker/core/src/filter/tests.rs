@@ -1,3 +1,6 @@
+mod load;
+mod tenants;
+
 use super::*;
 use crate::worker::Degradation;
 use core::cell::RefCell;
@@ -211,6 +214,10 @@ fn incoming(ports: &[u16]) -> Incoming {
     }
 }
 
+fn tenant(name: &str) -> Incoming {
+    Incoming { tenant: Some(name.to_owned()), ..incoming(&[]) }
+}
+
 fn passed(decision: Decision) -> (Steering, Selection) {
     match decision {
         Decision::Pass { steering, selection, .. } => (steering, selection),
@@ -403,59 +410,6 @@ fn an_endpoint_that_two_clusters_have_is_told_of_in_its_own() {
     assert!(other.asked.borrow().contains(&"cluster"));
 }
 
-fn tenant(name: &str) -> Incoming {
-    Incoming { tenant: Some(name.to_owned()), ..incoming(&[]) }
-}
-
-const TENANTS: &str = r#"{"scopes":[{"by":["header:x-tenant"],"slots":64}]}"#;
-
-fn trip_tenant(proxy: &mut Proxy, name: &str) {
-    for _ in 0..5 {
-        let exchange = proxy.send(&tenant(name)).1.unwrap();
-        proxy.end(exchange, ended(1, 500, 1));
-    }
-}
-
-#[test]
-fn the_failures_of_one_tenant_leave_the_others_untouched() {
-    let mut proxy = Proxy::new(TENANTS);
-    trip_tenant(&mut proxy, "acme");
-    assert!(is_rejected(&proxy.send(&tenant("acme")).0));
-    for other in 0..50 {
-        assert!(!is_rejected(&proxy.send(&tenant(&format!("t{other}"))).0), "{other}");
-    }
-    assert!(!is_rejected(&proxy.send(&incoming(&[])).0), "without a tenant there is no breaker");
-    for key in proxy.store.keys() {
-        assert!(!key.contains("acme"), "{key}");
-    }
-}
-
-#[test]
-fn a_flood_of_invented_tenants_makes_no_more_records_than_there_are_slots() {
-    let mut proxy = Proxy::new(TENANTS);
-    trip_tenant(&mut proxy, "acme");
-    for turn in 0..900 {
-        let exchange = proxy.send(&tenant(&format!("flood-{turn}"))).1.unwrap();
-        proxy.end(exchange, ended(1, 500, 1));
-    }
-    assert!(proxy.store.keys().len() <= 64 + 1, "slots and the seed");
-    assert!(is_rejected(&proxy.send(&tenant("acme")).0), "it keeps its place");
-    let events = proxy.filter.take_events();
-    let full = |(_, event): &(_, Event)| *event == Event::Degraded(Degradation::NoSlot);
-    assert!(events.iter().any(full));
-}
-
-#[test]
-fn composites_have_a_breaker_for_each_combination() {
-    let json = r#"{"scopes":[{"by":["route","header:x-tenant"]},{"name":"both","by":["cluster","route"]}]}"#;
-    let mut proxy = Proxy::new(json);
-    trip_tenant(&mut proxy, "acme");
-    let elsewhere = Incoming { route: Some("search"), ..tenant("acme") };
-    assert!(!is_rejected(&proxy.send(&elsewhere).0));
-    assert!(is_rejected(&proxy.send(&tenant("acme")).0));
-    assert!(proxy.store.keys().iter().any(|key| key.starts_with("weir/2/breaker/both/#")));
-}
-
 #[test]
 fn what_the_operator_decided_holds() {
     let json = r#"{"scopes":[
@@ -607,73 +561,4 @@ fn whoever_may_ask_is_told_why() {
     let (decision, exchange) = proxy.begin(&[]);
     let told = proxy.filter.explain(&decision, exchange.as_ref(), proxy.now());
     assert!(told.starts_with("route checkout: Open since 0s, "), "{told}");
-}
-
-#[test]
-fn a_bulkhead_rejects_what_is_too_much_and_lets_in_what_follows() {
-    let json = r#"{"scopes":[{"by":["route"],"bulkhead":{"max_concurrent":2}}]}"#;
-    let mut proxy = Proxy::new(json);
-    let first = proxy.begin(&[]).1.unwrap();
-    let second = proxy.begin(&[]).1.unwrap();
-    let (decision, exchange) = proxy.begin(&[]);
-    assert!(matches!(decision, Decision::Reject { cause: Cause::Bulkhead, .. }), "{decision:?}");
-    assert!(exchange.is_none());
-    proxy.end(first, ended(1, 200, 1));
-    let third = proxy.begin(&[]).1.unwrap();
-    assert!(is_rejected(&proxy.begin(&[]).0));
-    // Both in one: a stream that vanished, and one whose client left.
-    let now = proxy.now();
-    proxy.filter.abandon(&proxy.store, second, now, &mut || 0);
-    let left = Ending { flags: 0x4000, ..Ending::default() };
-    proxy.end(third, Ended { ending: left, torn: true, ..Ended::default() });
-    assert!(proxy.begin(&[]).1.is_some() && proxy.begin(&[]).1.is_some());
-    assert!(is_rejected(&proxy.begin(&[]).0));
-}
-
-#[test]
-fn a_probe_that_a_bulkhead_stops_gives_its_permit_back() {
-    let json = r#"{"scopes":[{"by":["route"],"bulkhead":{"max_concurrent":1},"half_open":{"permitted_calls":1}}]}"#;
-    let mut proxy = Proxy::new(json);
-    let long = proxy.begin(&[]).1.unwrap();
-    let key = BreakerRecord::key("route", &["checkout"]);
-    let now = proxy.now();
-    let open = BreakerRecord {
-        state: BreakerState::Open,
-        open_until: now,
-        changed_at: now.minus(Duration::from_secs(5)),
-        ..BreakerRecord::default()
-    };
-    update(&proxy.store, &key, |_| Transition::Store(open.clone(), ())).unwrap();
-    proxy.now_ms += 200;
-    assert!(matches!(proxy.begin(&[]).0, Decision::Reject { cause: Cause::Bulkhead, .. }));
-    let record = read(&proxy.store, &key).unwrap().unwrap();
-    assert_eq!((record.state, record.half_open.left), (BreakerState::HalfOpen, 1));
-    proxy.end(long, ended(1, 200, 1));
-    assert!(!is_rejected(&proxy.begin(&[]).0));
-}
-
-fn retries_once(decision: &Decision) -> bool {
-    matches!(decision, Decision::Pass { no_retries: true, .. })
-}
-
-#[test]
-fn a_probe_is_not_retried_unless_that_is_wanted() {
-    for (suppress, expected) in [("true", true), ("false", false)] {
-        let json = format!(r#"{{"scopes":[{{"by":["route"],"suppress_retries":{suppress}}}]}}"#);
-        let mut proxy = Proxy::new(&json);
-        for _ in 0..5 {
-            assert!(!retries_once(&proxy.request(&[], ended(1, 503, 1))));
-        }
-        proxy.now_ms += 5000;
-        assert_eq!(retries_once(&proxy.begin(&[]).0), expected);
-    }
-}
-
-#[test]
-fn when_the_budget_is_spent_requests_are_sent_once() {
-    let json = r#"{"scopes":[{"by":["route"],"trip":{"consecutive_failures":0},"window":{"minimum_number_of_calls":1000},
-        "retry_budget":{"min_retries_per_second":2}}]}"#;
-    let mut proxy = Proxy::new(json);
-    let once = (0..5).map(|_| retries_once(&proxy.request(&[], ended(1, 503, 2))));
-    assert_eq!(once.collect::<Vec<_>>(), [false, false, true, true, true]);
 }
