@@ -1,11 +1,12 @@
 //! health-signal: asks once for all workers, reads what endpoints report, and hides it from clients.
 
+use anyhow::Result;
 use host_sim_rig::client::{Client, Request};
 use host_sim_rig::endpoint::{EndpointOptions, Fault, ReportFormat};
 use host_sim_rig::fleet::Fleet;
 use serde_json::{Value, json};
 use std::time::Duration;
-use weir_tests::{Suite, eventually, on_both_hosts};
+use weir_tests::{Host, Running, Suite, eventually, on_both_hosts};
 
 fn polling(addresses: &[std::net::SocketAddr]) -> Value {
     let endpoints: Vec<_> = addresses.iter().map(ToString::to_string).collect();
@@ -17,14 +18,19 @@ fn polling(addresses: &[std::net::SocketAddr]) -> Value {
     }]})
 }
 
+/// A proxy whose health-signal polls the endpoints, and sees the attempts as well.
+async fn polled(host: &Host, fleet: &Fleet) -> Result<Running> {
+    Suite::new(&fleet.addresses())
+        .filter("health-signal", polling(&fleet.addresses()))
+        .upstream_health_signal()
+        .start(host)
+        .await
+}
+
 on_both_hosts! {
     async fn one_leader_polls_for_all_workers(host: Host) {
         let fleet = Fleet::start(&EndpointOptions::named("e"), 2).await?;
-        let proxy = Suite::new(&fleet.addresses())
-            .filter("health-signal", polling(&fleet.addresses()))
-            .upstream_health_signal()
-            .start(&host)
-            .await?;
+        let proxy = polled(&host, &fleet).await?;
         eventually("each endpoint was polled five times", async || {
             proxy.get("/").await?;
             Ok(fleet.endpoints().iter().all(|endpoint| endpoint.health_polls().len() >= 5))
@@ -43,11 +49,7 @@ on_both_hosts! {
 
     async fn a_poll_reaches_the_endpoint_it_is_meant_for(host: Host) {
         let fleet = Fleet::start(&EndpointOptions::named("e"), 3).await?;
-        let proxy = Suite::new(&fleet.addresses())
-            .filter("health-signal", polling(&fleet.addresses()))
-            .upstream_health_signal()
-            .start(&host)
-            .await?;
+        let proxy = polled(&host, &fleet).await?;
         let sick = &fleet.endpoints()[1];
         sick.set_health_fault(Fault::respond(503));
         let address = sick.address().to_string();
@@ -67,11 +69,7 @@ on_both_hosts! {
     async fn polls_are_no_traffic_and_a_client_cannot_pass_for_one(host: Host) {
         let fleet = Fleet::start(&EndpointOptions::named("e"), 2).await?;
         // The upstream instance is told of no polls.
-        let proxy = Suite::new(&fleet.addresses())
-            .filter("health-signal", polling(&fleet.addresses()))
-            .upstream_health_signal()
-            .start(&host)
-            .await?;
+        let proxy = polled(&host, &fleet).await?;
         let sick = &fleet.endpoints()[0];
         sick.set_health_fault(Fault::respond(503));
         let addresses: Vec<_> = fleet.addresses().iter().map(ToString::to_string).collect();
@@ -99,11 +97,7 @@ on_both_hosts! {
 
     async fn a_client_that_leaves_shows_that_it_waited(host: Host) {
         let fleet = Fleet::start(&EndpointOptions::named("e"), 1).await?;
-        let proxy = Suite::new(&fleet.addresses())
-            .filter("health-signal", polling(&fleet.addresses()))
-            .upstream_health_signal()
-            .start(&host)
-            .await?;
+        let proxy = polled(&host, &fleet).await?;
         let address = fleet.addresses()[0].to_string();
         let gauge = async |name: &str| proxy.metric_with(name, &[("endpoint", &address)]).await;
         eventually("its time is known", async || {
@@ -130,11 +124,7 @@ on_both_hosts! {
         for format in [ReportFormat::Text, ReportFormat::Json, ReportFormat::Bin, ReportFormat::BinHeader] {
             let options = EndpointOptions { report_format: format, ..EndpointOptions::named("e") };
             let fleet = Fleet::start(&options, 1).await?;
-            let proxy = Suite::new(&fleet.addresses())
-                .filter("health-signal", polling(&fleet.addresses()))
-                .upstream_health_signal()
-                .start(&host)
-                .await?;
+            let proxy = polled(&host, &fleet).await?;
             eventually("a report is accepted", async || {
                 let response = proxy.get("/").await?;
                 for header in ["endpoint-load-metrics", "endpoint-load-metrics-bin", "x-weir-served"] {
