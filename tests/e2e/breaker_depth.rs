@@ -7,7 +7,7 @@ use host_sim_rig::endpoint::{EndpointOptions, Fault};
 use host_sim_rig::fleet::Fleet;
 use host_sim_rig::grpc::GrpcServer;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use weir_tests::{Host, Running, Suite, eventually, on_both_hosts};
 
 async fn guarded(host: &Host, fleet: &Fleet, scope: Value) -> Result<Running> {
@@ -243,6 +243,37 @@ on_both_hosts! {
             Ok(all)
         })
         .await?;
+    }
+
+    async fn a_date_until_which_the_endpoint_asks_to_be_left_alone_is_honoured(host: Host) {
+        // One says its time with every answer, as servers do; the clock of the other stands in 1994.
+        let wrong = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        let in_an_hour = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3600));
+        for headers in [
+            &[("retry-after", in_an_hour.as_str())][..],
+            &[("retry-after", "Sun, 06 Nov 1994 09:49:37 GMT"), wrong],
+        ] {
+            let fleet = Fleet::start(&EndpointOptions::named("e"), 1).await?;
+            let endpoint = &fleet.endpoints()[0];
+            let proxy = guarded(&host, &fleet, json!({
+                "by": ["route"], "trip": {"consecutive_failures": 3},
+                "open": {"base": "0.1s", "max": "7200s"}, "half_open": {"permitted_calls": 1},
+            })).await?;
+            endpoint.set_fault(Fault::respond(503));
+            endpoint.set_response_headers(headers);
+            let mut asked = None;
+            eventually("it opens", async || {
+                let response = proxy.get("/").await?;
+                let is_rejection = response.header("x-envoy-overloaded").is_some();
+                asked = response.header("retry-after").filter(|_| is_rejection).map(str::to_owned);
+                Ok(is_rejection)
+            })
+            .await?;
+            // For an hour and not a tenth of a second, and up to a tenth more is drawn.
+            let seconds: u64 = asked.expect("retry-after").parse()?;
+            assert!((3_000..=3_961).contains(&seconds), "{headers:?}: {seconds} s");
+            assert_eq!(transitions(&proxy, "half_open").await?, 0.0, "nobody asks before");
+        }
     }
 
     async fn a_probe_is_sent_once_whatever_the_route_would_retry(host: Host) {
