@@ -105,4 +105,25 @@ on_both_hosts! {
             }
         }
     }
+
+    async fn a_retry_of_a_request_with_advice_is_the_clusters_own(host: Host) {
+        let fleet = Fleet::start(&EndpointOptions::named("e"), 2).await?;
+        let addresses = fleet.addresses();
+        let configuration = json!({
+            "steering": {"mechanism": "advisory", "header": "x-advice"},
+            "clusters": [{"name": "backend", "endpoints": [addresses[0].to_string()]}],
+        });
+        let suite = Suite::new(&addresses).retries().filter("metric-router", configuration);
+        let proxy = suite.start(&host).await?;
+        fleet.endpoints()[0].kill().await?;
+        for _ in 0..ROUNDS {
+            let response = proxy.get("/").await?;
+            assert_eq!(response.status, 200);
+            assert_eq!(response.header("x-endpoint"), Some(fleet.endpoints()[1].name()));
+        }
+        // Whoever reads it is told the same, whichever attempt it is.
+        for request in fleet.endpoints()[1].requests() {
+            assert_eq!(request.header("x-advice"), Some(addresses[0].to_string().as_str()));
+        }
+    }
 }
