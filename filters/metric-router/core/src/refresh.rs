@@ -50,6 +50,8 @@ pub(crate) struct Elsewhere {
     answered: u64,
     last_answer: UnixNanos,
     last_success: UnixNanos,
+    /// What those that know it say how long it takes, in microseconds, added up, and their number.
+    latency: (u64, u32),
     /// The longest run of failures that one of them has seen, and its last.
     streak: u32,
     last_failure: UnixNanos,
@@ -281,6 +283,11 @@ impl Cluster {
         let health = row.health.as_ref().filter(|health| is_current(health, now));
         let shared = health.filter(|health| health.latency_us > 0);
         let shared = shared.map(|health| f64::from(health.latency_us) / 1e6);
+        // Where no record tells it the other workers do, and among them the one whose VM has died.
+        let shared = shared.or_else(|| {
+            let (micros, count) = elsewhere?.latency;
+            (count > 0).then(|| micros as f64 / 1e6 / f64::from(count))
+        });
         let certainty = row.service_time.certainty();
         let latency = match (row.service_time.value(&self.concurrency), shared) {
             (Some(own), Some(shared)) => Some(shared + (own - shared) * certainty),
@@ -391,6 +398,7 @@ fn add(sums: &mut Vec<Elsewhere>, entry: &WorkerEntry, now: UnixNanos) {
         answered: entry.succeeded.saturating_add(entry.failed),
         last_answer: last_success.max(last_failure),
         last_success,
+        latency: (entry.latency_us.into(), u32::from(entry.latency_us > 0)),
         streak: entry.consecutive_failures,
         last_failure,
     };
@@ -401,6 +409,8 @@ fn add(sums: &mut Vec<Elsewhere>, entry: &WorkerEntry, now: UnixNanos) {
                 sum.answered = sum.answered.saturating_add(one.answered);
                 sum.last_answer = sum.last_answer.max(one.last_answer);
                 sum.last_success = sum.last_success.max(last_success);
+                sum.latency.0 = sum.latency.0.saturating_add(one.latency.0);
+                sum.latency.1 = sum.latency.1.saturating_add(one.latency.1);
                 if one.streak > sum.streak {
                     (sum.streak, sum.last_failure) = (one.streak, last_failure);
                 }

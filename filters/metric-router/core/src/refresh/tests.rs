@@ -199,6 +199,28 @@ fn a_run_of_failures_that_another_worker_saw_counts_until_somebody_is_served() {
 }
 
 #[test]
+fn who_has_measured_nothing_believes_what_other_workers_have() {
+    let store = MemoryStore::default();
+    let mut one = router("");
+    let id = one.find("backend").unwrap();
+    for (port, millis) in [(1, 10), (2, 80), (3, 10)] {
+        let cluster = one.cluster(id).unwrap();
+        let (_, mut flight) = cluster.pick(&(), at(100), u64::MAX, false);
+        let served = Some(endpoint(port));
+        let response = Response { served, attempts: 1, edited: false, outcome: Outcome::Success };
+        let then = UnixNanos::from_millis(100_000 + millis);
+        cluster.respond(&store, &mut flight, response, then);
+        cluster.finish(&mut flight);
+    }
+    one.tick(&store, UnixNanos::from_millis(100_100), 0);
+    let mut two = router("");
+    two.tick(&store, at(101), 0);
+    let candidates = &two.cluster(id).unwrap().snapshot.candidates;
+    let rates: Vec<f64> = candidates.iter().map(|candidate| candidate.rate).collect();
+    assert!(rates[1] < 0.3 && rates[0] == 1.0 && rates[2] == 1.0, "{rates:?}");
+}
+
+#[test]
 fn load_reports_become_weights_after_the_blackout() {
     let store = MemoryStore::default();
     let mut router = router(r#","policy":"weighted_round_robin""#);
