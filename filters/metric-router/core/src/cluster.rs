@@ -13,6 +13,7 @@ use crate::registry::Enquiry;
 use crate::row::Table;
 use crate::service_time::Concurrency;
 use crate::shared::Notes;
+use crate::spare::Spare;
 use crate::steering::Effectiveness;
 use crate::{
     Attributes, Candidate, ClusterConfig, Endpoints, Note, Policy, Registry, RegistryAnswer,
@@ -57,9 +58,12 @@ pub struct Cluster {
     /// How many requests the endpoints work on at once.
     pub(crate) concurrency: Concurrency,
     /// Requests of this worker in flight, to whatever endpoint.
-    in_flight: u32,
+    pub(crate) in_flight: u32,
     /// Requests of other workers in flight to the candidates, as of the last refresh.
     pub(crate) load_elsewhere: f64,
+    pub(crate) spare: Spare,
+    /// How many endpoints may be left out, while one is or may be.
+    pub(crate) spared: Option<usize>,
     pub(crate) exploration: Exploration,
     steering: Effectiveness,
     /// One that another endpoint has just served for.
@@ -120,6 +124,8 @@ impl Cluster {
             concurrency: Concurrency::default(),
             in_flight: 0,
             load_elsewhere: 0.0,
+            spare: Spare::default(),
+            spared: None,
             exploration: Exploration::default(),
             steering: Effectiveness::default(),
             suspect: None,
@@ -288,6 +294,7 @@ impl Cluster {
             part,
             why: choice.why,
             considered: choice.considered,
+            spare: self.spared,
             scores: choice.list.iter().map(|ranked| ranked.score).collect(),
         };
         (Pick::Steer(steered), flight)

@@ -59,17 +59,21 @@ impl Steered {
     fn explain(&self) -> String {
         use fmt::Write as _;
         let mut text = format!(
-            "picked {} policy={} reason={} candidates={} considered={} scores=",
+            "picked {} policy={} reason={} candidates={} considered={}",
             self.first,
             self.policy.name(),
             self.why.name(),
             self.candidates,
             self.considered
         );
+        // Writing to a string cannot fail.
+        if let Some(spare) = self.spare {
+            let _ = write!(text, " spare={spare}");
+        }
+        text.push_str(" scores=");
         for (number, (endpoint, score)) in self.list.split(',').zip(&self.scores).enumerate() {
             let comma = if number == 0 { "" } else { "," };
-            // Three decimals, by integers: formatting floats brings tables. Writing to a string
-            // cannot fail.
+            // Three decimals, by integers: formatting floats brings tables.
             let milli = (score * 1000.0) as u64;
             let _ = write!(text, "{comma}{endpoint}={}.{:03}", milli / 1000, milli % 1000);
         }
@@ -113,6 +117,7 @@ mod tests {
             policy: Policy::LeastCost,
             why: Why::Cheapest,
             considered: 5,
+            spare: None,
             scores: vec![1.25, 20.0],
         };
         assert_eq!(

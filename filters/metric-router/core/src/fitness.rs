@@ -7,11 +7,15 @@ use sorting::sort_by;
 
 /// The endpoints to choose from, and whether so few of all are fit that nothing should be steered.
 ///
-/// At most `max_ejection_percent` of the endpoints are left out for being bad. Beyond that, the
-/// least bad are kept: by state, then by share of failures, then by how long ago they answered. One
+/// At most `max_ejection_percent` of the endpoints are left out for being bad, and no more than can be
+/// [`spare`](crate::spare)d, where that is known. Beyond that, the least bad are kept: by state, then by share of failures, then by how long ago they answered. One
 /// is always kept. An endpoint that wants no new requests is not bad; it is kept only if no other
 /// is fit, and then before those that do not work.
-pub(crate) fn choose<'f>(facts: &'f [Facts], config: &ClusterConfig) -> (Vec<&'f Facts>, bool) {
+pub(crate) fn choose<'f>(
+    facts: &'f [Facts],
+    config: &ClusterConfig,
+    spare: Option<usize>,
+) -> (Vec<&'f Facts>, bool) {
     let mut chosen: Vec<&Facts> = facts.iter().filter(|facts| badness(facts) == 0).collect();
     let panic = chosen.len() as f64 * 100.0 < config.healthy_panic_threshold * facts.len() as f64;
     let leaving: Vec<&Facts> = facts.iter().filter(|facts| badness(facts) == LEAVING).collect();
@@ -20,6 +24,7 @@ pub(crate) fn choose<'f>(facts: &'f [Facts], config: &ClusterConfig) -> (Vec<&'f
     }
     let staying = facts.len() - leaving.len();
     let ejected = (staying as f64 * config.max_ejection_percent / 100.0).floor() as usize;
+    let ejected = spare.map_or(ejected, |spare| ejected.min(spare));
     let kept = staying.saturating_sub(ejected).max(1);
     if chosen.len() < kept {
         let mut bad: Vec<&Facts> = facts.iter().filter(|facts| badness(facts) > LEAVING).collect();
@@ -65,7 +70,7 @@ mod tests {
     }
 
     fn rows(facts: &[Facts], more: &str) -> Vec<usize> {
-        choose(facts, &config(more)).0.iter().map(|facts| facts.row).collect()
+        choose(facts, &config(more), None).0.iter().map(|facts| facts.row).collect()
     }
 
     const STEADY: &str = r#","healthy_panic_threshold":0"#;
@@ -76,12 +81,12 @@ mod tests {
         let rejecting = Facts { breaker_rejects: true, ..facts(2) };
         let all = [down(0, 0.0), unready(1), rejecting, facts(3), facts(4), facts(5)];
         assert_eq!(rows(&all, ""), [3, 4, 5]);
-        assert!(!choose(&all, &config("")).1);
+        assert!(!choose(&all, &config(""), None).1);
     }
 
     #[test]
     fn the_panic_threshold_is_crossed_below_it_and_not_at_it() {
-        let panics = |facts: &[Facts]| choose(facts, &config("")).1;
+        let panics = |facts: &[Facts]| choose(facts, &config(""), None).1;
         assert!(!panics(&[down(0, 0.0), facts(1)]));
         assert!(panics(&[down(0, 0.0), down(1, 0.0), facts(2)]));
         assert!(!panics(&[]));
@@ -101,6 +106,19 @@ mod tests {
         let all = [down(0, 0.9), down(1, 0.1), facts(2), down(3, 0.5)];
         assert_eq!(rows(&all, STEADY), [2]);
         assert_eq!(rows(&all, HALF), [2, 1]);
+    }
+
+    #[test]
+    fn no_more_are_ejected_than_can_be_spared_and_the_least_bad_are_kept() {
+        let all = [down(0, 0.9), down(1, 0.1), facts(2), down(3, 0.5)];
+        let rows = |more: &str, spare| -> Vec<usize> {
+            choose(&all, &config(more), Some(spare)).0.iter().map(|facts| facts.row).collect()
+        };
+        assert_eq!(
+            [1, 2, 3].map(|spare| rows(STEADY, spare)),
+            [vec![2, 1, 3], vec![2, 1], vec![2]]
+        );
+        assert_eq!(rows(HALF, 3), [2, 1], "the configuration may allow less");
     }
 
     #[test]

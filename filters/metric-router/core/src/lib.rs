@@ -53,6 +53,7 @@ mod service;
 mod service_time;
 mod shared;
 mod snapshot;
+mod spare;
 mod steering;
 #[cfg(test)]
 mod testing;

@@ -89,6 +89,7 @@ mod tests {
             part: crate::Part::default(),
             why,
             considered: 2,
+            spare: None,
             scores,
         }
     }

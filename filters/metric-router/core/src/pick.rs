@@ -30,6 +30,8 @@ pub struct Steered {
     pub why: Why,
     /// How many of the candidates were looked at.
     pub considered: usize,
+    /// How many of the cluster's endpoints may be left out; said while one is, or has failed lately.
+    pub spare: Option<usize>,
     /// What the list is ordered by, one number an endpoint: the smaller the better.
     pub scores: Vec<f64>,
 }

@@ -58,6 +58,11 @@ impl Scene<'_> {
         (f64::from(own) + candidate.elsewhere, f64::from(failures))
     }
 
+    /// True if this candidate, which is on trial, may have a request now.
+    pub(crate) fn may_be_tried(&self, candidate: &Candidate) -> bool {
+        self.table.rows().get(candidate.row).is_some_and(|row| row.may_be_tried(self.now))
+    }
+
     /// True if it has failed since the snapshot was made.
     pub(crate) fn has_just_failed(&self, candidate: &Candidate) -> bool {
         self.table.rows().get(candidate.row).is_some_and(|row| row.new_failures > 0)

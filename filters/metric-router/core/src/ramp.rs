@@ -4,27 +4,56 @@
 //! endpoint came: a new address, healthy again, its breaker closed, or found again after it was taken
 //! for gone. Envoy begins it for new hosts and after active health checks only.
 //!
+//! Holding back costs capacity as leaving out does, so no more is held back than can be
+//! [`spare`](crate::spare)d: where the others have no places free, ramps become flatter, and no herd
+//! comes all the same, because everybody's requests in flight count.
+//!
+//! An endpoint that is unfit, and is only [kept](crate::fitness) because it cannot be spared, stands at
+//! the beginning of its ramp until it has worked again, and then has none: it is needed.
+//!
 //! The factor is relative to the greatest one: where all have just come, as at the start of the
 //! proxy, none is held back. It is a share of the picks and not of the rate: at low load, when
 //! nothing is in flight, the smaller rate would lose every comparison, and the endpoint would get
 //! nothing until the ramp is over.
 
-use crate::{Facts, SlowStart};
+use crate::{Facts, SlowStart, fitness};
 use shared_state::{HealthState, UnixNanos};
 
 /// From here on the ramp is over: a tenth less is less than chance.
 const NEARLY_ALL: f64 = 0.9;
 
-/// The share of the picks that may consider each of them, in their order.
-pub(crate) fn admissions(facts: &[&Facts], rules: &SlowStart, now: UnixNanos) -> Vec<f64> {
-    let factors: Vec<f64> = facts.iter().map(|facts| factor(facts, rules, now)).collect();
-    let greatest = factors.iter().copied().fold(0.0, f64::max);
-    let relative = |factor: f64| factor / greatest;
-    let over = |share: f64| if share >= NEARLY_ALL { 1.0 } else { share };
-    factors.into_iter().map(relative).map(over).collect()
+/// The share of the picks that may consider each of them, in their order. Of those that are fit, no
+/// more than `spare` endpoints' worth is held back, where that is known.
+pub(crate) fn admissions(
+    facts: &[&Facts],
+    rules: &SlowStart,
+    spare: Option<f64>,
+    now: UnixNanos,
+) -> Vec<f64> {
+    let mut shares: Vec<f64> = facts.iter().map(|facts| factor(facts, rules, now)).collect();
+    let greatest = shares.iter().copied().fold(0.0, f64::max);
+    shares.iter_mut().for_each(|share| *share /= greatest);
+    let fit = |facts: &&Facts| fitness::badness(facts) == 0;
+    let held: f64 = facts
+        .iter()
+        .zip(&shares)
+        .filter(|(facts, _)| fit(facts))
+        .map(|(_, share)| 1.0 - share)
+        .sum();
+    let flatter = spare.map_or(1.0, |spare| if held > spare { spare.max(0.0) / held } else { 1.0 });
+    for (share, _) in shares.iter_mut().zip(facts).filter(|(_, facts)| fit(facts)) {
+        *share += (1.0 - *share) * (1.0 - flatter);
+        if *share >= NEARLY_ALL {
+            *share = 1.0;
+        }
+    }
+    shares
 }
 
 fn factor(facts: &Facts, rules: &SlowStart, now: UnixNanos) -> f64 {
+    if fitness::badness(facts) > 0 && !rules.window.is_zero() {
+        return if facts.works { 1.0 } else { rules.min_weight };
+    }
     let works = matches!(facts.state, HealthState::Healthy | HealthState::Ramping);
     let healthy_since = facts.state_since.filter(|_| works);
     // A beginning that lies in the future was written before the clock stepped back.
@@ -70,7 +99,7 @@ mod tests {
 
     fn admissions_of(facts: &[Facts], rules: &SlowStart) -> Vec<f64> {
         let facts: Vec<&Facts> = facts.iter().collect();
-        admissions(&facts, rules, at(1000))
+        admissions(&facts, rules, None, at(1000))
     }
 
     fn healthy(row: usize, since: u64) -> Facts {
@@ -99,6 +128,28 @@ mod tests {
     #[test]
     fn where_all_have_just_come_none_is_held_back() {
         assert_eq!(admissions_of(&[came(0, 999), came(1, 999), came(2, 999)], &RULES), [1.0; 3]);
+    }
+
+    #[test]
+    fn who_is_kept_though_unfit_does_not_take_the_place_of_all_that_have_just_come() {
+        let dead = Facts { state: HealthState::Down, ..healthy(0, 0) };
+        let rejecting = Facts { breaker_rejects: true, ..facts(1) };
+        let all = [dead.clone(), rejecting, healthy(2, 995), healthy(3, 995)];
+        assert_eq!(admissions_of(&all, &RULES), [0.2, 0.2, 1.0, 1.0]);
+        let works = Facts { works: true, ..dead };
+        assert_eq!(admissions_of(&[works, facts(1)], &RULES), [1.0, 1.0]);
+    }
+
+    #[test]
+    fn no_more_is_held_back_than_can_be_spared() {
+        let all = [came(0, 1000), came(1, 1000), came(2, 995), facts(3)];
+        let all: Vec<&Facts> = all.iter().collect();
+        let shares = |spare| admissions(&all, &RULES, Some(spare), at(1000));
+        assert_eq!(shares(3.0), [0.1, 0.1, 0.5, 1.0], "2.3 are held back");
+        assert_eq!(shares(0.0), [1.0; 4]);
+        let half = shares(1.15);
+        let held: f64 = half.iter().map(|share| 1.0 - share).sum();
+        assert!((held - 1.15).abs() < 1e-9 && half[0] < half[2], "{half:?}");
     }
 
     #[test]

@@ -9,8 +9,10 @@ use crate::policy::{Ranked, Scene};
 ///
 /// Equal scores are decided by the draw, each candidate with the same chance. A candidate that is
 /// being ramped up is considered in its share of the draws, and while it has no more in flight than
-/// that share of the average; else it comes after all that are, as a place to retry. A smaller
-/// share of its rate would not do: an idle endpoint wins every comparison at whatever rate.
+/// that share of the average; else its score is divided by that share, so that it is a place to retry,
+/// and is taken up sooner where the others have more to do than they can. The smaller share alone
+/// would not do: at a low load no other has to wait, and it would never be picked. One that is on trial
+/// comes first of all when it may be tried: for what its failures cost, it never would.
 pub(crate) fn cheapest(
     scene: &Scene<'_>,
     sample: usize,
@@ -20,12 +22,11 @@ pub(crate) fn cheapest(
     let mut best: Vec<Contender> = Vec::with_capacity(most.saturating_add(1));
     let consider = |place: usize| {
         let Some(candidate) = scene.candidates.get(place) else { return };
-        let contender = Contender {
-            held_back: candidate.admission < 1.0 && is_held_back(scene, candidate, place),
-            score: score(candidate),
-            lot: lot(scene.draw, place),
-            place,
-        };
+        let is_held_back = candidate.admission < 1.0 && is_held_back(scene, candidate, place);
+        let share = if is_held_back { candidate.admission } else { 1.0 };
+        let is_tried = candidate.is_on_trial && scene.may_be_tried(candidate);
+        let score = if is_tried { 0.0 } else { score(candidate) / share };
+        let contender = Contender { score, lot: lot(scene.draw, place), place };
         let at = best.partition_point(|other| other.is_before(&contender));
         if at < most {
             best.insert(at, contender);
@@ -47,7 +48,6 @@ pub(crate) fn cheapest(
 
 #[derive(Clone, Copy)]
 struct Contender {
-    held_back: bool,
     score: f64,
     lot: u32,
     place: usize,
@@ -55,8 +55,7 @@ struct Contender {
 
 impl Contender {
     fn is_before(&self, other: &Self) -> bool {
-        let by_score = || self.score.total_cmp(&other.score).then(self.lot.cmp(&other.lot));
-        self.held_back.cmp(&other.held_back).then_with(by_score).is_lt()
+        self.score.total_cmp(&other.score).then(self.lot.cmp(&other.lot)).is_lt()
     }
 }
 
@@ -126,6 +125,26 @@ mod tests {
         assert!(taken(&stage));
         stage.fly(0, 2);
         assert!(!taken(&stage));
+    }
+
+    #[test]
+    fn an_endpoint_on_trial_gets_one_request_and_the_next_a_second_after_it_failed() {
+        let mut stage = Stage::of(2, |row| Candidate {
+            is_on_trial: row == 0,
+            rate: if row == 0 { 0.01 } else { 1.0 },
+            ..candidate(row)
+        });
+        let first = |stage: &Stage| cheapest(&stage.scene(1), 9, &|own| 1.0 / own.rate).0[0].place;
+        assert_eq!(first(&stage), 0);
+        stage.fly(0, 1);
+        assert_eq!(first(&stage), 1, "one at a time");
+        stage.fly(0, 0);
+        stage.fail(0, crate::Outcome::Unreachable);
+        stage.settle(0);
+        stage.pass(core::time::Duration::from_millis(999));
+        assert_eq!(first(&stage), 1);
+        stage.pass(core::time::Duration::from_millis(1));
+        assert_eq!(first(&stage), 0);
     }
 
     #[test]

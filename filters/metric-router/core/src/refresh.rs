@@ -21,6 +21,9 @@ const SURPLUS_AGE: Duration = Duration::from_secs(60);
 /// Age from which a load report says nothing of the load now.
 const MAX_REPORT_AGE: Duration = Duration::from_secs(10);
 
+/// Age from which a failure is over. A breaker that this worker cannot read may still be open for it.
+const TROUBLE_AGE: Duration = Duration::from_secs(60);
+
 /// How often a registry's list is read.
 const LISTING_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -101,7 +104,10 @@ impl Cluster {
             .collect();
         self.elsewhere = elsewhere;
         self.known = known;
-        self.rebuild(&facts, now, draw);
+        self.spare.observe(f64::from(self.in_flight) + self.load_elsewhere, now);
+        let spare = self.spare.of(facts.len(), &self.concurrency);
+        self.rebuild(&facts, spare, now, draw);
+        self.spared = spare.filter(|_| self.has_trouble(now));
         self.refreshes = self.refreshes.wrapping_add(1);
     }
 
@@ -176,7 +182,7 @@ impl Cluster {
                 Some(unknown(site, part, row))
             })
             .collect();
-        self.rebuild(&facts, now, 0);
+        self.rebuild(&facts, None, now, 0);
     }
 
     /// Tells the other workers what this one has in flight and has measured, if they do not know:
@@ -325,13 +331,14 @@ impl Cluster {
             latency_age,
             certainty,
             error_ratio: error_ratio.max(row.streak(now, rules)).max(streak_elsewhere),
+            works: row.works(now),
             weight: health.map_or(1.0, |health| weight(health.weight)),
             load,
         })
     }
 
-    fn rebuild(&mut self, facts: &[Facts], now: UnixNanos, draw: u64) {
-        self.snapshot = Snapshot::build(facts, &self.config, now);
+    fn rebuild(&mut self, facts: &[Facts], spare: Option<usize>, now: UnixNanos, draw: u64) {
+        self.snapshot = Snapshot::build(facts, &self.config, spare, now);
         self.prepare(now, draw);
         if let Some(rules) = &self.config.locality {
             let zones = self.zones(rules);
@@ -348,6 +355,15 @@ impl Cluster {
             policies.update(&self.scene(run, now, draw as u32, None), &self.known, draw);
         }
         self.policies = policies;
+    }
+
+    /// True if an endpoint is left out, or may be by whoever sees what this worker sees.
+    fn has_trouble(&self, now: UnixNanos) -> bool {
+        let has_failed = |row: &Row| {
+            let at = believable(row.last_failure, now);
+            row.is_known && now.since(at) < TROUBLE_AGE
+        };
+        self.snapshot.fit < self.snapshot.known || self.table.rows().iter().any(has_failed)
     }
 
     /// What the own zone has to do, and what the others.
@@ -430,6 +446,7 @@ fn unknown(site: Listed, part: Part, row: usize) -> Facts {
         state_since: None,
         came_at: None,
         breaker_rejects: false,
+        works: false,
         elsewhere: 0.0,
         orca: None,
         reported_rps: None,

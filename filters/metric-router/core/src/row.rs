@@ -23,6 +23,10 @@ pub(crate) const MISSES_ALLOWED: u8 = 2;
 /// that request alone; where nobody listens, the next one finds nobody, too.
 const UNREACHABLE_WEIGHT: u32 = 8;
 
+/// How often an endpoint that has failed and is needed is tried. More often costs more failures, and
+/// for as long an endpoint that works again is missing.
+const TRIAL_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long an endpoint is taken for gone, unless it serves.
 const ABSENCE: Duration = Duration::from_secs(30);
 
@@ -189,6 +193,16 @@ impl Row {
     pub(crate) fn last_answer(&self, now: UnixNanos) -> UnixNanos {
         let told = [self.last_success, self.last_failure, self.abandoned_at];
         told.into_iter().map(|at| believable(at, now)).max().unwrap_or(UnixNanos::ZERO)
+    }
+
+    /// True if the last that it answered well is newer than the last failure.
+    pub(crate) fn works(&self, now: UnixNanos) -> bool {
+        believable(self.last_success, now) > believable(self.last_failure, now)
+    }
+
+    /// True if one request may find out whether it works again: the last one is long enough ago.
+    pub(crate) fn may_be_tried(&self, now: UnixNanos) -> bool {
+        self.waiting() == 0 && now.since(self.last_answer(now)) >= TRIAL_INTERVAL
     }
 
     /// Share of attempts that failed. Fades without traffic, or an endpoint that is no longer

@@ -193,6 +193,13 @@ impl Concurrency {
         }
     }
 
+    /// As if it had been learned to be the level that is nearest below.
+    #[cfg(test)]
+    pub(crate) fn of(concurrency: f64) -> Self {
+        let level = LEVELS.iter().rposition(|level| *level <= concurrency);
+        Self { level, ..Self::default() }
+    }
+
     /// Makes up its mind.
     pub(crate) fn settle(&mut self) {
         let least = self.losses.iter().copied().fold(f64::INFINITY, f64::min);

@@ -70,6 +70,8 @@ pub struct Facts {
     pub latency_age: Duration,
     /// How far that was measured by this worker itself, 0 to 1.
     pub certainty: f64,
+    /// Its last answer to this worker was a success, after a failure or without one.
+    pub works: bool,
     /// Share of attempts that failed, 0 to 1.
     pub error_ratio: f64,
     /// Share of its usual traffic that it asks for; 1 if it asks for nothing else.
@@ -104,6 +106,8 @@ pub struct Candidate {
     pub rate: f64,
     /// Share of the picks that may consider it, greater than 0: 1, or less while it is ramped up.
     pub admission: f64,
+    /// It is unfit, cannot be spared, and has not worked since: one request now and then finds out.
+    pub is_on_trial: bool,
     /// Its share by its own word, as an agent's, and by the list; 1 is the average listed. `rate` has
     /// been multiplied by it.
     pub weight: f64,
@@ -128,16 +132,23 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// From all known endpoints of a cluster.
-    pub fn build(facts: &[Facts], config: &ClusterConfig, now: UnixNanos) -> Self {
-        let (mut chosen, panic) = fitness::choose(facts, config);
+    /// From all known endpoints of a cluster, of which so many can be spared, if that is known.
+    pub fn build(
+        facts: &[Facts],
+        config: &ClusterConfig,
+        spare: Option<usize>,
+        now: UnixNanos,
+    ) -> Self {
+        let (mut chosen, panic) = fitness::choose(facts, config, spare);
         let is_fit = |facts: &Facts| fitness::badness(facts) == 0;
         let factor = config.overprovisioning;
         let panic = panic && !Division::fails_over(facts, is_fit, factor);
         sort_by_key(&mut chosen, |facts| facts.part);
         let parts: Vec<Part> = chosen.iter().map(|facts| facts.part).collect();
         let division = Division::new(&parts, facts, is_fit, factor);
-        let admissions = ramp::admissions(&chosen, &config.slow_start, now);
+        let fit = facts.iter().filter(|facts| is_fit(facts)).count();
+        let left = spare.map(|spare| spare as f64 - (facts.len() - fit) as f64);
+        let admissions = ramp::admissions(&chosen, &config.slow_start, left, now);
         let base = match config.policy {
             Policy::WeightedRoundRobin => orca_rates(&chosen),
             _ => service_rates(&chosen, config),
@@ -153,12 +164,12 @@ impl Snapshot {
                     elsewhere: facts.elsewhere,
                     rate: base * weight / penalty,
                     admission,
+                    is_on_trial: spare.is_some() && !is_fit(facts) && !facts.works,
                     weight,
                     penalty,
                     load: facts.load,
                 }
             });
-        let fit = facts.iter().filter(|facts| is_fit(facts)).count();
         Self { candidates: candidates.collect(), division, known: facts.len(), fit, panic }
     }
 }

@@ -28,6 +28,7 @@ pub(crate) fn candidate(row: usize) -> Candidate {
         elsewhere: 0.0,
         rate: 1.0,
         admission: 1.0,
+        is_on_trial: false,
         weight: 1.0,
         penalty: 1.0,
         load: None,
@@ -92,6 +93,11 @@ impl Stage {
     pub(crate) fn fail(&mut self, row: usize, outcome: Outcome) {
         let (rules, mut concurrency) = (self.config.least_cost, Concurrency::default());
         self.table.at(row).unwrap().measure(outcome, None, self.now, &rules, &mut concurrency);
+    }
+
+    /// A snapshot has taken up its failures.
+    pub(crate) fn settle(&mut self, row: usize) {
+        self.table.at(row).unwrap().new_failures = 0;
     }
 
     /// An answer that took so long.

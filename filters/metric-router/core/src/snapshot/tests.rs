@@ -21,6 +21,7 @@ pub(crate) fn facts(row: usize) -> Facts {
         state_since: None,
         came_at: None,
         breaker_rejects: false,
+        works: false,
         elsewhere: 0.0,
         orca: None,
         reported_rps: None,
@@ -34,7 +35,7 @@ pub(crate) fn facts(row: usize) -> Facts {
 }
 
 fn rates(facts: &[Facts], json: &str) -> Vec<f64> {
-    let snapshot = Snapshot::build(facts, &config(json), at(1000));
+    let snapshot = Snapshot::build(facts, &config(json), None, at(1000));
     snapshot.candidates.iter().map(|candidate| candidate.rate).collect()
 }
 
@@ -187,7 +188,7 @@ proptest! {
             ..facts(row)
         }).collect();
         let policy = if wrr { r#","policy":"weighted_round_robin""# } else { "" };
-        let snapshot = Snapshot::build(&all, &config(policy), at(1000));
+        let snapshot = Snapshot::build(&all, &config(policy), None, at(1000));
         prop_assert_eq!(snapshot.candidates.is_empty(), all.is_empty());
         for candidate in snapshot.candidates {
             prop_assert!(candidate.rate.is_finite() && candidate.rate > 0.0, "{candidate:?}");
