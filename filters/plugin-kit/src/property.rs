@@ -120,6 +120,22 @@ pub fn edited_list() -> Option<String> {
     string(&[EDITED_LIST])
 }
 
+/// Filter state that holds how many endpoints of the cluster may be left out.
+const SPARE: &str = "weir.spare";
+
+/// Says how many endpoints of the cluster can be done without, at the load that it has.
+///
+/// The router knows the load, and the breakers of endpoints come after it. A property and no header:
+/// it needs nobody to take it off, and no client can send it.
+pub fn set_spare(endpoints: usize) {
+    set_filter_state(SPARE, &endpoints.to_string());
+}
+
+/// How many endpoints of the cluster can be done without, if a filter has said so.
+pub fn spare() -> Option<u32> {
+    string(&[SPARE])?.parse().ok()
+}
+
 /// Filter state that holds the load report of the response.
 const LOAD_REPORT: &str = "weir.load_report";
 

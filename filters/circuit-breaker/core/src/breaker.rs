@@ -150,9 +150,31 @@ pub fn admit(
     now: UnixNanos,
     draw: u64,
 ) -> Transition<BreakerRecord, Step<Admission>> {
-    let mut machine = Machine::new(rules, prior.unwrap_or_default(), now, draw);
+    admitted(Machine::new(rules, prior.unwrap_or_default(), now, draw), false)
+}
+
+/// As [`admit`], of an endpoint that cannot be spared: if its breaker is open it becomes half-open
+/// before its time.
+pub(crate) fn admit_needed(
+    rules: &Rules,
+    prior: Option<BreakerRecord>,
+    now: UnixNanos,
+    draw: u64,
+) -> Transition<BreakerRecord, Step<Admission>> {
+    admitted(Machine::new(rules, prior.unwrap_or_default(), now, draw), true)
+}
+
+fn admitted(
+    mut machine: Machine<'_>,
+    is_needed: bool,
+) -> Transition<BreakerRecord, Step<Admission>> {
     machine.reap();
     machine.pass_time();
+    let (rules, now, draw) = (machine.rules, machine.now, machine.draw);
+    // One step makes one change: what has just opened is asked the next time.
+    if is_needed && machine.record.state == BreakerState::Open && machine.change.is_none() {
+        machine.begin_half_open(Reason::Needed);
+    }
     let admission = match machine.record.state {
         BreakerState::Closed => Admission::Allow,
         BreakerState::Open => {
@@ -282,16 +304,16 @@ impl<'a> Machine<'a> {
         let next = self.record.state_at(self.now);
         match (self.record.state, next) {
             (BreakerState::Open, BreakerState::HalfOpen) if self.change.is_none() => {
-                self.begin_half_open();
+                self.begin_half_open(Reason::OpenTimeOver);
             }
             (BreakerState::Ramping, BreakerState::Closed) => self.end_ramp(),
             _ => {}
         }
     }
 
-    fn begin_half_open(&mut self) {
+    fn begin_half_open(&mut self, reason: Reason) {
         let total = self.rules.permitted_calls.max(1);
-        self.enter(BreakerState::HalfOpen, Reason::OpenTimeOver);
+        self.enter(BreakerState::HalfOpen, reason);
         self.record.half_open =
             HalfOpenProgress { total, left: total, ..HalfOpenProgress::default() };
     }

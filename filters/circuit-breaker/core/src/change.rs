@@ -51,6 +51,8 @@ pub enum Reason {
     },
     /// The open time is over and a request came.
     OpenTimeOver,
+    /// It is not over, but the others have more to do than they can.
+    Needed,
     /// Too many probes failed.
     ProbesFailed {
         /// Probes that failed or were lost.
@@ -112,6 +114,7 @@ impl fmt::Display for Reason {
                 let (percent, threshold) = (percent.round() as u64, threshold.round() as u64);
                 write!(f, "success rate {percent}% among peers, below {threshold}%")
             }
+            Self::Needed => f.write_str("needed, before its time"),
             Self::OpenTimeOver => f.write_str("open time over"),
             Self::ProbesFailed { failed, of } => write!(f, "{failed} of {of} probes failed"),
             Self::ProbesSlow { slow, of } => write!(f, "{slow} of {of} probes slow"),
@@ -169,6 +172,7 @@ mod tests {
             "consecutive local origin failures 5"
         );
         assert_eq!(said(Reason::OpenTimeOver), "open time over");
+        assert_eq!(said(Reason::Needed), "needed, before its time");
         assert_eq!(said(Reason::RampOver), "ramp over");
     }
 }

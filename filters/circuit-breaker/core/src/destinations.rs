@@ -43,6 +43,18 @@ impl View {
     }
 }
 
+/// Whether an open endpoint is asked all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pardon {
+    /// It is not.
+    #[default]
+    None,
+    /// It stays in the list: more are open than may be.
+    Stays,
+    /// The others cannot do without it: it is asked as if it were half-open.
+    Needed,
+}
+
 /// The breakers of a list's endpoints.
 pub trait Breakers {
     /// What is known of the endpoint's breaker.
@@ -51,9 +63,14 @@ pub trait Breakers {
     /// Asks a half-open or ramping breaker for admission.
     fn admit(&mut self, endpoint: Endpoint) -> Admission;
 
-    /// True if an open endpoint must stay because too many of its cluster are open.
-    fn is_pardoned(&mut self, _endpoint: Endpoint) -> bool {
-        false
+    /// What becomes of an open endpoint where too many of its cluster are open.
+    fn pardon(&mut self, _endpoint: Endpoint) -> Pardon {
+        Pardon::None
+    }
+
+    /// Asks an open breaker whose endpoint is [needed](Pardon::Needed) for admission.
+    fn admit_needed(&mut self, endpoint: Endpoint) -> Admission {
+        self.admit(endpoint)
     }
 }
 
@@ -89,6 +106,14 @@ pub fn format(endpoints: &[Endpoint]) -> String {
     text
 }
 
+/// Asks a breaker that is not closed for admission.
+fn ask(breakers: &mut impl Breakers, endpoint: Endpoint, state: BreakerState) -> Admission {
+    match state {
+        BreakerState::Open => breakers.admit_needed(endpoint),
+        _ => breakers.admit(endpoint),
+    }
+}
+
 /// Takes the endpoints out that may not be tried. With `always_keep_one`, one stays even if all of
 /// them reject: the one that becomes half-open first. The cluster's own policy would try any.
 pub fn select(list: &[Endpoint], always_keep_one: bool, breakers: &mut impl Breakers) -> Selection {
@@ -97,14 +122,19 @@ pub fn select(list: &[Endpoint], always_keep_one: bool, breakers: &mut impl Brea
     for endpoint in list {
         let view = breakers.view(*endpoint);
         let at_front = selection.keep.is_empty();
+        let pardon = match view.state {
+            BreakerState::Open if !view.shadow => breakers.pardon(*endpoint),
+            _ => Pardon::None,
+        };
         let passes = match view.state {
             _ if view.shadow => true,
             BreakerState::Closed => true,
-            BreakerState::Open => breakers.is_pardoned(*endpoint),
-            BreakerState::HalfOpen if !at_front => false,
+            BreakerState::Open if pardon == Pardon::Stays => true,
+            BreakerState::Open if pardon == Pardon::None => false,
+            BreakerState::Open | BreakerState::HalfOpen if !at_front => false,
             // Later entries get what is retried, which is little.
             BreakerState::Ramping if !at_front => true,
-            BreakerState::HalfOpen | BreakerState::Ramping => match breakers.admit(*endpoint) {
+            state => match ask(breakers, *endpoint, state) {
                 Admission::Allow => true,
                 Admission::Probe(permit) => {
                     selection.permit = Some(permit);
@@ -160,7 +190,7 @@ mod tests {
 
     #[derive(Default)]
     struct Known {
-        pardoned: Vec<Endpoint>,
+        pardons: BTreeMap<Endpoint, Pardon>,
         views: BTreeMap<Endpoint, View>,
         no_permits: bool,
         asked: Vec<Endpoint>,
@@ -180,8 +210,8 @@ mod tests {
             }
         }
 
-        fn is_pardoned(&mut self, endpoint: Endpoint) -> bool {
-            self.pardoned.contains(&endpoint)
+        fn pardon(&mut self, endpoint: Endpoint) -> Pardon {
+            self.pardons.get(&endpoint).copied().unwrap_or_default()
         }
     }
 
@@ -292,10 +322,21 @@ mod tests {
     #[test]
     fn open_endpoints_stay_that_are_pardoned_or_only_watched() {
         let mut known = known(&[(1, BreakerState::Open, 9), (2, BreakerState::Open, 5)]);
-        known.pardoned.push(endpoint(2));
+        known.pardons.insert(endpoint(2), Pardon::Stays);
         assert_eq!(ports(&chosen(&mut known, &[1, 2, 3]).keep), [2, 3]);
         known.views.get_mut(&endpoint(1)).unwrap().shadow = true;
         assert_eq!(ports(&chosen(&mut known, &[1, 2, 3]).keep), [1, 2, 3]);
+    }
+
+    #[test]
+    fn an_open_endpoint_that_is_needed_is_asked_as_if_it_were_half_open() {
+        let mut known = known(&[(1, BreakerState::Open, 9)]);
+        known.pardons.insert(endpoint(1), Pardon::Needed);
+        let front = chosen(&mut known, &[1, 2]);
+        assert_eq!((ports(&front.keep), front.permit), (vec![1, 2], Some(PERMIT)));
+        assert_eq!(ports(&chosen(&mut known, &[2, 1]).keep), [2], "behind, it would prove nothing");
+        known.no_permits = true;
+        assert_eq!(ports(&chosen(&mut known, &[1, 2]).keep), [2]);
     }
 
     #[test]

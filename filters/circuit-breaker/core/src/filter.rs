@@ -514,10 +514,17 @@ impl Filter {
         };
         let cluster = self.intern(&cluster);
         let Some(breakers) = &mut self.endpoints else { return (None, as_it_is()) };
-        let size = || request.num_endpoints().unwrap_or(0);
         let pardoned = None;
-        let mut of_cluster =
-            OfCluster { breakers, store, cluster: &cluster, clock, draw, percent, size, pardoned };
+        let mut of_cluster = OfCluster {
+            breakers,
+            store,
+            cluster: &cluster,
+            clock,
+            draw,
+            percent,
+            request,
+            pardoned,
+        };
         let selection = destinations::select(list, always_keep_one, &mut of_cluster);
         (Some(cluster), selection)
     }

@@ -31,6 +31,7 @@ mod load;
 mod outlier;
 mod ramp;
 mod retry_after;
+mod room;
 mod status;
 mod window;
 mod worker;

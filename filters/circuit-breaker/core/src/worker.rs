@@ -21,11 +21,12 @@ mod tick;
 mod told;
 
 use crate::breaker::{
-    Admission, Outcome, PermitTally, Rules, Step, admit, outlier, ramping, record,
+    Admission, Outcome, PermitTally, Rules, Step, admit, admit_needed, outlier, ramping, record,
 };
 use crate::config::{Forced, Slots};
 use crate::destinations::View;
 use crate::outlier::SuccessRate;
+use crate::room::{Opened, Pardoned, Room};
 use crate::window;
 pub use clock::Clock;
 use core::time::Duration;
@@ -198,7 +199,10 @@ impl WorkerBreakers {
                 (BreakerState::Ramping, BreakerState::Ramping) => {
                     ramping(&self.rules, record, now, draw)
                 }
-                _ => self.ask(store, subject, now, draw),
+                _ => {
+                    let rules = self.rules;
+                    self.ask(store, subject, now, &|prior| admit(&rules, prior, now, draw))
+                }
             },
         };
         match admission {
@@ -210,16 +214,26 @@ impl WorkerBreakers {
         }
     }
 
+    /// As [`WorkerBreakers::admit`], of an open breaker whose endpoint cannot be spared.
+    pub(crate) fn admit_needed(
+        &mut self,
+        store: &impl SharedStore,
+        subject: &Subject,
+        clock: impl Clock,
+        draw: u64,
+    ) -> Admission {
+        let (rules, now) = (self.rules, clock.now());
+        self.ask(store, subject, now, &|prior| admit_needed(&rules, prior, now, draw))
+    }
+
     fn ask(
         &mut self,
         store: &impl SharedStore,
         subject: &Subject,
         now: UnixNanos,
-        draw: u64,
+        step: &dyn Fn(Option<BreakerRecord>) -> Asked,
     ) -> Admission {
-        let rules = self.rules;
-        let done = self.change(store, subject, now, &|prior| admit(&rules, prior, now, draw));
-        match done {
+        match self.change(store, subject, now, step) {
             Some(Ok(admission)) => {
                 if matches!(admission, Admission::Probe(_)) {
                     self.events.push(Event::Granted);
@@ -362,15 +376,8 @@ impl WorkerBreakers {
         self.clusters.get(&endpoint)?.as_ref()
     }
 
-    /// The endpoints of a cluster that are open and may not be, for no more than `percent` of
-    /// `size` may: those that were the least bad when they opened. At least one may be.
-    pub(crate) fn pardoned(
-        &self,
-        cluster: &str,
-        percent: u8,
-        size: u32,
-        now: UnixNanos,
-    ) -> Vec<Endpoint> {
+    /// The endpoints of a cluster that are open and for which there is no [`Room`].
+    pub(crate) fn pardoned(&self, cluster: &str, room: Room, now: UnixNanos) -> Pardoned {
         let of_cluster = self.followed.iter().filter(|(subject, _)| *subject.name == *cluster);
         let mut known = 0u32;
         let mut open = Vec::new();
@@ -379,14 +386,16 @@ impl WorkerBreakers {
             let Some((endpoint, record)) = subject.endpoint.zip(followed.record.as_ref()) else {
                 continue;
             };
-            if record.state_at(now) == BreakerState::Open {
-                open.push((core::cmp::Reverse((record.severity, record.trips)), endpoint));
+            let is_forced = matches!(followed.forced, Some(Forced::Open | Forced::Closed));
+            if record.state_at(now) == BreakerState::Open && !is_forced {
+                open.push(Opened {
+                    endpoint,
+                    severity: (record.severity, record.trips),
+                    at: record.changed_at,
+                });
             }
         }
-        let size = u64::from(size.max(known));
-        let most = usize::try_from(size * u64::from(percent) / 100).unwrap_or(usize::MAX).max(1);
-        sort_by(&mut open, |a, b| a.cmp(b));
-        open.into_iter().skip(most).map(|(_, endpoint)| endpoint).collect()
+        room.pardoned(open, known)
     }
 
     /// Opens the breakers of endpoints that do much worse than those beside them.

@@ -89,6 +89,10 @@ impl Request for HostRequest<'_> {
     fn num_endpoints(&self) -> Option<u32> {
         property::num_endpoints()
     }
+
+    fn spare(&self) -> Option<u32> {
+        property::spare()
+    }
 }
 
 /// What a stream has seen of its response, without asking.

@@ -117,6 +117,9 @@ impl Stream {
     fn steer(&self, steered: Option<&Steered>) {
         let steering = &self.shared.steering;
         let value = steered.map(|steered| steering.mechanism.value(steered));
+        if let Some(spare) = steered.and_then(|steered| steered.spare) {
+            property::set_spare(spare);
+        }
         match value {
             Some(value) if steering.mechanism.uses_header() => {
                 headers::set(Map::Request, &steering.header, &value);

@@ -176,6 +176,23 @@ fn open_rejects_until_its_time_is_over_and_then_probes() {
 }
 
 #[test]
+fn an_open_breaker_whose_endpoint_is_needed_probes_before_its_time_and_no_more_than_usual() {
+    let mut driver = Driver::open();
+    let needed = |driver: &mut Driver| {
+        let transition = admit_needed(&driver.rules, driver.record.clone(), at(driver.now), DRAW);
+        driver.apply(transition)
+    };
+    assert_eq!(needed(&mut driver), Admission::Probe(Permit { epoch: 2, id: 0 }));
+    assert_eq!(driver.last_change.unwrap().reason, Reason::Needed);
+    assert!(matches!(needed(&mut driver), Admission::Probe(_)));
+    assert_eq!(driver.last_change, None);
+    assert!(matches!(needed(&mut driver), Admission::Probe(_)));
+    assert!(matches!(needed(&mut driver), Admission::Reject { .. }));
+    let mut closed = Driver::new(rules());
+    assert_eq!(needed(&mut closed), Admission::Allow);
+}
+
+#[test]
 fn half_open_grants_its_permits_and_no_more() {
     let (mut driver, _) = Driver::half_open(rules());
     let (second, third) = (driver.probe(), driver.probe());

@@ -18,6 +18,9 @@ pub trait Request: Attributes {
 
     /// Endpoints of the cluster.
     fn num_endpoints(&self) -> Option<u32>;
+
+    /// How many of them can be done without, if the filter that steers says so.
+    fn spare(&self) -> Option<u32>;
 }
 
 /// The end of a request, as far as the filter asks for it.

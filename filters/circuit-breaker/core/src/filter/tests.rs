@@ -39,6 +39,7 @@ struct Incoming {
     route: Option<&'static str>,
     destinations: Option<String>,
     tenant: Option<String>,
+    spare: Option<u32>,
     asked: RefCell<Vec<&'static str>>,
 }
 
@@ -80,6 +81,10 @@ impl Request for Incoming {
 
     fn num_endpoints(&self) -> Option<u32> {
         self.note("num_endpoints", Some(3))
+    }
+
+    fn spare(&self) -> Option<u32> {
+        self.note("spare", self.spare)
     }
 }
 
@@ -503,6 +508,35 @@ fn of_too_many_open_endpoints_the_worst_are_taken_out() {
     assert_eq!((proxy.state(1), proxy.state(2)), (BreakerState::Open, BreakerState::Open));
     let (steering, selection) = passed(proxy.begin(&[1, 2, 3]).0);
     assert_eq!((steering, ports(&selection.excluded)), (Steering::Replace(list(&[1, 3])), vec![2]));
+}
+
+#[test]
+fn no_more_are_out_than_the_router_can_do_without_and_who_opened_first_is_asked() {
+    let mut proxy = Proxy::new("{}");
+    for port in [2, 1] {
+        for _ in 0..5 {
+            proxy.request(&[port], ended(port, 500, 1));
+        }
+        proxy.now_ms += 10;
+    }
+    let send = |proxy: &mut Proxy, spare, list: &[u16]| {
+        let (decision, exchange) = proxy.send(&Incoming { spare, ..incoming(list) });
+        let (_, selection) = passed(decision);
+        (ports(&selection.excluded), selection.permit.is_some(), exchange)
+    };
+    for spare in [None, Some(2)] {
+        let (excluded, is_probe, _) = send(&mut proxy, spare, &[1, 2, 3]);
+        assert_eq!((excluded, is_probe), (vec![1, 2], false));
+    }
+    let (excluded, is_probe, _) = send(&mut proxy, Some(1), &[1, 2, 3]);
+    assert_eq!((excluded, is_probe), (vec![1], true), "2 opened first");
+    assert_eq!(proxy.state(2), BreakerState::HalfOpen);
+    for _ in 0..2 {
+        let (_, is_probe, exchange) = send(&mut proxy, Some(1), &[2, 3]);
+        assert!(is_probe);
+        proxy.end(exchange.unwrap(), ended(2, 200, 1));
+    }
+    assert_eq!((proxy.state(1), proxy.state(2)), (BreakerState::Open, BreakerState::Closed));
 }
 
 #[test]
