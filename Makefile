@@ -105,7 +105,7 @@ aborts: setup wasm ## 100 000 clients that leave a bulkhead, in real Envoy: noth
 
 # Those of the routing, in the order of the page.
 ROUTING := mild-0.75 mild-0.9 strong-0.6 strong-0.75 strong-0.9 antagonist-0.75 homogeneous-0.75 \
-  private-vms vms-die mesh sinkhole sinkhole-idle endpoint-dies cold-return
+  private-vms vms-die mesh sinkhole sinkhole-idle endpoint-dies kill-cycles cold-return
 
 experiments-routing: wasm host-sim ## what routing does, beside native policies: docs/experiments.md (SEEDS=...)
 	@$(HOST_SIM) simulate $(ROUTING:%=tests/experiments/%.yaml) $(SEEDS:%=--seeds %) --jobs "$$(nproc)" \

@@ -54,7 +54,7 @@ fn every_experiment_can_be_read_compares_plugins_with_the_one_to_beat_and_says_w
         assert!(words.contains(&name.as_str()), "{name} is on no page: see the Makefile");
         files += 1;
     }
-    assert!(files >= 14, "only {files} files");
+    assert!(files >= 15, "only {files} files");
     Ok(())
 }
 
@@ -169,6 +169,20 @@ fn the_shipped_modules_keep_away_from_a_sinkhole_and_the_run_is_the_same_again()
     assert!((errors("round_robin")? - 10.0).abs() < 1.5, "{}", results.text());
     assert!(errors("weir")? < 0.5 * errors("round_robin")?, "{}", results.text());
     assert_eq!(results.json(), run()?.json());
+    Ok(())
+}
+
+#[test]
+fn endpoints_that_die_in_turn_are_back_before_the_others_have_more_than_they_can_do() -> Result<()>
+{
+    let text = std::fs::read_to_string(folder().join("kill-cycles.yaml"))?;
+    let text = text
+        .replace("duration: 101s", "duration: 16s")
+        .replace("proxies:", "proxies:\n  workers: 2");
+    let results = simulated(&text, 1, &["round_robin", "weir"])?;
+    assert!(median(&results, "weir", "all", "errors")? < 0.5, "{}", results.text());
+    let p99 = |arm: &str| median(&results, arm, "all", "p99");
+    assert!(p99("weir")? <= 1.4 * p99("round_robin")?, "{}", results.text());
     Ok(())
 }
 

@@ -13,10 +13,6 @@ use weir_tests::experiment::{
 /// Requests a second.
 const RATE: f64 = 1500.0;
 
-/// The same while endpoints die in turn. Retries, and connections that are opened again and again,
-/// cost the proxy more than steady traffic does: at 1500 the one core that it has here is full.
-const CYCLE_RATE: f64 = 500.0;
-
 /// Seconds of load before anything breaks, and while it is broken.
 const BEFORE: u64 = 3;
 const BROKEN: u64 = 4;
@@ -87,9 +83,7 @@ impl Case {
             Self::IdleSinkhole => "Two answer 503 in 1 ms and report that they are idle, for 4 s",
             Self::Death => "One dies, for 4 s",
             Self::ColdReturn => "One dies for 4 s and comes back at a quarter of its speed",
-            Self::Cycles => {
-                "Endpoints die in turn, half a second each, with two retries, at 500 requests a second"
-            }
+            Self::Cycles => "Endpoints die in turn, half a second each, with two retries",
             Self::VmDies(Module::MetricRouter) => {
                 "metric-router's VM dies every half second, and two endpoints answer 503 in 1 ms"
             }
@@ -144,7 +138,7 @@ pub(crate) async fn measure(
     pinned: bool,
 ) -> anyhow::Result<Outcome> {
     let workers = NonZeroU32::new(run.workers).context("no workers")?;
-    let setting = Setting::usual(if case == Case::Cycles { CYCLE_RATE } else { RATE });
+    let setting = Setting::usual(RATE);
     let with =
         With { retries: case == Case::Cycles, reloads: matches!(case, Case::VmDies(_)), pinned };
     let stand = Stand::start(host, run.arm, &setting, workers, run.seed, with).await?;
