@@ -33,7 +33,57 @@ fn aborts() -> usize {
     std::env::var("WEIR_ABORTS").ok().and_then(|count| count.parse().ok()).unwrap_or(1000)
 }
 
+/// Says, as metric-router does, that the cluster can do without one endpoint.
+const NEEDED: &str = r#"
+  (func (export "proxy_on_context_create") (param i32 i32))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+    (drop (call $set_property {weir.spare} {1})) (i32.const 0))
+"#;
+
 on_both_hosts! {
+    async fn endpoints_that_are_needed_are_asked_before_their_time(host: Host) {
+        let directory = tempfile::tempdir()?;
+        let module = directory.path().join("needed.wasm");
+        std::fs::write(&module, host_sim_guest::module(NEEDED))?;
+        let fleet = Fleet::start(&EndpointOptions::named("e"), 3).await?;
+        let breaker = json!({"scopes": [{
+            "by": ["cluster", "endpoint"], "open": {"base": "300s"},
+            "half_open": {"permitted_calls": 1},
+        }]});
+        let suite = Suite::new(&fleet.addresses()).foreign_filter(&module, "needed", "");
+        let proxy = suite.filter("circuit-breaker", breaker).start(&host).await?;
+        let to = |number: usize| {
+            let fleet = &fleet;
+            let addresses = [number, 2].map(|at| fleet.endpoints()[at].address().to_string());
+            let list = addresses.join(",");
+            Request::get(proxy.url("/")).header("x-gateway-destination-endpoint", &list)
+        };
+        let [first, second] = [0, 1].map(|at| &fleet.endpoints()[at]);
+        for (at, endpoint) in [first, second].into_iter().enumerate() {
+            endpoint.set_fault(Fault::respond(503));
+            eventually("it opens", async || {
+                Client::new().send(to(at)).await?;
+                Ok(transitions(&proxy, "open").await? >= (at + 1) as f64)
+            })
+            .await?;
+            endpoint.recover();
+        }
+        eventually("who opened first is asked, and is back", async || {
+            Client::new().send(to(0)).await?;
+            Ok(transitions(&proxy, "closed").await? >= 1.0)
+        })
+        .await?;
+        eventually("every worker knows that the other one is out: one can be spared", async || {
+            let before = second.counters().served;
+            for _ in 0..20 {
+                assert_eq!(Client::new().send(to(1)).await?.status, 200);
+            }
+            Ok(second.counters().served == before)
+        })
+        .await?;
+        assert_eq!(transitions(&proxy, "half_open").await?, 1.0);
+    }
+
     async fn answers_that_are_slow_open_the_route_though_all_succeed(host: Host) {
         let fleet = Fleet::start(&EndpointOptions::named("e"), 1).await?;
         let endpoint = &fleet.endpoints()[0];
