@@ -19,6 +19,7 @@
 use crate::cluster::Cluster;
 use crate::ewma::believable;
 use crate::row::Row;
+use crate::service_time::crowding;
 use crate::{Flight, Outcome, Policy, Why};
 use core::time::Duration;
 use shared_state::UnixNanos;
@@ -156,7 +157,10 @@ impl Cluster {
     ) -> Option<(Duration, Option<f64>)> {
         let took = now.since(flight.started_at);
         let row = place.and_then(|place| self.table.rows().get(place));
-        let expected = || row.and_then(|row| row.service_time.value(&self.concurrency));
+        // With what it has to wait: where all have much to do, that is most of it.
+        let wait = crowding(flight.ahead.unwrap_or(0.0), self.concurrency.whole());
+        let alone = || row.and_then(|row| row.service_time.value(&self.concurrency));
+        let expected = || alone().map(|alone| alone * wait);
         let is_known = !flight.is_routine
             || took >= self.config.update_interval * LONG
             || expected().is_some_and(|expected| self.readings.measure(expected));

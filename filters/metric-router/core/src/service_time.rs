@@ -31,8 +31,9 @@ const ENOUGH: f64 = 1000.0;
 const MARGIN: f64 = 0.0005;
 
 /// How long a worker that has begun learns nothing of the concurrency. It does not know what its
-/// predecessor has left in flight: its own first requests wait for no reason that it can see.
-const SETTLING: Duration = Duration::from_secs(3);
+/// predecessor has left in flight: its own first requests wait for no reason that it can see. Most of
+/// that is done after a second, and each further one is spent with queues taken for speeds.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// Share of the concurrency that is used without a second thought. An endpoint that is full to the
 /// last place makes whoever comes next wait, and one that has just become slow shows it at once by

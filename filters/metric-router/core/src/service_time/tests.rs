@@ -60,7 +60,7 @@ fn where_nobody_ever_waits_the_concurrency_is_no_more_than_was_seen() {
 #[test]
 fn a_few_responses_prove_nothing_and_then_a_time_is_taken_as_it_is() {
     let (mut time, mut concurrency) = (ServiceTime::default(), Concurrency::default());
-    run(&mut time, &mut concurrency, (4.0, 0.04, 8), (1, 1_200));
+    run(&mut time, &mut concurrency, (4.0, 0.04, 8), (1, 1_050));
     assert_eq!((concurrency.whole(), concurrency.comfortable()), (f64::INFINITY, 1.0));
     let plain = (0..=8).map(|ahead| crowding(f64::from(ahead), 4.0)).sum::<f64>() / 9.0;
     let value = time.value(&concurrency).unwrap() / 0.04;
@@ -140,7 +140,7 @@ fn a_request_that_was_not_counted_says_how_long_it_took_and_nothing_of_the_concu
 fn a_worker_that_has_just_begun_learns_nothing_of_the_concurrency() {
     let (mut time, mut concurrency) = (ServiceTime::default(), Concurrency::default());
     for number in 0..2_000 {
-        let now = UnixNanos::from_millis(5_000 + number * 14 / 10);
+        let now = UnixNanos::from_millis(5_000 + number * 9 / 20);
         time.record(0.04, Some((number % 9) as f64), now, TAU, &mut concurrency);
     }
     concurrency.settle();
