@@ -35,6 +35,10 @@ const STEPS: [f64; 4] =
 /// Half a step: where one begins to be nearer than the one before.
 const HALF_STEP: f64 = 1.090_507_732_665_257_7;
 
+/// Part by which the mean of an endpoint's service times lies off by chance: they vary as much as their
+/// mean, and it rests on some hundred of them.
+const CHANCE: f64 = 0.1;
+
 /// No endpoint is believed to be more than this many times faster or slower than the median.
 const MOST_RATIO: f64 = 1024.0;
 
@@ -224,11 +228,21 @@ fn latency_rates(facts: &[&Facts], config: &ClusterConfig) -> Vec<f64> {
             // An endpoint that is no longer picked cannot show that it has become faster, so what
             // is known of it fades.
             let fresh = decay(facts.latency_age, config.least_cost.decay_time);
-            stepped(median / (median + (latency - median) * fresh))
+            beyond_chance(median / (median + (latency - median) * fresh))
         }
         _ => 1.0,
     };
     facts.iter().map(rate).collect()
+}
+
+/// `ratio` without what may be chance: 1 while it may, and the ratio itself from three times as much on.
+/// In between it grows evenly, so that an endpoint that comes to be a little beyond chance does not get
+/// all of that at once.
+fn beyond_chance(ratio: f64) -> f64 {
+    let ratio = ratio.clamp(1.0 / MOST_RATIO, MOST_RATIO);
+    let excess = ratio.max(1.0 / ratio) - 1.0;
+    let beyond = 1.0 + ((excess - CHANCE).max(0.0) * 1.5).min(excess);
+    if ratio < 1.0 { 1.0 / beyond } else { beyond }
 }
 
 /// The step that is nearest to `ratio`. A loop over octaves, because logarithms bring tables.

@@ -162,6 +162,21 @@ fn a_degraded_endpoint_gets_less() {
 
 proptest! {
     #[test]
+    fn a_difference_that_may_be_chance_is_none_and_a_great_one_is_what_it_is(ratio in 0.002f64..500.0) {
+        let beyond = beyond_chance(ratio);
+        prop_assert!((beyond * beyond_chance(1.0 / ratio) - 1.0).abs() < 1e-9, "faster as slower");
+        let (far, beyond) = if ratio < 1.0 { (1.0 / ratio, 1.0 / beyond) } else { (ratio, beyond) };
+        prop_assert!(beyond >= 1.0 && beyond <= far);
+        if far < 1.0 + CHANCE {
+            prop_assert_eq!(beyond, 1.0);
+        }
+        if far > 1.0 + 3.0 * CHANCE {
+            prop_assert!((beyond / far - 1.0).abs() < 1e-9);
+        }
+        prop_assert!(beyond_chance(ratio * 1.001) >= beyond_chance(ratio), "no step down");
+    }
+
+    #[test]
     fn a_step_is_within_half_a_step_of_the_ratio(octaves in -9.8f64..9.8) {
         let ratio = octaves.exp2();
         let error = (stepped(ratio) / ratio).log2().abs();
