@@ -91,7 +91,9 @@ fn follows_a_thousand_changes(workers: usize) -> Result<()> {
         if number > 0 {
             cluster.change(state >> 32);
         }
-        let most = 3 * cluster.members.len() as u64 * workers as u64 + TICK;
+        // Three rounds of each worker, and two ticks: of the one that is under way and of the one in
+        // which it is written down.
+        let most = 3 * cluster.members.len() as u64 * workers as u64 + 2 * TICK;
         let mut requests = 0;
         while !cluster.is_learned()? {
             cluster.request()?;
