@@ -310,9 +310,9 @@ impl Router {
         self.clusters.iter_mut()
     }
 
-    /// Does what is due, which at the beginning is all: a worker that takes the place of one whose VM
-    /// has died then knows what that one knew of others. Renews the worker's slot, tells what changed, rebuilds snapshots. `draw`
-    /// decides where new schedules begin.
+    /// Does what is due, which at the beginning is all: a worker that takes the place of one whose
+    /// VM has died then knows what that one knew of others. Renews the worker's slot, tells what
+    /// changed, rebuilds snapshots. `draw` decides where new schedules begin.
     pub fn tick(&mut self, store: &impl SharedStore, now: UnixNanos, draw: u64) {
         let has_news =
             self.clusters.iter().any(|cluster| cluster.is_active || cluster.enquiry.is_some());
