@@ -34,16 +34,16 @@ on_both_hosts! {
             let mut runs = Vec::new();
             for _ in 0..RUNS {
                 let stand = Stand::start(&host, arm, &setting(), WORKERS, 1, NOTHING).await?;
-                let broken = sinkhole(&stand, 2, 2, idle).await?;
-                assert!(broken.failed() > 0, "nothing was broken: {broken:?}");
-                runs.push(broken);
-                // Each of two endpoints opens its breaker with the fifth failure in a row.
+                runs.push(sinkhole(&stand, 2, 2, idle).await?);
+                // Not one need fail: who has been slow, or failed once, is asked late. Each of two
+                // endpoints opens its breaker with the fifth failure in a row.
                 if runs.last().is_some_and(|own| own.failed_after <= 24 && own.failed_later <= 8) {
                     break;
                 }
                 assert!(runs.len() < RUNS, "{arm} {idle}: {runs:?}\n{}", stand.proxy().log());
             }
         }
+        // That they are broken shows here.
         let stand = Stand::start(&host, Arm::FullScan, &setting(), WORKERS, 1, NOTHING).await?;
         let broken = sinkhole(&stand, 1, 2, false).await?;
         assert!(broken.percent() > 8.0, "the one to beat is beaten by this: {broken:?}");
