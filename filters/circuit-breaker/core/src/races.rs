@@ -398,6 +398,29 @@ fn a_success_before_a_run_of_failures_does_not_break_it() {
 }
 
 #[test]
+fn a_success_that_waits_in_another_worker_breaks_a_run_once_and_no_more() {
+    let mut fleet = Fleet::new();
+    // Many, for the share of failures to open nothing.
+    for _ in 0..20 {
+        fleet.end(0, None, Verdict::Success);
+    }
+    fleet.end(1, None, Verdict::Success);
+    for _ in 0..2 {
+        fleet.end(0, None, Verdict::Failure);
+    }
+    fleet.now_ms += 100;
+    fleet.tick();
+    for _ in 0..2 {
+        fleet.end(0, None, Verdict::Failure);
+        fleet.now_ms += 100;
+        fleet.tick();
+    }
+    assert_eq!(fleet.changes(), []);
+    fleet.end(0, None, Verdict::Failure);
+    assert_eq!(fleet.changes(), [(BreakerState::Closed, BreakerState::Open)]);
+}
+
+#[test]
 fn a_failing_store_lets_everything_pass_and_is_counted() {
     let mut fleet = Fleet::new();
     fleet.trip();

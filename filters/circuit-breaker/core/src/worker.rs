@@ -3,8 +3,10 @@
 //! A request costs no shared data but for the two things that must be exact: a failure is recorded
 //! at once, and a half-open breaker is asked for a permit. Successes wait for [`BATCH`] of them or
 //! [`PATIENCE`], whichever comes first, and states are read again after [`PATIENCE`]; both by the
-//! tick, so that a request finds them done. Another worker's trip is noticed within that time, and a
-//! run of failures is never broken by a success that came before it.
+//! tick, so that a request finds them done. Another worker's trip is noticed within that time. A run of
+//! failures is never broken by a success that the same worker saw before it. One that waits in another
+//! worker may break it, once for each of those: a late trip, where the moments of both, neither of them
+//! exact, would make early ones.
 //!
 //! When the host fails, or every race for a record is lost, the request passes: a breaker that
 //! cannot be read does not exist. Outcomes that could not be stored for want of luck wait for the
