@@ -38,7 +38,7 @@ use output::{LineSink, Output};
 
 /// Longest wait for readiness, unless set otherwise. Compiling four modules in a debug build on a
 /// busy machine takes a good part of it.
-const DEFAULT_READY_TIMEOUT: Duration = Duration::from_secs(60);
+const DEFAULT_READY_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// How long a child may drain when its handle is dropped, before it is killed.
 const DROP_GRACE: Duration = Duration::from_secs(2);
