@@ -5,6 +5,9 @@ use host_sim_rig::fleet::Fleet;
 use serde_json::json;
 use weir_tests::{Suite, eventually, on_both_hosts};
 
+/// Of every proxy here.
+const WORKERS: u64 = 2;
+
 on_both_hosts! {
     async fn a_failing_route_is_rejected_and_recovers(host: Host) {
         let fleet = Fleet::start(&EndpointOptions::named("e"), 1).await?;
@@ -14,7 +17,8 @@ on_both_hosts! {
                 "name": "route",
                 "by": ["route"],
                 "trip": {"consecutive_failures": 5},
-                "open": {"base": "0.3s", "max": "1s"},
+                // Long enough for the next request to find it open, on a busy machine too.
+                "open": {"base": "2s", "max": "2s"},
                 "half_open": {"permitted_calls": 2},
             }]}))
             .start(&host)
@@ -37,7 +41,9 @@ on_both_hosts! {
         let counted = proxy.metric_with("weir_breaker_rejected_total", &labels).await?;
         assert!(counted.is_some(), "every label is one, and none is left in the name");
         let failed = endpoint.counters().failed;
-        assert!((5..=8).contains(&failed), "it took {failed} failures");
+        // Successes wait a moment before they are told. So each other worker may tell of one from
+        // before, which ends a run that is one short, and send one more before it hears of the trip.
+        assert!((5..=5 * WORKERS).contains(&failed), "it took {failed} failures");
 
         endpoint.recover();
         eventually("the breaker closes", async || {
@@ -83,7 +89,8 @@ on_both_hosts! {
         })
         .await?;
         let failures = bad.counters().failed;
-        assert!(failures <= 12, "{failures} requests failed before it opened");
+        // As above. Metrics are told by then, so the request that opened it was the last.
+        assert!(failures <= 3 * WORKERS, "{failures} requests failed before it opened");
 
         bad.recover();
         eventually("the endpoint's breaker closes", async || {
