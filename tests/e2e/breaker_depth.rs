@@ -90,13 +90,13 @@ on_both_hosts! {
         let proxy = guarded(&host, &fleet, json!({
             "by": ["route"],
             "window": {"minimum_number_of_calls": 5},
-            "trip": {"slow_call_duration": "0.3s", "slow_call_rate_threshold": 60},
+            "trip": {"slow_call_duration": "0.6s", "slow_call_rate_threshold": 60},
             "open": {"base": "0.3s", "max": "1s"}, "half_open": {"permitted_calls": 1},
         })).await?;
         for _ in 0..3 {
             assert_eq!(proxy.get("/").await?.status, 200);
         }
-        let after = Duration::from_millis(400);
+        let after = Duration::from_millis(700);
         endpoint.set_fault(Fault::Respond { status: 200, after, fraction: 1.0 });
         let mut slow = 0;
         eventually("the slow calls open it", async || {
@@ -209,8 +209,12 @@ on_both_hosts! {
             for _ in 0..20 {
                 exchanges.push(Client::new().start(Request::get(&url)).await?);
             }
-            eventually("the others are rejected", async || Ok(rejected(&proxy).await? >= before + 16.0))
-                .await?;
+            // All of them: one that is still on its way would come beside those of the next round.
+            eventually("four are there and the others are rejected", async || {
+                let others = rejected(&proxy).await? - before;
+                Ok(others >= 16.0 && endpoint.counters().in_flight >= 4)
+            })
+            .await?;
             let counters = endpoint.counters();
             assert!(counters.max_in_flight <= 4, "{} at once", counters.max_in_flight);
             given_up += exchanges.len();

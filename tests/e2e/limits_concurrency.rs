@@ -2,10 +2,9 @@
 
 use anyhow::Result;
 use host_sim_rig::client::{Client, Exchange, Request};
-use host_sim_rig::endpoint::{EndpointOptions, Fault};
+use host_sim_rig::endpoint::{Endpoint, EndpointOptions, Fault};
 use host_sim_rig::fleet::Fleet;
 use serde_json::json;
-use std::cell::RefCell;
 use weir_tests::{Host, Running, Suite, eventually, on_both_hosts};
 
 /// Three of a client in flight.
@@ -40,6 +39,31 @@ async fn start(proxy: &Running, count: usize) -> Result<Vec<Exchange>> {
     Ok(exchanges)
 }
 
+/// Sends requests to an endpoint that answers none, at least `count`, until `max` are in flight. When
+/// this returns, every other one has been refused: none is under way that could take the place of
+/// those that leave.
+async fn fill(
+    proxy: &Running,
+    endpoint: &Endpoint,
+    count: usize,
+    max: u64,
+) -> Result<Vec<Exchange>> {
+    let before = limited(proxy).await?;
+    let mut exchanges = start(proxy, count).await?;
+    eventually("as many as may are in flight, and the others are refused", async || {
+        let refused = limited(proxy).await? - before;
+        let in_flight = endpoint.counters().in_flight;
+        let are_all_decided = refused + in_flight as f64 >= exchanges.len() as f64;
+        // Some are refused for what another worker has idle; but that comes back.
+        if are_all_decided && in_flight < max {
+            exchanges.extend(start(proxy, 1).await?);
+        }
+        Ok(are_all_decided && in_flight >= max)
+    })
+    .await?;
+    Ok(exchanges)
+}
+
 /// Waits until a request passes: what was in flight has ended.
 async fn until_one_passes(proxy: &Running) -> Result<()> {
     eventually("a request passes", async || {
@@ -55,12 +79,9 @@ on_both_hosts! {
         let proxy = three(&host, &fleet).await?;
         for round in 1..=5 {
             endpoint.set_fault(Fault::Hang);
-            let before = limited(&proxy).await?;
-            let exchanges = start(&proxy, 20).await?;
-            eventually("the others are refused", async || Ok(limited(&proxy).await? >= before + 17.0))
-                .await?;
-            let counters = endpoint.counters();
-            assert_eq!(counters.max_in_flight, 3, "round {round}");
+            let exchanges = fill(&proxy, endpoint, 20, 3).await?;
+            assert_eq!(exchanges.len(), 20, "so few permits are drawn one by one: none is idle");
+            assert_eq!(endpoint.counters().max_in_flight, 3, "round {round}");
             exchanges.into_iter().for_each(Exchange::abort);
             // The permits are free before the endpoint knows: it would count the next beside them.
             eventually("the endpoint has seen them leave", async || {
@@ -96,19 +117,9 @@ on_both_hosts! {
                 client.await??;
             }
             endpoint.set_fault(Fault::Hang);
-            let before = limited(&proxy).await?;
-            let exchanges = RefCell::new(start(&proxy, 60).await?);
-            eventually("the others are refused", async || Ok(limited(&proxy).await? >= before + 20.0))
-                .await?;
-            // Some may have been refused for what another worker had idle, but that comes back.
-            eventually("as many as may are in flight", async || {
-                let more = start(&proxy, 1).await?;
-                exchanges.borrow_mut().extend(more);
-                Ok(endpoint.counters().in_flight == 40)
-            })
-            .await?;
+            let exchanges = fill(&proxy, endpoint, 60, 40).await?;
             assert_eq!(endpoint.counters().max_in_flight, 40, "round {round}");
-            exchanges.into_inner().into_iter().for_each(Exchange::abort);
+            exchanges.into_iter().for_each(Exchange::abort);
             eventually("the endpoint has seen them leave", async || {
                 limited(&proxy).await?;
                 Ok(endpoint.counters().in_flight == 0)
