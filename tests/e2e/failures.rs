@@ -1,7 +1,9 @@
 //! What broken endpoints cost, in short: the long form is `make experiments-envoy`.
 //!
-//! Bounds are counts of requests, with room for a machine that is busy with other tests, and far from
-//! what the proxy does by itself: round robin fails a tenth of the requests here, full scan most.
+//! Bounds are counts of requests, and far from what the proxy does by itself: round robin fails a tenth
+//! of the requests here, full scan most. The load does not wait for a machine that is busy with other
+//! tests, but no more than a few requests are ever under way: what piles up in front of a proxy that
+//! stands still would all be in hand when something breaks.
 
 use host_sim_rig::service_time::ServiceTime;
 use std::num::NonZeroU32;
@@ -16,6 +18,8 @@ fn setting() -> Setting {
         service_time: ServiceTime::Fixed(Duration::from_millis(5)),
         // Of a busy machine nobody may have to wait in vain.
         patience: Duration::from_secs(20),
+        // Three are, where nothing has to wait.
+        at_once: 8,
         ..Setting::usual(400.0)
     }
 }
@@ -25,7 +29,8 @@ const WORKERS: NonZeroU32 = NonZeroU32::new(2).expect("two");
 const NOTHING: With = With { retries: false, reloads: false, pinned: false };
 const RETRIES: With = With { retries: true, ..NOTHING };
 
-/// The load does not wait for a machine that is busy with other tests; so one run of three counts.
+/// One run of three counts: how long the proxy stands still between two of its thoughts is not its own
+/// to say.
 const RUNS: usize = 3;
 
 on_both_hosts! {
@@ -44,9 +49,15 @@ on_both_hosts! {
             }
         }
         // That they are broken shows here.
-        let stand = Stand::start(&host, Arm::FullScan, &setting(), WORKERS, 1, NOTHING).await?;
-        let broken = sinkhole(&stand, 1, 2, false).await?;
-        assert!(broken.percent() > 8.0, "the one to beat is beaten by this: {broken:?}");
+        let mut runs = Vec::new();
+        for _ in 0..RUNS {
+            let stand = Stand::start(&host, Arm::FullScan, &setting(), WORKERS, 1, NOTHING).await?;
+            runs.push(sinkhole(&stand, 1, 2, false).await?);
+            if runs.last().is_some_and(|own| own.percent() > 8.0) {
+                break;
+            }
+            assert!(runs.len() < RUNS, "the one to beat is beaten by this: {runs:?}");
+        }
     }
 
     async fn a_dead_endpoint_costs_what_it_had_in_hand_and_few_more(host: Host) {

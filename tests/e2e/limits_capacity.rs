@@ -25,8 +25,8 @@ async fn protected(host: &Host, endpoints: &[SocketAddr], target: Option<f64>) -
             json!({"publish_interval": "0.1s", "clusters": [{
                 "name": "backend",
                 "endpoints": addresses,
-                "active": {"kind": "http_json", "path": "/healthz", "interval": "0.5s",
-                           "timeout": "0.2s", "rise": 1, "fall": 1},
+                "active": {"kind": "http_json", "path": "/healthz", "interval": "1s",
+                           "timeout": "0.9s", "min_timeout": "0.9s", "rise": 1, "fall": 1},
             }]}),
         )
         .start(host)

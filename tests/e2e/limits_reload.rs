@@ -21,7 +21,7 @@ fn policies() -> Value {
         "policies": [
             {"name": "all", "token_bucket": {"max_tokens": 10, "fill_interval": "3600s"}},
             {"name": "one", "key": "header:x-client", "on_missing_key": "skip",
-             "concurrency": {"max": 1, "lease": "5s"}},
+             "concurrency": {"max": 1, "lease": "10s"}},
         ],
     })
 }

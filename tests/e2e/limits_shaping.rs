@@ -36,20 +36,20 @@ on_both_hosts! {
             fleet.endpoints()[0].requests().iter().map(|request| request.at).collect();
         arrived.sort();
         assert_eq!(arrived.len(), COUNT as usize);
-        // None goes before its token; how late one comes is the machine's business. The clocks are
-        // two.
+        // None goes before its token; how late one comes is the machine's business, but it is no second
+        // for each. The clocks are two.
         let slack = Duration::from_millis(10);
         for (tokens, at) in (0..).zip(&arrived) {
             assert!(*at + slack >= start + Duration::from_millis(20) * tokens, "{arrived:?}");
         }
-        assert!(arrived[arrived.len() - 1] - arrived[0] < Duration::from_secs(3), "{arrived:?}");
+        assert!(arrived[arrived.len() - 1] - arrived[0] < Duration::from_secs(15), "{arrived:?}");
     }
 
     async fn a_client_that_leaves_while_it_is_held_leaves_its_token_to_the_next(host: Host) {
         let fleet = Fleet::start(&EndpointOptions::named("e"), 1).await?;
-        // The second waits for 20 s, a third would have to wait for 40.
-        let one = json!({"rate": 1, "per": "20s", "burst": 1});
-        let proxy = shaped(&host, &fleet, "30s", one).await?;
+        // The second waits for a minute, a third would have to wait for two.
+        let one = json!({"rate": 1, "per": "59s", "burst": 1});
+        let proxy = shaped(&host, &fleet, "60s", one).await?;
         assert_eq!(proxy.get("/").await?.status, 200);
         let held = Client::new().start(Request::get(proxy.url("/"))).await?;
         let prefix = [("envoy_http_conn_manager_prefix", "weir")];

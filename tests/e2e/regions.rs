@@ -47,7 +47,7 @@ async fn send(proxy: &Running, count: usize) -> anyhow::Result<usize> {
 
 on_both_hosts! {
     async fn requests_go_to_the_region_that_answers_first(host: Host) {
-        let (near, far) = (region("near", 3).await?, region("far", 40).await?);
+        let (near, far) = (region("near", 3).await?, region("far", 200).await?);
         let proxy = suite(&near, &far, json!({})).start(&host).await?;
         assert_eq!(send(&proxy, 40).await?, 0, "both workers have measured");
         let before = served(&far);

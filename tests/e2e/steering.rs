@@ -133,7 +133,7 @@ on_both_hosts! {
             ),
             ..EndpointOptions::named(name)
         };
-        let slow = host_sim_rig::endpoint::Endpoint::start(options("slow", 80)).await?;
+        let slow = host_sim_rig::endpoint::Endpoint::start(options("slow", 300)).await?;
         let fast = host_sim_rig::endpoint::Endpoint::start(options("fast", 2)).await?;
         let addresses = [slow.address(), fast.address()];
         let proxy = learning_of(&addresses).start(&host).await?;

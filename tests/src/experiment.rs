@@ -47,6 +47,8 @@ pub struct Setting {
     pub rate: f64,
     /// How long a client waits.
     pub patience: Duration,
+    /// Requests under way at one time. What comes due beyond them is not sent.
+    pub at_once: usize,
 }
 
 impl Setting {
@@ -55,7 +57,9 @@ impl Setting {
     pub fn usual(rate: f64) -> Self {
         let service_time = ServiceTime::LogNormal { mean: Duration::from_millis(40), cv: 1.0 };
         let patience = Duration::from_secs(2);
-        Self { endpoints: 20, slots: 4, service_time, speeds: Vec::new(), rate, patience }
+        // More than are ever needed: a bound would be a queue of the clients' own.
+        let at_once = LoadOptions::at_rate("", rate, Duration::ZERO).max_in_flight;
+        Self { endpoints: 20, slots: 4, service_time, speeds: Vec::new(), rate, patience, at_once }
     }
 
     /// The same with other speeds, at a part of the capacity.
@@ -151,8 +155,8 @@ impl Stand {
         options.seed = self.seed;
         options.warmup = warmup;
         options.timeout = self.setting.patience;
-        // More than are ever needed: a pool that is empty would be a queue of the clients' own.
-        options.connections = options.max_in_flight;
+        options.max_in_flight = self.setting.at_once;
+        options.connections = self.setting.at_once;
         options.steer = Some(self.steer());
         let result = load::run(&options, |_| ControlFlow::Continue(())).await?;
         if let Some(status) = self.proxy.exited() {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Longest that [`eventually`] tries. Generous: it bounds a failure, not a success.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Workers of every proxy: two, so that what workers share is shared.
 const CONCURRENCY: NonZeroU32 = NonZeroU32::new(2).expect("two");
@@ -256,7 +256,7 @@ impl Running {
 }
 
 /// Tries until the attempt answers true. The attempts themselves take the time that passes: they
-/// send requests. Gives up after half a minute.
+/// send requests. Gives up after two minutes.
 pub async fn eventually(
     what: &str,
     mut attempt: impl AsyncFnMut() -> anyhow::Result<bool>,

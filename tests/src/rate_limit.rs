@@ -12,7 +12,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -36,8 +35,6 @@ pub enum Services {
     /// It decides.
     #[default]
     Decide,
-    /// After so long.
-    Slow(Duration),
     /// It answers this status.
     Fail(u32),
     /// Its message is none.
@@ -105,10 +102,6 @@ impl RateLimitService {
                 let behaviour = lock(&state.behaviour).clone();
                 match behaviour {
                     Services::Decide => decide(state, asked).await,
-                    Services::Slow(time) => {
-                        tokio::time::sleep(time).await;
-                        decide(state, asked).await
-                    }
                     Services::Fail(status) => Unary::Status(status, "broken".to_owned()),
                     Services::Garbage => Unary::Message(b"no answer at all".to_vec()),
                     Services::Silent => Unary::Silence,

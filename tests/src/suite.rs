@@ -62,7 +62,7 @@ impl Suite {
             upstream_filters: Vec::new(),
             upstream_http2: false,
             services: Vec::new(),
-            route: json!({"cluster": "backend", "timeout": "5s"}),
+            route: route("cluster", "backend"),
             tls: None,
             access_log: None,
             reloads: false,
@@ -167,7 +167,7 @@ impl Suite {
 
     /// Sends requests to the cluster that this header names.
     pub fn cluster_header(mut self, header: &str) -> Self {
-        self.route = json!({"cluster_header": header, "timeout": "5s"});
+        self.route = route("cluster_header", header);
         self
     }
 
@@ -343,6 +343,11 @@ impl Suite {
         }
         cluster
     }
+}
+
+/// A route action, with longer for an answer than a client of a test waits.
+fn route(to: &str, name: &str) -> Value {
+    json!({to: name, "timeout": "90s"})
 }
 
 fn reload(config: &mut Value) {
