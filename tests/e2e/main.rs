@@ -6,6 +6,7 @@ mod breaker_depth;
 mod chain;
 mod configuration;
 mod conform;
+mod expressions;
 mod failures;
 mod grpc;
 mod health;

@@ -5,9 +5,9 @@
 //! that it has beside the ABI; one expression puts together all that is wanted. A host that has no
 //! such functions says so once, when the expression is made, and is asked for one after the other.
 
-use crate::{ffi, property::into_text};
+use crate::{ffi, headers, property::into_text};
 
-/// An expression that gives a text. Belongs to the root context in whose callback it was made, and
+/// An expression that gives a text, or a list. Belongs to the root context in whose callback it was made, and
 /// to the streams of that.
 /// The default is one that the host does not have.
 #[derive(Debug, Default)]
@@ -30,5 +30,15 @@ impl Expression {
     /// not there.
     pub fn text(&self) -> Option<String> {
         ffi::foreign("expr_evaluate", self.0.as_ref()?).ok().map(into_text)
+    }
+
+    /// Its values, each in the bytes that the attribute itself would have. `None` if one of them is
+    /// not there.
+    pub fn list(&self) -> Option<Vec<Vec<u8>>> {
+        let bytes = ffi::foreign("expr_evaluate", self.0.as_ref()?).ok()?;
+        let mut values = Vec::new();
+        // A list is a map of which the values are empty.
+        headers::each(&bytes, &mut |value, _| values.push(value.to_vec()));
+        Some(values)
     }
 }

@@ -29,8 +29,14 @@ pub fn get(map: Map, name: &str) -> Option<String> {
 /// All values of a header, joined by commas as RFC 9110 (5.3) has it. One hostcall for a header that
 /// is not there, two for one that is: the host's getter knows the first value only.
 pub fn joined(map: Map, name: &str) -> Option<String> {
+    joined_by(", ", map, name)
+}
+
+/// The same with another separator. That of expressions is a comma alone.
+pub fn joined_by(separator: &str, map: Map, name: &str) -> Option<String> {
     let first = get(map, name)?;
-    let all = ffi::headers(map as u32).map(|bytes| values(&bytes, name)).unwrap_or_default();
+    let all = ffi::headers(map as u32).map(|bytes| values(&bytes, name, separator));
+    let all = all.unwrap_or_default();
     Some(if all.is_empty() { first } else { into_text(all) })
 }
 
@@ -49,12 +55,12 @@ pub fn several<const N: usize>(map: Map, names: [&str; N]) -> [Option<String>; N
 }
 
 /// The values of one name in a map as the ABI writes it.
-fn values(bytes: &[u8], name: &str) -> Vec<u8> {
+fn values(bytes: &[u8], name: &str, separator: &str) -> Vec<u8> {
     let mut joined = Vec::new();
     each(bytes, &mut |key, value| {
         if key == name.as_bytes() {
             if !joined.is_empty() {
-                joined.extend_from_slice(b", ");
+                joined.extend_from_slice(separator.as_bytes());
             }
             joined.extend_from_slice(value);
         }
@@ -64,7 +70,7 @@ fn values(bytes: &[u8], name: &str) -> Vec<u8> {
 
 /// Shows all of a map as the ABI writes it: count, sizes, then names and values, each ended by NUL.
 /// What does not fit the sizes ends the map.
-fn each(bytes: &[u8], show: &mut dyn FnMut(&[u8], &[u8])) {
+pub(crate) fn each(bytes: &[u8], show: &mut dyn FnMut(&[u8], &[u8])) {
     let word = |at: usize| {
         let word = bytes.get(at..at.checked_add(4)?)?;
         usize::try_from(u32::from_le_bytes(word.try_into().ok()?)).ok()

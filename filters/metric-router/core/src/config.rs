@@ -302,6 +302,21 @@ impl Config {
         named(cluster).or_else(|| named("*"))
     }
 
+    /// True if requests go where picks say.
+    pub const fn is_enforced(&self) -> bool {
+        matches!(self.mode, Mode::Enforce) && self.steering.mechanism.steers()
+    }
+
+    /// Parts of requests that tie them to endpoints or releases, by any entry. Some may come twice.
+    pub fn key_parts(&self) -> impl Iterator<Item = &KeyPart> {
+        self.clusters.iter().flat_map(|entry| {
+            let hashes = entry.policy == Policy::ConsistentHash;
+            let key = hashes.then_some(&entry.consistent_hash.key);
+            let sticky = entry.canary.as_ref().map(|canary| &canary.sticky);
+            key.into_iter().chain(sticky).flatten()
+        })
+    }
+
     /// How often the plugin must wake up.
     pub fn tick_period(&self) -> Duration {
         self.clusters.iter().map(|entry| entry.update_interval).min().unwrap_or(DEFAULT_UPDATE)

@@ -38,6 +38,12 @@ impl Flight {
         self.started_at = now;
     }
 
+    /// It came at `came_at`, as the proxy has it. That is too early where another filter has held it
+    /// up, and never earlier than what was known when it was picked for.
+    pub fn begin_after(&mut self, came_at: UnixNanos) {
+        self.started_at = self.started_at.max(came_at);
+    }
+
     /// True if the request was sent with a list.
     pub const fn is_steered(&self) -> bool {
         !self.list.is_empty()

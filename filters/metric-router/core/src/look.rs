@@ -72,6 +72,10 @@ impl Readings {
         self.count = self.count.saturating_add(2);
     }
 
+    fn count_one_less(&mut self) {
+        self.count = self.count.saturating_sub(1);
+    }
+
     /// True if they are close enough to each other to measure about so many seconds.
     fn measure(&self, seconds: f64) -> bool {
         self.apart.is_some_and(|apart| (apart * FINE).as_secs_f64() <= seconds)
@@ -134,10 +138,19 @@ impl Cluster {
         self.settled = self.settled.saturating_add(1);
     }
 
-    /// True if a good answer to this request need not be looked at. The score of `peak_ewma` is made
-    /// of single answers, so each of them counts.
+    /// True if each answer is looked at: the score of `peak_ewma` is made of single ones.
+    pub(crate) fn looks_at_all(&self) -> bool {
+        self.config.policy == Policy::PeakEwma
+    }
+
+    /// Of a request that was to be looked at the clock was not read.
+    pub(crate) fn reads_clock_once(&mut self) {
+        self.readings.count_one_less();
+    }
+
+    /// True if a good answer to this request need not be looked at.
     pub(crate) fn is_routine(&mut self, place: usize, why: Why, now: UnixNanos) -> bool {
-        let counts = why == Why::Verified || self.config.policy == Policy::PeakEwma;
+        let counts = why == Why::Verified || self.looks_at_all();
         let is_routine = !counts
             && self.is_settled()
             && self.table.at(place).is_some_and(|row| !row.is_looked_at(now));

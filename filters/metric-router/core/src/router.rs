@@ -40,8 +40,8 @@ pub struct Course {
 }
 
 impl Course {
-    /// True if it is to be known how long the answer takes: then the clock is read for
-    /// [`Course::begin`] and [`Router::arrive`], which else make do with its last reading.
+    /// True if it is to be known how long the answer takes: see [`Router::measure`]. Then the clock is
+    /// read for [`Router::arrive`], which else makes do with its last reading.
     pub const fn is_measured(&self) -> bool {
         self.is_measured
     }
@@ -49,6 +49,11 @@ impl Course {
     /// It is this late.
     pub const fn begin(&mut self, now: UnixNanos) {
         self.started_at = Some(now);
+    }
+
+    /// As [`Flight::begin_after`].
+    pub fn begin_after(&mut self, came_at: UnixNanos) {
+        self.started_at = self.started_at.max(Some(came_at));
     }
 }
 
@@ -135,7 +140,7 @@ impl Router {
         // A cluster without a number of endpoints is one that the proxy does not know.
         let id = name
             .and_then(|name| self.find(name).or_else(|| size.and_then(|_| self.follow(name, now))));
-        let enforced = self.config.mode == Mode::Enforce && self.config.steering.mechanism.steers();
+        let enforced = self.config.is_enforced();
         let Some((id, cluster)) = id.and_then(|id| Some((id, self.clusters.get_mut(id.0)?))) else {
             return (self.leave(Reason::UnknownCluster), None);
         };
@@ -161,8 +166,30 @@ impl Router {
         let (at, service) = services.find(|(_, service)| service.is_for(route))?;
         let draw = lot((draw >> 32) as u32, SERVICE);
         let place = if enforced { service.choose(fit, now, draw) } else { 0 };
-        let is_measured = service.is_to_measure(place);
-        Some(Course { service: at, place, is_measured, started_at: None })
+        Some(Course { service: at, place, is_measured: false, started_at: None })
+    }
+
+    /// Decides whether it is to be known how long the answer takes to a request that goes on this
+    /// course, as `journey` if its cluster is followed. If so, [`Course::begin`] is to be called.
+    pub fn measure(&mut self, course: &mut Course, journey: Option<&Journey>) {
+        let is_looked_at = journey.map(|journey| !journey.flight.is_routine());
+        let service = self.services.get_mut(course.service);
+        course.is_measured =
+            service.is_some_and(|service| service.is_to_measure(course.place, is_looked_at));
+    }
+
+    /// True if every answer of this cluster is looked at, as long as it is followed.
+    pub fn looks_at_all(&self, name: &str) -> bool {
+        let cluster = self.find(name).and_then(|id| self.clusters.get(id.0));
+        cluster.is_some_and(Cluster::looks_at_all)
+    }
+
+    /// Of a request that is to be looked at the clock is read with its answer only.
+    pub fn reads_clock_once(&mut self, journey: &Journey) {
+        let cluster = self.clusters.get_mut(journey.cluster.0);
+        if let Some(cluster) = cluster.filter(|_| journey.flight.is_steered()) {
+            cluster.reads_clock_once();
+        }
     }
 
     /// The header and the cluster that a course stands for.

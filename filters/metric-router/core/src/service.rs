@@ -28,8 +28,10 @@ const ABSENCE: Duration = Duration::from_secs(5);
 /// Answers without which a latency is not believed.
 const LEAST_SAMPLES: u32 = 3;
 
-/// Of the requests to the cluster that most of them go to, every so many-th is measured.
+/// Of the requests to the cluster that most of them go to, every so many-th is measured at least:
+/// where nobody looks at their answers, and where that costs nothing because somebody does anyway.
 const MEASURED: u32 = 4;
+const MEASURED_BESIDE: u32 = 16;
 
 /// Picks after which a cluster that has not answered so often is no longer waited for.
 const MOST_TRIES: u32 = 20;
@@ -175,14 +177,18 @@ impl Service {
     }
 
     /// True if it is to be measured how long the answer takes to the request that the cluster at
-    /// `place` was just chosen for: of the cluster that most of them go to of every fourth, of the
-    /// others, which get few, of each. Where weights decide it does not matter.
-    pub(crate) fn is_to_measure(&mut self, place: usize) -> bool {
+    /// `place` was just chosen for: of the cluster that most of them go to of those that are looked at,
+    /// or of every fourth where nobody knows which that are; of the others, which get few, of each.
+    /// Where weights decide it does not matter.
+    pub(crate) fn is_to_measure(&mut self, place: usize, is_looked_at: Option<bool>) -> bool {
         let Some(region) = self.regions.get_mut(place) else { return false };
         if self.config.choice == ClusterChoice::Weighted {
             return false;
         }
-        let is_due = self.current != Some(place) || region.unmeasured + 1 >= MEASURED;
+        let most = if is_looked_at.is_some() { MEASURED_BESIDE } else { MEASURED };
+        let is_due = self.current != Some(place)
+            || is_looked_at == Some(true)
+            || region.unmeasured + 1 >= most;
         region.unmeasured = if is_due { 0 } else { region.unmeasured + 1 };
         is_due
     }

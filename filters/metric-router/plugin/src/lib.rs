@@ -4,6 +4,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod metrics;
+mod questions;
 mod registry;
 mod root;
 mod stream;

@@ -1,6 +1,7 @@
 //! Configuration, ticks, and what all streams of this worker share.
 
 use crate::metrics::Metrics;
+use crate::questions::Questions;
 use crate::registry;
 use crate::stream::Stream;
 use core::cell::RefCell;
@@ -22,6 +23,9 @@ pub(crate) struct Shared {
     pub(crate) access_log: AccessLog,
     pub(crate) debug: DebugHeader,
     pub(crate) has_services: bool,
+    pub(crate) questions: Questions,
+    /// A request costs so much without it that its time is to be known with its answer only.
+    pub(crate) is_thrifty: bool,
 }
 
 pub(crate) struct Root {
@@ -83,6 +87,8 @@ impl RootContext for Root {
         let (steering, mode) = (config.steering.clone(), config.mode);
         let (access_log, debug) = (config.access_log, config.debug_header.clone());
         let has_services = !config.services.is_empty();
+        let questions = Questions::new(&config);
+        let is_thrifty = has_services || access_log == AccessLog::All || !config.is_enforced();
         let minds_zones = config.clusters.iter().any(|entry| entry.locality.is_some());
         let mut router = Router::new(config, now);
         if minds_zones {
@@ -101,6 +107,8 @@ impl RootContext for Root {
             access_log,
             debug,
             has_services,
+            questions,
+            is_thrifty,
         };
         self.asked.clear();
         self.running = Some((Rc::new(shared), metrics));

@@ -1,16 +1,17 @@
 //! One HTTP exchange.
 
+use crate::questions::{Request, Said};
 use crate::root::Shared;
 use core::cell::OnceCell;
 use metric_router_core::{
-    AccessLog, Answered, Attributes, Course, DebugHeader, Journey, Mechanism, Mode, Outcome, Pick,
-    Response, Steered,
+    AccessLog, Answered, Course, DebugHeader, Journey, Mechanism, Mode, Outcome, Pick, Response,
+    Router, Steered,
 };
 use plugin_kit::headers::{self, Map};
 use plugin_kit::{HostStore, Moment, property};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
-use shared_state::{Endpoint, ReportedResponse};
+use shared_state::{Endpoint, ReportedResponse, UnixNanos};
 use std::rc::Rc;
 
 pub(crate) struct Stream {
@@ -23,6 +24,9 @@ pub(crate) struct Stream {
     course: Option<Course>,
     /// The cluster was chosen here.
     has_course: bool,
+    /// What is not urgent is asked with the answer: when the request came, and how many endpoints
+    /// there are.
+    is_late: bool,
 }
 
 impl Stream {
@@ -34,23 +38,21 @@ impl Stream {
             explanation: None,
             course: None,
             has_course: false,
+            is_late: false,
         }
     }
 
     /// Chooses the cluster, where several offer the service, has the route chosen anew, and says
     /// which cluster that leads to: the proxy itself knows it only when it goes there.
-    fn set_course(&mut self, clock: &Moment) -> Option<String> {
+    fn set_course(&mut self, request: &Request<'_>) -> Option<String> {
         if !self.shared.has_services {
             return None;
         }
         let mut router = self.shared.router.try_borrow_mut().ok()?;
         let draw = self.shared.draws.try_borrow_mut().ok()?.next_u64();
-        let route = if router.minds_routes() { property::route_name() } else { None };
+        let route = if router.minds_routes() { request.route_name() } else { None };
         let now = plugin_kit::recently();
-        let mut course = router.choose_cluster(route.as_deref(), now, draw)?;
-        if course.is_measured() {
-            course.begin(clock.now());
-        }
+        let course = router.choose_cluster(route.as_deref(), now, draw)?;
         let (header, cluster) = router.course(&course)?;
         headers::set(Map::Request, header, cluster);
         plugin_kit::clear_route_cache();
@@ -61,32 +63,55 @@ impl Stream {
 
     /// Accounts for what came of the choice, once.
     fn arrive(&mut self, answer: &Answer) {
-        let Some(course) = self.course.take() else { return };
+        let Some(mut course) = self.course.take() else { return };
         if let Ok(mut router) = self.shared.router.try_borrow_mut() {
             let answered = Answered::of(answer.status(), answer.flags());
             let is_measured = course.is_measured();
+            if is_measured && self.is_late {
+                course.begin_after(answer.came_at());
+            }
             let now = if is_measured { answer.clock.now() } else { plugin_kit::recently() };
             router.arrive(&course, answered, now);
         }
     }
 
-    fn pick(&mut self, chosen: Option<String>, clock: &Moment) -> Option<Pick> {
-        let mut router = self.shared.router.try_borrow_mut().ok()?;
-        let draw = self.shared.draws.try_borrow_mut().ok()?.next_u64();
-        let cluster = chosen.or_else(property::cluster_name);
+    fn pick(
+        &mut self,
+        request: &Request<'_>,
+        chosen: Option<String>,
+        clock: &Moment,
+    ) -> Option<Pick> {
+        let shared = Rc::clone(&self.shared);
+        let mut router = shared.router.try_borrow_mut().ok()?;
+        let draw = shared.draws.try_borrow_mut().ok()?.next_u64();
+        let cluster = chosen.or_else(|| request.cluster_name());
         let name = cluster.as_deref();
-        let wants_time = name.is_none_or(|name| router.wants_time(name));
+        let looks_at_all = || name.is_some_and(|name| router.looks_at_all(name));
+        self.is_late = shared.questions.tell_the_time() && (shared.is_thrifty || looks_at_all());
+        // Where nothing is steered all answers are looked at: the last one was not long ago.
+        let is_recent = self.is_late && !router.config().is_enforced();
+        let wants_time = !is_recent && name.is_none_or(|name| router.wants_time(name));
         let now = if wants_time { clock.now() } else { plugin_kit::recently() };
-        let asks = |name: &&str| !self.has_course && router.wants_size(name, now);
+        let can_wait = |name: &str| self.has_course || self.is_late && router.find(name).is_some();
+        let asks = |name: &&str| !can_wait(name) && router.wants_size(name, now);
         let size = name.filter(asks).and_then(|_| property::num_endpoints());
         // A name that only the client knows is not met before the proxy has confirmed it.
         if let Some(name) = name.filter(|_| self.has_course || size.is_some()) {
             router.meet(&HostStore, name, now, draw);
         }
-        let (pick, mut journey) = router.pick(name, size, &Request, now, draw);
-        if let Some(Journey { flight, .. }) = journey.as_mut().filter(|at| !at.flight.is_routine())
-        {
-            flight.begin(clock.now());
+        let (pick, mut journey) = router.pick(name, size, request, now, draw);
+        if let Some(journey) = journey.as_mut().filter(|at| !at.flight.is_routine()) {
+            if self.is_late && !router.wants_report(journey) {
+                router.reads_clock_once(journey);
+            } else {
+                journey.flight.begin(clock.now());
+            }
+        }
+        if let Some(course) = &mut self.course {
+            router.measure(course, journey.as_ref());
+            if course.is_measured() {
+                course.begin(if self.is_late { plugin_kit::recently() } else { clock.now() });
+            }
         }
         self.journey = journey;
         Some(pick)
@@ -104,9 +129,10 @@ impl Stream {
     }
 
     /// True if this request is to be explained. Whether or not it is, the secret goes no further.
-    fn is_debugged(&self) -> bool {
+    fn is_debugged(&self, request: &Request<'_>) -> bool {
         let debug = &self.shared.debug;
-        let asked = debug.enabled.then(|| headers::get(Map::Request, &debug.request_header));
+        let may_ask = debug.enabled && !request.lacks(&debug.request_header);
+        let asked = may_ask.then(|| headers::get(Map::Request, &debug.request_header));
         asked.flatten().is_some_and(|value| {
             headers::remove(Map::Request, &debug.request_header);
             debug.asks(&value)
@@ -114,7 +140,7 @@ impl Stream {
     }
 
     /// Tells the proxy where to go, or that nobody does.
-    fn steer(&self, steered: Option<&Steered>) {
+    fn steer(&self, request: &Request<'_>, steered: Option<&Steered>) {
         let steering = &self.shared.steering;
         let value = steered.map(|steered| steering.mechanism.value(steered));
         if let Some(spare) = steered.and_then(|steered| steered.spare) {
@@ -128,39 +154,64 @@ impl Stream {
                 plugin_kit::set_original_dst(&address);
             }
             // A client's own copy never gets through: it would choose its endpoint itself.
-            None if steering.mechanism.uses_header() => {
+            None if steering.mechanism.uses_header() && !request.lacks(&steering.header) => {
                 headers::remove(Map::Request, &steering.header);
             }
             None => {}
         }
     }
 
+    /// True if it is to be known with the answer how many endpoints there are.
+    fn wants_size(&self, router: &Router, journey: &Journey) -> bool {
+        let is_asked = self.has_course || self.is_late;
+        is_asked && router.wants_size_of(journey, plugin_kit::recently())
+    }
+
+    /// The response, with what is wanted of it. The host is asked for all that at once if there are
+    /// headers, and for more than the status.
+    fn answer(&self, has_headers: bool) -> Answer {
+        let mut answer = Answer::default();
+        let Ok(router) = self.shared.router.try_borrow() else { return answer };
+        let journey = self.journey.as_ref().filter(|at| at.flight.awaits_response());
+        if journey.is_some_and(|journey| router.wants_report(journey)) {
+            answer.take_report();
+        }
+        let is_known = answer.reported().is_some() && !self.is_late;
+        let is_looked_at = |journey: &Journey| {
+            !journey.flight.is_routine() && !is_known || self.wants_size(&router, journey)
+        };
+        let is_asked = journey.is_some_and(is_looked_at)
+            || self.course.is_some_and(|course| course.is_measured() && self.is_late)
+            || self.shared.steering.mechanism == Mechanism::StatefulSession;
+        if is_asked && has_headers {
+            answer.ask(&self.shared);
+        }
+        answer
+    }
+
     /// Accounts for the response, or for its absence.
     fn respond(&mut self, answer: &Answer) {
+        let Ok(mut router) = self.shared.router.try_borrow_mut() else { return };
+        let wants_size = self.journey.as_ref().is_some_and(|at| self.wants_size(&router, at));
         let Some(journey) = self.journey.as_mut().filter(|at| at.flight.awaits_response()) else {
             return;
         };
-        let Ok(mut router) = self.shared.router.try_borrow_mut() else { return };
-        let recently = plugin_kit::recently();
-        if self.has_course
-            && router.wants_size_of(journey, recently)
-            && let Some(size) = property::num_endpoints()
-        {
-            router.set_size(journey, size, recently);
-        }
-        if router.wants_report(journey) {
-            answer.take_report();
+        if wants_size && let Some(size) = answer.size() {
+            router.set_size(journey, size, plugin_kit::recently());
         }
         let is_routine = journey.flight.is_routine() && matches!(answer.status(), Some(..500));
         if is_routine && answer.reported().is_none() {
             router.pass(journey, plugin_kit::recently());
             return;
         }
+        if self.is_late && !journey.flight.is_routine() {
+            journey.flight.begin_after(answer.came_at());
+        }
         let served = answer.served();
         let astray = journey.flight.went_astray(served);
         // Where the first endpoint served, there was one attempt that matters.
         let attempts = match served {
-            Some(_) if astray || !journey.flight.is_steered() => property::attempt_count(),
+            Some(_) if astray || !journey.flight.is_steered() => answer.attempts(),
             _ => 1,
         };
         let list = if astray { property::edited_list() } else { None };
@@ -196,6 +247,7 @@ struct Answer {
     status: OnceCell<Option<u16>>,
     flags: OnceCell<u64>,
     reported: OnceCell<ReportedResponse>,
+    said: Option<Said>,
 }
 
 impl Answer {
@@ -228,28 +280,40 @@ impl Answer {
         let _ = self.reported.set(reported);
     }
 
+    /// Asks for everything at once.
+    fn ask(&mut self, shared: &Shared) {
+        self.said = shared.questions.answer();
+        if let Some(status) = self.said.as_ref().and_then(|said| said.status) {
+            let _ = self.status.set(Some(status));
+        }
+    }
+
+    /// When the request came.
+    fn came_at(&self) -> UnixNanos {
+        let said = self.said.as_ref().map(|said| said.came_at);
+        said.or_else(property::request_time).unwrap_or_default()
+    }
+
+    /// How many endpoints the cluster has.
+    fn size(&self) -> Option<u32> {
+        self.said.as_ref().map_or_else(property::num_endpoints, |said| said.size)
+    }
+
+    fn attempts(&self) -> u32 {
+        let said = self.said.as_ref().and_then(|said| said.attempts);
+        said.unwrap_or_else(property::attempt_count)
+    }
+
     fn reported(&self) -> Option<&ReportedResponse> {
         self.reported.get()
     }
 
     fn served(&self) -> Option<Endpoint> {
-        match self.reported() {
-            Some(reported) => Some(reported.endpoint),
-            None => property::upstream_address(),
+        match (self.reported(), &self.said) {
+            (Some(reported), _) => Some(reported.endpoint),
+            (None, Some(said)) => said.served,
+            (None, None) => property::upstream_address(),
         }
-    }
-}
-
-/// The request of the callback that runs.
-struct Request;
-
-impl Attributes for Request {
-    fn header(&self, name: &str) -> Option<String> {
-        headers::joined(Map::Request, name)
-    }
-
-    fn source_address(&self) -> Option<String> {
-        property::source_address()
     }
 }
 
@@ -264,14 +328,16 @@ impl Context for Stream {
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
         let clock = Moment::default();
-        let chosen = self.set_course(&clock);
-        let pick = self.pick(chosen, &clock);
+        let shared = Rc::clone(&self.shared);
+        let request = Request::new(&shared.questions);
+        let chosen = self.set_course(&request);
+        let pick = self.pick(&request, chosen, &clock);
         let steered = match (&pick, self.shared.mode) {
             (Some(Pick::Steer(steered)), Mode::Enforce) => Some(steered),
             _ => None,
         };
-        self.steer(steered);
-        let is_debugged = self.is_debugged();
+        self.steer(&request, steered);
+        let is_debugged = self.is_debugged(&request);
         if let Some(pick) = pick.as_ref().filter(|_| is_debugged) {
             self.explanation = Some(DebugHeader::explain(pick));
         }
@@ -281,13 +347,14 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
-        let answer = Answer::default();
+        let answer = self.answer(true);
         self.arrive(&answer);
         self.respond(&answer);
         if let Some(explanation) = self.explanation.take() {
             headers::set(Map::Response, &self.shared.debug.response_header, &explanation);
         }
-        if self.shared.steering.mechanism == Mechanism::StatefulSession {
+        let has_session = answer.said.and_then(|said| said.names_session).unwrap_or(true);
+        if has_session && self.shared.steering.mechanism == Mechanism::StatefulSession {
             // The session filter names the endpoint where it was not the one that was asked for.
             headers::remove(Map::Response, &self.shared.steering.header);
         }
@@ -295,7 +362,7 @@ impl HttpContext for Stream {
     }
 
     fn on_log(&mut self) {
-        let answer = Answer::default();
+        let answer = self.answer(false);
         self.arrive(&answer);
         self.respond(&answer);
         self.finish();

@@ -37,7 +37,7 @@ fn run(service: &mut Service, from: u64, count: u64, took: &[Option<u64>]) -> Ve
             Some(millis) => (Answered::Well, millis),
             None => (Answered::Badly, 1),
         };
-        let took = service.is_to_measure(place).then(|| Duration::from_millis(took));
+        let took = service.is_to_measure(place, None).then(|| Duration::from_millis(took));
         service.answered(place, answered, took, now);
     }
     picks
@@ -163,12 +163,17 @@ proptest! {
 }
 
 #[test]
-fn of_the_cluster_that_serves_every_fourth_is_measured_and_of_others_each() {
+fn of_the_cluster_that_serves_what_is_looked_at_is_measured_and_of_others_each() {
     let mut measures = service(ClusterChoice::Fastest, &[1.0, 1.0]);
     run(&mut measures, 0, 500, &[Some(80), Some(20)]);
-    let current = (0..40).filter(|_| measures.is_to_measure(1)).count();
-    let other = (0..40).filter(|_| measures.is_to_measure(0)).count();
-    assert_eq!((current, other), (10, 40));
+    let mut count = |place, looked: Option<u32>| {
+        let is_looked_at = |nth: u32| looked.map(|every| nth.is_multiple_of(every));
+        (0..48).filter(|nth| measures.is_to_measure(place, is_looked_at(*nth))).count()
+    };
+    assert_eq!(count(1, Some(6)), 8, "those that are looked at");
+    assert_eq!(count(1, Some(1000)), 3, "one of sixteen at least");
+    assert_eq!(count(1, None), 12, "one of four where nobody looks");
+    assert_eq!((count(0, Some(6)), count(0, None)), (48, 48));
     let mut shares = service(ClusterChoice::Weighted, &[1.0, 1.0]);
-    assert!(!shares.is_to_measure(0), "nobody asks who is faster");
+    assert!(!shares.is_to_measure(0, Some(true)), "nobody asks who is faster");
 }
