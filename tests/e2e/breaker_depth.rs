@@ -7,7 +7,7 @@ use host_sim_rig::endpoint::{EndpointOptions, Fault};
 use host_sim_rig::fleet::Fleet;
 use host_sim_rig::grpc::GrpcServer;
 use serde_json::{Value, json};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use weir_tests::{Host, Running, Suite, eventually, on_both_hosts};
 
 async fn guarded(host: &Host, fleet: &Fleet, scope: Value) -> Result<Running> {
@@ -93,9 +93,12 @@ on_both_hosts! {
             "trip": {"slow_call_duration": "0.6s", "slow_call_rate_threshold": 60},
             "open": {"base": "0.3s", "max": "1s"}, "half_open": {"permitted_calls": 1},
         })).await?;
+        let begun = Instant::now();
         for _ in 0..3 {
             assert_eq!(proxy.get("/").await?.status, 200);
         }
+        // A busy machine may have made slow ones of them.
+        let all_were_quick = begun.elapsed() < Duration::from_millis(600);
         let after = Duration::from_millis(700);
         endpoint.set_fault(Fault::Respond { status: 200, after, fraction: 1.0 });
         let mut slow = 0;
@@ -104,7 +107,8 @@ on_both_hosts! {
             Ok(transitions(&proxy, "open").await? >= 1.0)
         })
         .await?;
-        assert!((5..=6).contains(&slow), "five of eight are 60 percent, and {slow} were slow");
+        let least = if all_were_quick { 5 } else { 2 };
+        assert!((least..=6).contains(&slow), "five of eight are 60 percent, and {slow} were slow");
         endpoint.recover();
         eventually("it closes", async || {
             proxy.get("/").await?;

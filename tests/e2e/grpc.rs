@@ -26,7 +26,7 @@ const CLIENT: &str = r#"
     (if (i32.eq (local.get $kind) (i32.const 117)) (then
       (call $say (call $grpc_call {\0a\08\0a\06checks} {pkg.Svc}
         (local.get $method) (local.get $len) (i32.const 0) (i32.const 0) {hi}
-        (i32.const 300) (i32.const 136)))))
+        (i32.const 3000) (i32.const 136)))))
     (if (i32.eq (local.get $kind) (i32.const 115)) (then
       (call $open {\0a\08\0a\06checks} (local.get $method) (local.get $len))))
     (if (i32.eq (local.get $kind) (i32.const 114)) (then

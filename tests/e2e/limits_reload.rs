@@ -50,8 +50,7 @@ async fn start(host: &Host, endpoint: &Endpoint) -> Result<Running> {
         ]}],
     });
     let weir = listener("weir", &[json!({"name": "limits", "typed_config": limits})]);
-    // Requests that hang do so for longer than a test.
-    let text = bootstrap(&[weir, kill], endpoint.address()).replace("\"1s\"", "\"60s\"");
+    let text = bootstrap(&[weir, kill], endpoint.address());
     Running::start_with(host, &text, NonZeroU32::MIN).await
 }
 

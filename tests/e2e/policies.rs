@@ -1,6 +1,6 @@
 //! What a trap does to the request, and to those after it: every callback, every failure policy.
 
-use crate::raw::{bootstrap, listener, plugin};
+use crate::raw::{bootstrap, listener, plugin, with_idle_timeout};
 use host_sim_rig::client::{Client, Request};
 use host_sim_rig::endpoint::{Endpoint, EndpointOptions};
 use serde_json::{Value, json};
@@ -116,7 +116,10 @@ on_both_hosts! {
                 let vm = json!({"vm_id": name});
                 let filter = plugin(&name, &module, trap, &fields, &vm);
                 let filter = json!({"name": name, "typed_config": filter});
-                listeners.push(listener(&name, &[filter]));
+                let listener = listener(&name, &[filter]);
+                // Two wait for what never comes.
+                let waits = matches!(*trap, "c" | "q");
+                listeners.push(if waits { with_idle_timeout(listener, "1s") } else { listener });
             }
         }
         let text = bootstrap(&listeners, backend.address());

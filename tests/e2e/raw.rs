@@ -39,7 +39,7 @@ fn merge(into: &mut Value, more: &Value) {
     }
 }
 
-/// A listener with these filters before the router. Requests that stand still get 408.
+/// A listener with these filters before the router.
 pub(crate) fn listener(name: &str, filters: &[Value]) -> Value {
     let mut filters = filters.to_vec();
     filters.push(json!({"name": "envoy.filters.http.router", "typed_config": {
@@ -53,7 +53,7 @@ pub(crate) fn listener(name: &str, filters: &[Value]) -> Value {
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
                 "stat_prefix": name,
-                "stream_idle_timeout": "1s",
+                "stream_idle_timeout": "60s",
                 "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
                     {"match": {"prefix": "/"}, "route": {"cluster": "backend"}},
                 ]}]},
@@ -61,6 +61,13 @@ pub(crate) fn listener(name: &str, filters: &[Value]) -> Value {
             },
         }]}],
     })
+}
+
+/// The same listener, where a request that stands still for so long gets a 504 instead of a minute.
+pub(crate) fn with_idle_timeout(mut listener: Value, time: &str) -> Value {
+    let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+    manager["stream_idle_timeout"] = json!(time);
+    listener
 }
 
 /// A bootstrap with these listeners.
@@ -73,7 +80,7 @@ pub(crate) fn bootstrap(listeners: &[Value], backend: SocketAddr) -> String {
             "clusters": [{
                 "name": "backend",
                 "type": "STATIC",
-                "connect_timeout": "1s",
+                "connect_timeout": "60s",
                 "load_assignment": {"cluster_name": "backend", "endpoints": [{"lb_endpoints": [
                     {"endpoint": {"address": {"socket_address": {
                         "address": backend.ip().to_string(), "port_value": backend.port(),

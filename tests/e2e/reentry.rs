@@ -1,7 +1,7 @@
 //! A plugin that calls a cluster whose upstream filter runs in its own VM: the call enters the VM a
 //! second time, before it returns.
 
-use crate::raw::{bootstrap, listener, plugin};
+use crate::raw::{bootstrap, listener, plugin, with_idle_timeout};
 use host_sim_rig::endpoint::{Endpoint, EndpointOptions};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -139,7 +139,8 @@ fn file(
         let config = plugin(name, module, configuration, &json!({}), vm);
         json!({"name": name, "typed_config": config})
     };
-    let text = bootstrap(&[listener("weir", &[filter("down", configuration, vm[0])])], backend);
+    let listener = listener("weir", &[filter("down", configuration, vm[0])]);
+    let text = bootstrap(&[with_idle_timeout(listener, "5s")], backend);
     let mut file: Value = serde_json::from_str(&text)?;
     let options = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     let codec = "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec";

@@ -124,7 +124,7 @@ on_both_hosts! {
             "type_urls": [WASM],
         }});
         let (backend, held_arrives, open) = gate().await?;
-        let text = bootstrap(&[listener("weir", &[filter])], backend).replace("\"1s\"", "\"60s\"");
+        let text = bootstrap(&[listener("weir", &[filter])], backend);
         let proxy = Running::start_with(&host, &text, NonZeroU32::MIN).await?;
         assert_eq!(configuration(&proxy).await?, "one");
         // Of the text "one", by XXH64; and a time in milliseconds.
