@@ -11,11 +11,6 @@ pub fn set_original_dst(address: &str) -> bool {
     ffi::foreign("set_envoy_filter_state", &filter_state(ORIGINAL_DST, address)).is_ok()
 }
 
-/// Makes the proxy choose the route anew, by what the headers are now.
-pub fn clear_route_cache() -> bool {
-    ffi::foreign("clear_route_cache", &[]).is_ok()
-}
-
 /// `SetEnvoyFilterStateArguments { string path = 1; string value = 2; }`, for this stream only. Both
 /// are short: a length is one byte.
 fn filter_state(path: &str, value: &str) -> Vec<u8> {

@@ -35,7 +35,7 @@ pub use configure::configure;
 pub use degraded::Degraded;
 pub use draws::{Draws, draw_seed};
 pub use expression::Expression;
-pub use foreign::{clear_route_cache, set_original_dst};
+pub use foreign::set_original_dst;
 pub use logger::{install, warn};
 pub use property::set_filter_state;
 pub use reply::{Reply, reply, resume_request, resume_request_of};

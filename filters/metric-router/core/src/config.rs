@@ -307,6 +307,11 @@ impl Config {
         matches!(self.mode, Mode::Enforce) && self.steering.mechanism.steers()
     }
 
+    /// True if a service minds which route a request takes.
+    pub fn minds_routes(&self) -> bool {
+        self.services.iter().any(|service| !service.routes.is_empty())
+    }
+
     /// Parts of requests that tie them to endpoints or releases, by any entry. Some may come twice.
     pub fn key_parts(&self) -> impl Iterator<Item = &KeyPart> {
         self.clusters.iter().flat_map(|entry| {

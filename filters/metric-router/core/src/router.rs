@@ -201,7 +201,7 @@ impl Router {
 
     /// True if a service minds which route a request takes.
     pub fn minds_routes(&self) -> bool {
-        self.config.services.iter().any(|service| !service.routes.is_empty())
+        self.config.minds_routes()
     }
 
     /// Takes up what came of a request that was sent on this course.

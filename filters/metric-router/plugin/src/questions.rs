@@ -1,10 +1,11 @@
 //! What is known of a request, and of its answer, by one hostcall each.
 //!
 //! Each attribute and each header is a hostcall of its own. What the configuration wants to know of
-//! every request is put together in one expression, and so is what is wanted of an answer that is
-//! looked at; with the answer comes the moment at which its request came, so that the clock need not
-//! be read for both. Where nothing but the cluster's name is wanted, the attribute itself is read,
-//! which is cheaper. A host that knows no expressions is asked for one thing after the other.
+//! every request is put together in one expression, and so is what is wanted of an answer, where
+//! hostcalls would else be too many: with it comes the moment at which its request came, so that the
+//! clock need not be read for both. For the host an expression is dearer than a few attributes, so
+//! where one is wanted of a request, or few answers are looked at, they are read as they are. A host
+//! that knows no expressions is asked for one thing after the other.
 
 use core::cell::OnceCell;
 use metric_router_core::{Attributes, Config, KeyPart, Mechanism, Mode};
@@ -28,9 +29,9 @@ impl Ask {
     /// Gives a text, which is empty where there is nothing.
     fn text(&self) -> String {
         match self {
-            Self::Cluster => attribute("xds.cluster_name"),
-            Self::Route => attribute("xds.route_name"),
-            Self::Source => attribute("source.address"),
+            Self::Cluster => if_there("xds.cluster_name"),
+            Self::Route => if_there("xds.route_name"),
+            Self::Source => if_there("source.address"),
             Self::Header(name) => {
                 format!("'{name}' in request.headers ? request.headers['{name}'] : ''")
             }
@@ -39,7 +40,7 @@ impl Ask {
     }
 }
 
-fn attribute(path: &str) -> String {
+fn if_there(path: &str) -> String {
     format!("has({path}) ? {path} : ''")
 }
 
@@ -56,7 +57,7 @@ impl Questions {
     pub(crate) fn new(config: &Config) -> Self {
         let steering = &config.steering;
         let mut asks = vec![Ask::Cluster];
-        if config.services.iter().any(|service| !service.routes.is_empty()) {
+        if config.minds_routes() {
             asks.push(Ask::Route);
         }
         if config.mode == Mode::Shadow && steering.mechanism.uses_header() {
@@ -80,20 +81,15 @@ impl Questions {
             let asks: Vec<String> = asks.iter().map(Ask::text).collect();
             of_request = Expression::new(&format!("[{}]", asks.join(", ")));
         }
-        let answer = [
-            attribute("response.code"),
-            attribute("upstream.address"),
-            "request.time".to_owned(),
-            attribute("upstream.num_endpoints"),
-        ];
-        let mut answer = answer.join(", ");
+        // An answer of the proxy itself has no endpoint, and is asked about one by one.
+        let mut answer =
+            "response.code, upstream.address, request.time, upstream.num_endpoints".to_owned();
         // What is last differs, for no host is to be asked for what nobody wants.
         let is_session = steering.mechanism == Mechanism::StatefulSession;
         if is_session {
             answer += &format!(", '{}' in response.headers", steering.header);
         } else if !config.is_enforced() {
-            answer += ", ";
-            answer += &attribute("upstream.request_attempt_count");
+            answer += ", upstream.request_attempt_count";
         }
         let of_answer = Expression::new(&format!("[{answer}]"));
         Self { asks, of_request, of_answer, is_session }

@@ -88,7 +88,8 @@ impl RootContext for Root {
         let (access_log, debug) = (config.access_log, config.debug_header.clone());
         let has_services = !config.services.is_empty();
         let questions = Questions::new(&config);
-        let is_thrifty = has_services || access_log == AccessLog::All || !config.is_enforced();
+        let is_thrifty =
+            config.minds_routes() || access_log == AccessLog::All || !config.is_enforced();
         let minds_zones = config.clusters.iter().any(|entry| entry.locality.is_some());
         let mut router = Router::new(config, now);
         if minds_zones {

@@ -54,8 +54,9 @@ impl Stream {
         let now = plugin_kit::recently();
         let course = router.choose_cluster(route.as_deref(), now, draw)?;
         let (header, cluster) = router.course(&course)?;
+        // Nothing else is to be called: the proxy chooses the route anew when a plugin of this ABI has
+        // changed a header of the request.
         headers::set(Map::Request, header, cluster);
-        plugin_kit::clear_route_cache();
         self.course = Some(course);
         self.has_course = true;
         Some(cluster.to_owned())
@@ -167,8 +168,8 @@ impl Stream {
         is_asked && router.wants_size_of(journey, plugin_kit::recently())
     }
 
-    /// The response, with what is wanted of it. The host is asked for all that at once if there are
-    /// headers, and for more than the status.
+    /// The response, with what is wanted of it. Where hostcalls are to be saved, the host is asked for
+    /// all that at once if there are headers, and if more is wanted than the status.
     fn answer(&self, has_headers: bool) -> Answer {
         let mut answer = Answer::default();
         let Ok(router) = self.shared.router.try_borrow() else { return answer };
@@ -176,12 +177,10 @@ impl Stream {
         if journey.is_some_and(|journey| router.wants_report(journey)) {
             answer.take_report();
         }
-        let is_known = answer.reported().is_some() && !self.is_late;
-        let is_looked_at = |journey: &Journey| {
-            !journey.flight.is_routine() && !is_known || self.wants_size(&router, journey)
-        };
-        let is_asked = journey.is_some_and(is_looked_at)
-            || self.course.is_some_and(|course| course.is_measured() && self.is_late)
+        let is_looked_at =
+            |journey: &Journey| !journey.flight.is_routine() || self.wants_size(&router, journey);
+        let is_measured = self.course.is_some_and(|course| course.is_measured());
+        let is_asked = self.is_late && (is_measured || journey.is_some_and(is_looked_at))
             || self.shared.steering.mechanism == Mechanism::StatefulSession;
         if is_asked && has_headers {
             answer.ask(&self.shared);
