@@ -144,7 +144,9 @@ impl Cluster {
         let silence = self.answers.wrapping_sub(self.reported_with);
         let interval = ANSWERS_A_REPORT * if silence < ASKED_IN_VAIN { 1 } else { 64 };
         let is_asked = needs && !self.is_told && self.answers.is_multiple_of(interval);
-        is_asked || self.policies.wants_reports(self.config.policy)
+        // A policy that lives by them notices soon when some come.
+        let is_in_vain = silence >= ASKED_IN_VAIN && !self.answers.is_multiple_of(ANSWERS_A_REPORT);
+        is_asked || !is_in_vain && self.policies.wants_reports(self.config.policy)
     }
 
     /// A load report that came with a response of `endpoint`: at once, because what the shared

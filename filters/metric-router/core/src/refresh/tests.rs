@@ -539,10 +539,10 @@ fn where_no_record_tells_of_reports_one_response_in_some_does_and_the_policy_tha
     }
 }
 
-#[test]
-fn endpoints_that_report_nothing_are_hardly_asked_any_more() {
+/// Which of so many responses, none of which reports anything, are asked for a report.
+fn asked(policy: &str) -> Vec<u64> {
     let store = MemoryStore::default();
-    let mut router = router("");
+    let mut router = router(policy);
     let id = router.find("backend").unwrap();
     let mut asked = Vec::new();
     for number in 0..5000u64 {
@@ -558,6 +558,19 @@ fn endpoints_that_report_nothing_are_hardly_asked_any_more() {
         cluster.respond(&store, &mut flight, response, at(100));
         cluster.finish(&mut flight);
     }
+    asked
+}
+
+#[test]
+fn endpoints_that_report_nothing_are_hardly_asked_any_more() {
+    let asked = asked("");
     assert_eq!(asked[..16], (0..256).step_by(16).collect::<Vec<_>>());
     assert_eq!(asked[16..], [1024, 2048, 3072, 4096]);
+}
+
+#[test]
+fn a_policy_that_lives_by_reports_asks_now_and_then_whether_there_are_some() {
+    let asked = asked(r#","policy":"hot_cold""#);
+    assert_eq!(asked[..256], (0..256).collect::<Vec<_>>());
+    assert_eq!(asked[256..], (256..5000).step_by(16).collect::<Vec<_>>());
 }
