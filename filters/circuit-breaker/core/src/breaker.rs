@@ -321,7 +321,9 @@ impl<'a> Machine<'a> {
     fn grant(&mut self) -> Admission {
         let progress = &mut self.record.half_open;
         let under_way = u16::try_from(progress.leases.len()).unwrap_or(u16::MAX);
-        if progress.left == 0 || under_way >= self.rules.max_concurrent.max(1) {
+        let is_first = self.rules.one_at_first && progress.succeeded == 0;
+        let most = if is_first { 1 } else { self.rules.max_concurrent.max(1) };
+        if progress.left == 0 || under_way >= most {
             let next_lease = progress.leases.iter().map(|lease| lease.expires_at.since(self.now));
             let retry_after = next_lease.min().unwrap_or(SHORT_RETRY).min(SHORT_RETRY);
             return Admission::Reject { retry_after };

@@ -211,7 +211,7 @@ mod tests {
         assert!(endpoints.always_keep_one);
         let Scope { name, rules, classify, .. } = endpoints.scope;
         assert_eq!(name, shared_state::DEFAULT_ENDPOINT_SCOPE);
-        assert_eq!(rules, Rules::DEFAULT);
+        assert_eq!(rules, Rules { one_at_first: true, ..Rules::DEFAULT });
         assert_eq!(endpoints.max_ejection_percent, 100);
         assert_eq!((rules.minimum_number_of_calls, rules.consecutive_failures), (20, 5));
         assert_eq!(rules.failure_rate_threshold, 50.0);
@@ -226,6 +226,21 @@ mod tests {
             classify.failure_statuses.contains(500) && !classify.failure_statuses.contains(499)
         );
         assert_eq!(classify.grpc_failures, 1 << 4 | 1 << 13 | 1 << 14 | 1 << 15);
+    }
+
+    #[test]
+    fn only_endpoints_begin_with_one_probe_and_only_where_nothing_else_is_said() {
+        let endpoints = |half_open: &str| {
+            let json = format!(r#"{{"scopes":[{{"by":["cluster","endpoint"]{half_open}}}]}}"#);
+            config(&json).endpoints.unwrap().scope.rules
+        };
+        let rules = [endpoints(""), endpoints(r#","half_open":{"max_concurrent":2}"#)];
+        assert_eq!(
+            rules.map(|rules| (rules.one_at_first, rules.max_concurrent)),
+            [(true, 3), (false, 2)]
+        );
+        let guard = config(r#"{"scopes":[{"by":["route"]}]}"#).guards.remove(0);
+        assert!(!guard.scope.rules.one_at_first);
     }
 
     #[test]

@@ -149,7 +149,9 @@ impl Spec {
                 (drawn < share).then_some(None)
             }
             HalfOpen => {
-                let may = self.free > 0 && self.held.len() < self.rules.max_concurrent.into();
+                let is_first = self.rules.one_at_first && self.probes.0 == 0;
+                let most = if is_first { 1 } else { self.rules.max_concurrent.into() };
+                let may = self.free > 0 && self.held.len() < most;
                 may.then(|| {
                     let id = self.next_id;
                     self.next_id += 1;
@@ -311,6 +313,7 @@ fn rules(draws: &mut Draws) -> Rules {
         decay_interval: Duration::from_secs(5),
         permitted_calls,
         max_concurrent: 1 + draws.below(permitted_calls.into()) as u16,
+        one_at_first: draws.below(2) == 1,
         permit_lease: Duration::from_secs(2),
         on_lease_expiry: [LeaseExpiry::Failure, LeaseExpiry::Ignored][draws.below(2) as usize],
         respect_retry_after: true,

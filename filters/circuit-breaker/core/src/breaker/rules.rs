@@ -31,6 +31,8 @@ pub struct Rules {
     pub permitted_calls: u16,
     /// How many of them may be under way at once.
     pub max_concurrent: u16,
+    /// Only one is, until one has succeeded.
+    pub one_at_first: bool,
     /// When a permit is taken for lost.
     pub permit_lease: Duration,
     /// What a lost permit is.
@@ -55,6 +57,7 @@ impl Rules {
         decay_interval: Duration::from_secs(60),
         permitted_calls: 3,
         max_concurrent: 3,
+        one_at_first: false,
         permit_lease: Duration::from_secs(10),
         on_lease_expiry: LeaseExpiry::Failure,
         respect_retry_after: true,

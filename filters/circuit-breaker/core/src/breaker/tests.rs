@@ -209,6 +209,19 @@ fn half_open_lets_no_more_probes_run_at_once_than_allowed() {
 }
 
 #[test]
+fn where_it_begins_with_one_probe_a_success_lets_the_others_in_and_a_failure_the_next_one() {
+    let rules = Rules { one_at_first: true, permitted_calls: 4, ..rules() };
+    let (mut driver, first) = Driver::half_open(rules);
+    assert!(is_rejected(driver.admit()));
+    driver.resolve(first, Failure);
+    let second = driver.probe();
+    assert!(is_rejected(driver.admit()), "nothing has spoken for it yet");
+    driver.resolve(second, Success);
+    let others = [driver.probe().id, driver.probe().id];
+    assert_eq!(others, [2, 3]);
+}
+
+#[test]
 fn probes_that_succeed_close_it_as_soon_as_the_rest_cannot_matter() {
     let (mut driver, first) = Driver::half_open(rules());
     driver.resolve(first, Success);

@@ -154,7 +154,7 @@ fn scope(mut fields: Fields<'_>, by_default: &[&str], hops: Option<u8>, found: &
         fields.problem_at("name", format!("'{name}' is taken by entry {first}: rename one"));
     }
     let (split, classify) = classify(fields.object("classify"));
-    let rules = rules(&mut fields, split);
+    let rules = rules(&mut fields, split, matches!(by, Some(By::Endpoints)));
     let scope = Scope { name, rules, classify, overrides: Vec::new() };
     match by.filter(|_| is_known) {
         None => {

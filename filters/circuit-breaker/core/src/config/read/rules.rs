@@ -43,7 +43,9 @@ impl Choice for LeaseExpiry {
         &[("failure", Self::Failure), ("ignored", Self::Ignored)];
 }
 
-pub(super) fn rules(fields: &mut Fields<'_>, split: bool) -> Rules {
+/// Of endpoints, where a request that is no probe goes to another one, half-open begins with one probe:
+/// each costs a request if nobody is there, and the first answer tells.
+pub(super) fn rules(fields: &mut Fields<'_>, split: bool, is_of_endpoints: bool) -> Rules {
     let (window, minimum_number_of_calls) = window(fields.object("window"));
     let trip = trip(fields.object("trip"), split);
     let (backoff, decay_interval, respect_retry_after) = open(fields.object("open"));
@@ -51,6 +53,7 @@ pub(super) fn rules(fields: &mut Fields<'_>, split: bool) -> Rules {
     let mut half_open = fields.object("half_open");
     let permitted_calls = half_open.integer("permitted_calls", 1..=MAX_PERMITS, Or(3));
     let most = if half_open.is_clean() { permitted_calls } else { MAX_PERMITS };
+    let one_at_first = is_of_endpoints && !half_open.has("max_concurrent");
     Rules {
         window,
         minimum_number_of_calls,
@@ -60,6 +63,7 @@ pub(super) fn rules(fields: &mut Fields<'_>, split: bool) -> Rules {
         ramp,
         permitted_calls,
         max_concurrent: half_open.integer("max_concurrent", 1..=most, Or(permitted_calls)),
+        one_at_first,
         permit_lease: half_open.duration("permit_lease", LEASES, Or(Duration::from_secs(10))),
         on_lease_expiry: half_open.choice("on_lease_expiry", LeaseExpiry::Failure),
         ..trip
