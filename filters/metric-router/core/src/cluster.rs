@@ -31,8 +31,9 @@ const SIZE_INTERVAL: Duration = Duration::from_secs(1);
 /// A hostcall a request would be too many.
 const SIZE_PICKS: (u32, u32) = (8, 16);
 
-/// As much of the requests that verify the list are left while an endpoint is known to be unfit: the
-/// proxy's own policy may send them there, and where it counts requests in flight it likes to.
+/// As much of the requests that verify the list are left while an endpoint is known to be unfit or
+/// fails: the proxy's own policy may send them there, and where it counts requests in flight it likes
+/// to.
 const CAUTION: f64 = 0.125;
 
 /// The endpoints of one cluster, and what this worker makes of them.
@@ -64,6 +65,8 @@ pub struct Cluster {
     pub(crate) spare: Spare,
     /// How many endpoints may be left out, while one is or may be.
     pub(crate) spared: Option<usize>,
+    /// An endpoint is unfit, or has failed twice in a row or more, as of the last refresh.
+    pub(crate) is_wary: bool,
     pub(crate) exploration: Exploration,
     steering: Effectiveness,
     /// One that another endpoint has just served for.
@@ -126,6 +129,7 @@ impl Cluster {
             load_elsewhere: 0.0,
             spare: Spare::default(),
             spared: None,
+            is_wary: false,
             exploration: Exploration::default(),
             steering: Effectiveness::default(),
             suspect: None,
@@ -481,7 +485,7 @@ impl Cluster {
         let Endpoints::Learned { exploration, mut verification } = self.config.endpoints else {
             return None;
         };
-        if self.snapshot.fit < self.snapshot.known {
+        if self.is_wary {
             verification *= CAUTION;
         }
         let size = self.size.map(|(size, _)| size);

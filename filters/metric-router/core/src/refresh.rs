@@ -3,7 +3,7 @@
 use crate::division::{Part, Zones};
 use crate::ewma::{believable, decay};
 use crate::note::Source;
-use crate::row::{Row, streak};
+use crate::row::{Row, TROUBLE_AGE, streak};
 use crate::worker::{MODULE, Worker};
 use crate::{Cluster, Endpoints, Facts, HotCold, Load, Locality, Policy, Snapshot};
 use core::time::Duration;
@@ -20,9 +20,6 @@ const SURPLUS_AGE: Duration = Duration::from_secs(60);
 
 /// Age from which a load report says nothing of the load now.
 const MAX_REPORT_AGE: Duration = Duration::from_secs(10);
-
-/// Age from which a failure is over. A breaker that this worker cannot read may still be open for it.
-const TROUBLE_AGE: Duration = Duration::from_secs(60);
 
 /// How often a registry's list is read.
 const LISTING_INTERVAL: Duration = Duration::from_secs(1);
@@ -108,6 +105,9 @@ impl Cluster {
         let spare = self.spare.of(facts.len(), &self.concurrency);
         self.rebuild(&facts, spare, now, draw);
         self.spared = spare.filter(|_| self.has_trouble(now));
+        let fails = |row: &Row| row.is_known && row.is_in_trouble(now);
+        self.is_wary =
+            self.snapshot.fit < self.snapshot.known || self.table.rows().iter().any(fails);
         self.refreshes = self.refreshes.wrapping_add(1);
     }
 

@@ -23,9 +23,19 @@ pub(crate) const MISSES_ALLOWED: u8 = 2;
 /// that request alone; where nobody listens, the next one finds nobody, too.
 const UNREACHABLE_WEIGHT: u32 = 8;
 
+/// A run of failures is forgiven as many times later as it is long, up to this: what failed three
+/// times and never since worked will most probably fail a fourth.
+const LATEST: f64 = 3.0;
+
+/// From so many failures in a row on an endpoint is in trouble.
+const TROUBLE: u32 = 2;
+
 /// How often an endpoint that has failed and is needed is tried. More often costs more failures, and
 /// for as long an endpoint that works again is missing.
 const TRIAL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Age from which a failure is over. A breaker that this worker cannot read may still be open for it.
+pub(crate) const TROUBLE_AGE: Duration = Duration::from_secs(60);
 
 /// How long an endpoint is taken for gone, unless it serves.
 const ABSENCE: Duration = Duration::from_secs(30);
@@ -51,7 +61,7 @@ pub(crate) struct Row {
     /// What it last reported to this worker, where nobody writes that down.
     pub(crate) report: Option<LoadReport>,
     pub(crate) in_flight: u32,
-    /// Failures that no snapshot knows of yet.
+    /// Failures that no snapshot knows of yet, each counted as many times as the run of them is long.
     pub(crate) new_failures: u32,
     elsewhere: Ewma,
     pub(crate) service_time: ServiceTime,
@@ -169,8 +179,9 @@ impl Row {
             Outcome::Failure | Outcome::Unreachable => {
                 let weight = if outcome == Outcome::Failure { 1 } else { UNREACHABLE_WEIGHT };
                 self.failed = self.failed.saturating_add(1);
-                self.new_failures = self.new_failures.saturating_add(weight);
                 self.consecutive_failures = self.consecutive_failures.saturating_add(weight);
+                // One more of a run is not tried again before the snapshot knows of it.
+                self.new_failures = self.new_failures.saturating_add(self.consecutive_failures);
                 self.last_failure = now;
                 self.errors.record(1.0, now, rules.decay_time);
                 let least = rules.default_latency.as_secs_f64();
@@ -211,10 +222,17 @@ impl Row {
         self.errors.faded(now, rules.forgiveness()).clamp(0.0, 1.0)
     }
 
-    /// The error ratio that a streak of failures suggests: 0 for a single one, a half for three,
-    /// towards 1. A mean takes long to believe that an endpoint which worked well has died.
+    /// The error ratio that a streak of failures suggests: 0 for a single one, a third for two, two
+    /// thirds for three, towards 1. A mean takes long to believe that an endpoint which worked well has
+    /// died. It fades as errors do, but later the longer the streak is.
     pub(crate) fn streak(&self, now: UnixNanos, rules: &LeastCost) -> f64 {
         streak(self.consecutive_failures, self.last_failure, now, rules)
+    }
+
+    /// True if it has failed twice in a row or more, and not long ago: nobody knows whether it works.
+    pub(crate) fn is_in_trouble(&self, now: UnixNanos) -> bool {
+        let failed_at = believable(self.last_failure, now);
+        self.consecutive_failures >= TROUBLE && now.since(failed_at) < TROUBLE_AGE
     }
 
     /// What a new request would have to wait for: those in flight, and those that failed since the
@@ -292,8 +310,9 @@ pub(crate) fn streak(
     rules: &LeastCost,
 ) -> f64 {
     let failures = f64::from(failures.max(1));
-    let ratio = (failures - 1.0) / (failures + 1.0);
-    ratio * decay(now.since(believable(last_failure, now)), rules.forgiveness())
+    let ratio = (1.0 - 4.0 / (failures * (failures + 1.0))).max(0.0);
+    let forgiveness = rules.forgiveness().mul_f64(failures.min(LATEST));
+    ratio * decay(now.since(believable(last_failure, now)), forgiveness)
 }
 
 /// The rows of one cluster. A row keeps its place until [`Table::compact`].
@@ -508,13 +527,53 @@ mod tests {
         for _ in 0..1000 {
             measure(&mut row, Outcome::Success, None, at(1));
         }
-        for expected in [0.0, 1.0 / 3.0, 0.5] {
+        for expected in [0.0, 1.0 / 3.0, 2.0 / 3.0, 0.8] {
             measure(&mut row, Outcome::Failure, None, at(2));
-            assert_eq!(row.streak(at(2), &RULES), expected);
+            assert!((row.streak(at(2), &RULES) - expected).abs() < 1e-9);
         }
         assert!(row.error_ratio(at(2), &RULES) < 0.1);
         measure(&mut row, Outcome::Success, None, at(3));
         assert_eq!(row.streak(at(3), &RULES), 0.0);
+    }
+
+    #[test]
+    fn a_streak_is_forgiven_as_many_times_later_as_it_is_long_up_to_three() {
+        let left = |failures: u64| {
+            let at_once = streak(failures as u32, at(10), at(10), &RULES);
+            let after = at(10).plus(RULES.forgiveness() * failures.min(3) as u32);
+            streak(failures as u32, at(10), after, &RULES) / at_once
+        };
+        for failures in [2, 3, 4, 1000] {
+            assert!((left(failures) - (-1.0f64).exp()).abs() < 1e-6, "{failures}");
+        }
+    }
+
+    #[test]
+    fn the_longer_a_run_of_failures_the_more_the_next_one_weighs_until_it_is_known() {
+        let mut row = row();
+        let waiting = [1, 3, 6, 10].map(|_| {
+            measure(&mut row, Outcome::Failure, None, at(1));
+            row.waiting()
+        });
+        assert_eq!(waiting, [1, 3, 6, 10]);
+        row.new_failures = 0;
+        measure(&mut row, Outcome::Success, None, at(2));
+        measure(&mut row, Outcome::Failure, None, at(2));
+        assert_eq!(row.waiting(), 1, "the run is over");
+    }
+
+    #[test]
+    fn who_failed_twice_in_a_row_is_in_trouble_until_it_works_or_that_is_long_ago() {
+        let mut row = row();
+        let mut after = |outcome, secs| {
+            measure(&mut row, outcome, None, at(secs));
+            row.is_in_trouble(at(secs))
+        };
+        assert!(!after(Outcome::Failure, 1), "one is nothing");
+        assert!(after(Outcome::Failure, 2));
+        assert!(!after(Outcome::Success, 3));
+        assert!(after(Outcome::Unreachable, 4), "nobody is there");
+        assert!(row.is_in_trouble(at(63)) && !row.is_in_trouble(at(64)));
     }
 
     #[test]

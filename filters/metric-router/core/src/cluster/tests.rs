@@ -407,3 +407,25 @@ fn the_list_is_verified_with_care_while_an_endpoint_is_unfit() {
     refresh(&mut cluster, &store, millis(0));
     assert!(!verifies(&mut cluster));
 }
+
+#[test]
+fn the_list_is_verified_with_care_while_an_endpoint_fails_though_nobody_says_that_it_is_unfit() {
+    let store = MemoryStore::default();
+    let mut cluster = cluster("");
+    for port in 1..=3 {
+        show(&mut cluster, &store, port, millis(0));
+    }
+    cluster.set_size(3, millis(0));
+    // A draw of 0.1 %, upper half.
+    let draw = ((u64::from(u32::MAX) / 1000) << 32) | 7;
+    let mut verifies_after = |outcome, at| {
+        let mut flight = Flight { started_at: millis(at), ..Flight::default() };
+        cluster.respond(&store, &mut flight, Response { outcome, ..served(2) }, millis(at));
+        cluster.finish(&mut flight);
+        refresh(&mut cluster, &store, millis(at));
+        cluster.pick(&(), millis(at), draw, true).0 == Pick::Leave(Reason::Exploring)
+    };
+    assert!(verifies_after(Outcome::Failure, 1), "one is nothing");
+    assert!(!verifies_after(Outcome::Failure, 2));
+    assert!(verifies_after(Outcome::Success, 3), "it works");
+}
