@@ -10,6 +10,7 @@
 //! | `weir/2/members/<cluster>` | metric-router, health-signal (CAS) | both | [`Members`] |
 //! | `weir/2/<module>/workers` | every VM of the module (CAS) | same module | [`WorkerSlots`] |
 //! | `weir/2/router/worker/<cluster>/<slot>` | one metric-router VM | metric-router | [`WorkerReport`] |
+//! | `weir/2/router/flights/<cluster>` | metric-router (CAS) | metric-router | [`AllFlights`] |
 //! | `weir/2/router/listing/<cluster>` | metric-router's leader | metric-router | [`Listing`] |
 //! | `weir/2/router/leader/<cluster>` | metric-router (CAS) | metric-router | [`Lease`] |
 //! | `weir/2/health/worker/<cluster>/<slot>` | one health-signal VM | health-signal | [`WorkerReport`] |
@@ -43,6 +44,7 @@ mod bucket;
 #[cfg(any(test, feature = "testing"))]
 pub mod corpus;
 mod endpoint;
+mod flights;
 mod health;
 mod key;
 mod leadership;
@@ -66,6 +68,7 @@ pub use breaker::{
 };
 pub use bucket::{HashSeed, MAX_SLOTS, Pace, Settled, SlotTable};
 pub use endpoint::{Endpoint, ParseEndpointError};
+pub use flights::{AllFlights, Flights, Progress};
 pub use health::{
     EndpointHealth, HealthState, LoadReport, MAX_NAMED_METRICS, ReportedResponse, metric_id,
 };

@@ -6,9 +6,10 @@
 
 use core::time::Duration;
 use shared_state::{
-    ActiveKeys, BreakerRecord, Endpoint, EndpointHealth, HealthState, Holding, Lease, Listed,
-    Listing, LoadReport, Member, Members, PermitTable, Record, ReportedResponse, Transition,
-    UnixNanos, WorkerEntry, WorkerReport, WorkerSlots, decode, encode, metric_id,
+    ActiveKeys, AllFlights, BreakerRecord, Endpoint, EndpointHealth, Flights, HealthState, Holding,
+    Lease, Listed, Listing, LoadReport, Member, Members, PermitTable, Progress, Record,
+    ReportedResponse, Transition, UnixNanos, WorkerEntry, WorkerReport, WorkerSlots, decode,
+    encode, metric_id,
 };
 
 fn pinned<R: Record + PartialEq + core::fmt::Debug>(record: &R, golden: &str) {
@@ -46,6 +47,19 @@ fn members() {
     pinned(
         &Members { list: vec![member] },
         "57520202010000000000000000000000ffffc0000207901f00f2052a0100000001d86b6faf",
+    );
+}
+
+#[test]
+fn requests_in_flight() {
+    let progress = Progress { in_flight: 3, worked_us: 70_000, answered: 2 };
+    let order = Flights::order(&[endpoint()]);
+    let written_at = UnixNanos::from_secs(5);
+    let endpoints = vec![progress];
+    let flights = Flights { owner: 7, written_at, order, concurrency: 4, endpoints };
+    pinned(
+        &AllFlights { workers: vec![flights] },
+        "57520c020100070000000000000000f2052a01000000c1c35d98fadd526a04010003701101000200e65a48ee",
     );
 }
 

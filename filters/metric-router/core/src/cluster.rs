@@ -3,6 +3,7 @@
 mod response;
 
 use crate::division::{Balance, Home, Part, Run};
+use crate::exchange::Exchange;
 use crate::flight::Flight;
 use crate::look::Readings;
 use crate::membership::{Exploration, falls_within};
@@ -62,6 +63,9 @@ pub struct Cluster {
     pub(crate) in_flight: u32,
     /// Requests of other workers in flight to the candidates, as of the last refresh.
     pub(crate) load_elsewhere: f64,
+    pub(crate) exchange: Exchange,
+    /// An endpoint is believed to have changed its speed, which no snapshot knows of yet.
+    pub(crate) has_changed: bool,
     pub(crate) spare: Spare,
     /// How many endpoints may be left out, while one is or may be.
     pub(crate) spared: Option<usize>,
@@ -127,6 +131,8 @@ impl Cluster {
             concurrency: Concurrency::default(),
             in_flight: 0,
             load_elsewhere: 0.0,
+            exchange: Exchange::default(),
+            has_changed: false,
             spare: Spare::default(),
             spared: None,
             is_wary: false,
@@ -247,6 +253,7 @@ impl Cluster {
         enforced: bool,
     ) -> (Pick, Flight) {
         let now = self.recent(now);
+        self.take_changes(now, draw);
         self.is_active = true;
         self.unsized_picks = self.unsized_picks.saturating_add(1);
         let mut flight = Flight { started_at: now, ..Flight::default() };
@@ -283,8 +290,11 @@ impl Cluster {
         let first = row.endpoint;
         if enforced {
             flight.ahead = Some(f64::from(row.in_flight) + elsewhere);
+            self.has_changed |= row.pass_time(now, &self.concurrency);
             row.in_flight = row.in_flight.saturating_add(1);
             self.in_flight = self.in_flight.saturating_add(1);
+            self.exchange.count();
+            flight.watched = row.watch(now, &self.readings, &self.concurrency);
             flight.charged = Some(first);
             flight.place = place.unwrap_or(0);
             flight.list = list;

@@ -11,6 +11,8 @@ pub struct Flight {
     pub(crate) list: Vec<Endpoint>,
     /// The endpoint that counts this request as in flight.
     pub(crate) charged: Option<Endpoint>,
+    /// When it was sent, if that endpoint's [`Work`](crate::work::Work) watches it.
+    pub(crate) watched: Option<UnixNanos>,
     /// How many others it found in flight there; `None` if it was not counted from the beginning.
     pub(crate) ahead: Option<f64>,
     /// Where the row of that endpoint was.

@@ -31,6 +31,7 @@ mod config;
 mod debug;
 mod division;
 mod ewma;
+mod exchange;
 mod fitness;
 mod flight;
 mod key;
@@ -59,6 +60,7 @@ mod steering;
 mod testing;
 mod throughput;
 mod verify;
+mod work;
 mod worker;
 
 pub use cluster::Cluster;

@@ -77,7 +77,7 @@ impl Readings {
     }
 
     /// True if they are close enough to each other to measure about so many seconds.
-    fn measure(&self, seconds: f64) -> bool {
+    pub(crate) fn measure(&self, seconds: f64) -> bool {
         self.apart.is_some_and(|apart| (apart * FINE).as_secs_f64() <= seconds)
     }
 }
@@ -180,6 +180,26 @@ impl Cluster {
         is_known.then_some((took, flight.ahead))
     }
 
+    /// The request is not awaited any more, at `now` if it was answered. Answers whether it had been
+    /// watched; who was not says how long it took, if that is known.
+    pub(crate) fn end_watch(
+        &mut self,
+        flight: &mut Flight,
+        answered: Option<(UnixNanos, bool)>,
+    ) -> bool {
+        let Some(sent_at) = flight.watched.take() else { return false };
+        let place = flight.charged.and_then(|at| self.table.place_near(at, flight.place));
+        if let Some(row) = place.and_then(|place| self.table.at(place)) {
+            if let Some((now, is_good)) = answered {
+                let has_passed = row.pass_time(now, &self.concurrency);
+                let has_answered = row.progress(0.0, u16::from(is_good), &self.concurrency);
+                self.has_changed |= has_passed || has_answered;
+            }
+            row.work.end(sent_at);
+        }
+        true
+    }
+
     /// A request that is routine was answered well.
     pub fn pass(&mut self, flight: &mut Flight, now: UnixNanos) {
         if flight.responded {
@@ -189,9 +209,11 @@ impl Cluster {
         self.answers = self.answers.wrapping_add(1);
         let place = flight.charged.and_then(|at| self.table.place_near(at, flight.place));
         let took = self.took(flight, place, now);
+        let is_told = self.end_watch(flight, Some((now, true)));
         if let Some(row) = place.and_then(|place| self.table.at(place)) {
             let rules = &self.config.least_cost;
             row.measure(Outcome::Success, took, now, rules, &mut self.concurrency);
+            self.has_changed |= !is_told && row.answer(took, &self.concurrency);
         }
     }
 }

@@ -90,17 +90,9 @@ impl Cluster {
         self.read_records(store, &known);
         let reports = |row: &Row| row.health.as_ref().is_some_and(|health| health.report.is_some());
         self.is_told = self.table.rows().iter().any(reports);
-        let elsewhere = core::mem::take(&mut self.elsewhere);
-        let facts: Vec<Facts> = known
-            .iter()
-            .filter_map(|endpoint| {
-                let at = elsewhere.binary_search_by_key(endpoint, |sum| sum.endpoint);
-                let elsewhere = at.ok().and_then(|at| elsewhere.get(at));
-                self.gather(*endpoint, elsewhere, now)
-            })
-            .collect();
-        self.elsewhere = elsewhere;
         self.known = known;
+        self.exchange.follow(&self.known);
+        let facts = self.facts(now);
         self.spare.observe(f64::from(self.in_flight) + self.load_elsewhere, now);
         let spare = self.spare.of(facts.len(), &self.concurrency);
         self.rebuild(&facts, spare, now, draw);
@@ -109,6 +101,33 @@ impl Cluster {
         self.is_wary =
             self.snapshot.fit < self.snapshot.known || self.table.rows().iter().any(fails);
         self.refreshes = self.refreshes.wrapping_add(1);
+        self.exchange(store, worker, now);
+    }
+
+    /// What is known of all endpoints.
+    fn facts(&mut self, now: UnixNanos) -> Vec<Facts> {
+        let known = core::mem::take(&mut self.known);
+        let elsewhere = core::mem::take(&mut self.elsewhere);
+        let facts = known.iter().filter_map(|endpoint| {
+            let at = elsewhere.binary_search_by_key(endpoint, |sum| sum.endpoint);
+            let elsewhere = at.ok().and_then(|at| elsewhere.get(at));
+            self.gather(*endpoint, elsewhere, now)
+        });
+        let facts = facts.collect();
+        self.elsewhere = elsewhere;
+        self.known = known;
+        self.has_changed = false;
+        facts
+    }
+
+    /// Takes up at once that an endpoint has changed its speed, where there are not too many to be
+    /// looked at between two ticks.
+    pub(crate) fn take_changes(&mut self, now: UnixNanos, draw: u64) {
+        if self.has_changed && self.known.len() <= RECORDS_AT_ONCE {
+            let facts = self.facts(now);
+            let spare = self.spare.of(facts.len(), &self.concurrency);
+            self.rebuild(&facts, spare, now, draw);
+        }
     }
 
     /// True if this is a tick to tell the other workers, and to hear from them.
@@ -269,6 +288,7 @@ impl Cluster {
             site.zone = zone;
         }
         let part = self.zone.part(&site);
+        row.pass_time(now, &self.concurrency);
         row.new_failures = 0;
         let in_flight_elsewhere = row.load_elsewhere(elsewhere.map_or(0, |sum| sum.in_flight), now);
         if row.is_absent(now) {

@@ -151,6 +151,14 @@ impl Router {
         (pick, Some(Journey { cluster: id, flight }))
     }
 
+    /// Tells the other workers of the requests to the cluster of this one, which was just picked for,
+    /// and hears of theirs, where that is due.
+    pub fn exchange(&mut self, store: &impl SharedStore, journey: &Journey, now: UnixNanos) {
+        if let Some(cluster) = self.clusters.get_mut(journey.cluster.0) {
+            cluster.exchange_in_turn(store, &self.worker, now);
+        }
+    }
+
     /// The cluster that a request on this route goes to, where several offer the service. While the
     /// plugin is not in force, that is the first that is named: such a route has no other.
     pub fn choose_cluster(

@@ -1,9 +1,10 @@
 //! What this worker knows of one endpoint by its own measurement.
 
 use crate::ewma::{Ewma, Peak, believable, decay};
-use crate::look::Looks;
+use crate::look::{Looks, Readings};
 use crate::service_time::{Concurrency, ServiceTime, crowding};
 use crate::throughput::Throughput;
+use crate::work::Work;
 use crate::{LeastCost, OrcaWeight, Outcome};
 use core::cmp::Ordering;
 use core::time::Duration;
@@ -61,6 +62,9 @@ pub(crate) struct Row {
     /// What it last reported to this worker, where nobody writes that down.
     pub(crate) report: Option<LoadReport>,
     pub(crate) in_flight: u32,
+    /// What all other workers have in flight there, as well as it is known.
+    pub(crate) others: f64,
+    pub(crate) work: Work,
     /// Failures that no snapshot knows of yet, each counted as many times as the run of them is long.
     pub(crate) new_failures: u32,
     elsewhere: Ewma,
@@ -113,6 +117,8 @@ impl Row {
             breaker: None,
             report: None,
             in_flight: 0,
+            others: 0.0,
+            work: Work::default(),
             new_failures: 0,
             elsewhere: Ewma::default(),
             service_time: ServiceTime::default(),
@@ -200,6 +206,55 @@ impl Row {
         took
     }
 
+    /// Takes up the time that its requests have been worked on until now. Answers whether it is
+    /// believed to have changed its speed.
+    pub(crate) fn pass_time(&mut self, now: UnixNanos, concurrency: &Concurrency) -> bool {
+        let in_flight = f64::from(self.in_flight) + self.others;
+        let share = 1.0 / crowding(in_flight - 1.0, concurrency.whole());
+        let most = self.service_time.patience(concurrency).unwrap_or(0.0);
+        let seconds = self.work.pass(now, share, most);
+        self.progress(seconds, 0, concurrency)
+    }
+
+    /// A request is sent, and watched from now on if the clock is read often enough to tell how long
+    /// it is worked on.
+    pub(crate) fn watch(
+        &mut self,
+        now: UnixNanos,
+        readings: &Readings,
+        concurrency: &Concurrency,
+    ) -> Option<UnixNanos> {
+        let expected = self.service_time.value(concurrency)?;
+        if readings.measure(expected) { self.work.begin(now) } else { None }
+    }
+
+    /// It has answered a request that was not watched, which took so long and had found so many
+    /// others.
+    pub(crate) fn answer(
+        &mut self,
+        took: Option<(Duration, Option<f64>)>,
+        concurrency: &Concurrency,
+    ) -> bool {
+        let Some((took, Some(ahead))) = took else { return false };
+        let Some(most) = self.service_time.patience(concurrency) else { return false };
+        let alone = took.as_secs_f64() / crowding(ahead, concurrency.whole());
+        self.progress(alone.min(most), 1, concurrency)
+    }
+
+    /// It has worked for so many seconds, and answered so many requests.
+    pub(crate) fn progress(
+        &mut self,
+        seconds: f64,
+        answered: u16,
+        concurrency: &Concurrency,
+    ) -> bool {
+        if self.service_time.patience(concurrency).is_none() {
+            return false;
+        }
+        self.work.add(seconds, answered);
+        self.service_time.progress(seconds, f64::from(answered), concurrency)
+    }
+
     /// When it last answered, well or badly, or showed that it takes long to.
     pub(crate) fn last_answer(&self, now: UnixNanos) -> UnixNanos {
         let told = [self.last_success, self.last_failure, self.abandoned_at];
@@ -250,6 +305,12 @@ impl Row {
     /// Takes up what all other workers have in flight there, and gives the smoothed number.
     pub(crate) fn load_elsewhere(&mut self, in_flight: u64, now: UnixNanos) -> f64 {
         self.elsewhere.record(in_flight as f64, now, ELSEWHERE_TIME);
+        self.others = self.mean_elsewhere();
+        self.others
+    }
+
+    /// The same as of the last time.
+    pub(crate) fn mean_elsewhere(&self) -> f64 {
         self.elsewhere.value().unwrap_or(0.0)
     }
 

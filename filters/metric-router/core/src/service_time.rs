@@ -10,6 +10,9 @@
 //! service time is kept under each of [`LEVELS`] ([`ServiceTime`]), and the level under which the
 //! responses of the whole cluster were expected best wins ([`Concurrency`]). One for all endpoints:
 //! an endpoint that works on fewer at once looks slower, and gets less, which is what it needs.
+//!
+//! A mean follows slowly, so a change of speed is looked for besides, by the time that requests are
+//! worked on and the answers that came of it ([`ServiceTime::progress`]).
 
 use crate::ewma::decay;
 use core::time::Duration;
@@ -51,8 +54,13 @@ const MOST: f64 = 8.0;
 const CHANGE: f64 = 1.8;
 const EVIDENCE: f64 = 4.5;
 
-/// As [`MOST`], where a change is looked for: one slow response is none.
+/// A request counts for so many times the mean at the most where a change is looked for: a slow one is
+/// none. By as much the speed can have changed at once.
 const MOST_EVIDENCE: f64 = 3.0;
+
+/// As many responses a mean weighs against what others tell once the speed has changed: theirs is
+/// that of before for some time.
+const SINCE_CHANGE: f64 = 6.0;
 
 /// How many places of an endpoint are taken, counting a request that finds `ahead` others: 1 while
 /// it need not wait.
@@ -66,6 +74,7 @@ pub(crate) fn crowding(ahead: f64, concurrency: f64) -> f64 {
 pub(crate) struct ServiceTime {
     means: [f64; LEVELS.len()],
     samples: f64,
+    has_changed: bool,
     updated_at: UnixNanos,
     slower: Suspicion,
     faster: Suspicion,
@@ -104,10 +113,6 @@ impl ServiceTime {
         if judges {
             concurrency.learn(&losses, now);
         }
-        // A queue that grows is no change of speed, once one can tell.
-        if judges && concurrency.is_known() {
-            self.look_for_change(took / crowding(ahead, concurrency.whole()), concurrency);
-        }
     }
 
     /// The mean, or `None` before the first response.
@@ -115,9 +120,20 @@ impl ServiceTime {
         (self.samples > 0.0).then(|| self.mean(concurrency))
     }
 
-    /// How far the mean is more than chance, 0 to 1.
+    /// How far the mean is more than chance, and than what others tell, 0 to 1.
     pub(crate) fn certainty(&self) -> f64 {
-        self.samples / (self.samples + 2.0 * FIRST)
+        let doubt = if self.has_changed { SINCE_CHANGE } else { 2.0 * FIRST };
+        self.samples / (self.samples + doubt)
+    }
+
+    /// The seconds of work that count of a request at the most; `None` while no change is looked for.
+    pub(crate) fn patience(&self, concurrency: &Concurrency) -> Option<f64> {
+        self.judges(concurrency).then(|| self.mean(concurrency) * MOST_EVIDENCE)
+    }
+
+    /// A queue that grows is no change of speed, once one can tell.
+    fn judges(&self, concurrency: &Concurrency) -> bool {
+        self.samples >= FIRST && concurrency.is_known()
     }
 
     fn mean(&self, concurrency: &Concurrency) -> f64 {
@@ -125,46 +141,55 @@ impl ServiceTime {
         level.copied().unwrap_or(0.0)
     }
 
-    /// Two sums of evidence, for slower and for faster (Page, "Continuous inspection schemes",
-    /// 1954): a change is believed after some eight responses, and the mean is then that of the
-    /// responses since it began.
-    fn look_for_change(&mut self, alone: f64, concurrency: &Concurrency) {
-        let mean = self.mean(concurrency);
-        let ratio = (alone / mean).min(MOST_EVIDENCE);
-        let surprise = ln(CHANGE);
-        let alone = alone.min(mean * MOST);
-        let slower = self.slower.add(ratio * (1.0 - 1.0 / CHANGE) - surprise, alone);
-        let faster = self.faster.add(surprise - ratio * (CHANGE - 1.0), alone);
-        if let Some((changed, samples)) = slower.or(faster) {
-            for other in &mut self.means {
-                *other *= changed / mean;
-            }
-            self.samples = samples;
-            self.slower = Suspicion::default();
-            self.faster = Suspicion::default();
+    /// The endpoint has worked on requests for so many seconds, and answered so many of them. Answers
+    /// whether its speed is believed to have changed.
+    ///
+    /// Two sums of evidence, for slower and for faster (Page, "Continuous inspection schemes", 1954), of
+    /// answers that come at a rate: the mean is then the time over the answers since the change began.
+    pub(crate) fn progress(
+        &mut self,
+        seconds: f64,
+        answered: f64,
+        concurrency: &Concurrency,
+    ) -> bool {
+        if !self.judges(concurrency) {
+            return false;
         }
+        let mean = self.mean(concurrency);
+        let (expected, surprise) = (seconds / mean, answered * ln(CHANGE));
+        let slower = self.slower.add(expected * (1.0 - 1.0 / CHANGE) - surprise, seconds, answered);
+        let faster = self.faster.add(surprise - expected * (CHANGE - 1.0), seconds, answered);
+        let Some((seconds, answered)) = slower.or(faster) else { return false };
+        let answered = answered.max(1.0);
+        let changed = (seconds / answered / mean).clamp(1.0 / MOST_EVIDENCE, MOST_EVIDENCE);
+        self.means.iter_mut().for_each(|mean| *mean *= changed);
+        self.samples = answered;
+        self.has_changed = true;
+        self.slower = Suspicion::default();
+        self.faster = Suspicion::default();
+        true
     }
 }
 
-/// That the speed has changed, and what it would be.
+/// That the speed has changed, and what has been seen since it would have.
 #[derive(Clone, Copy, Debug, Default)]
 struct Suspicion {
     evidence: f64,
     seconds: f64,
-    samples: f64,
+    answered: f64,
 }
 
 impl Suspicion {
-    /// Answers the mean since the change and of how many responses, once it is believed.
-    fn add(&mut self, evidence: f64, seconds: f64) -> Option<(f64, f64)> {
+    /// Answers what has been seen since the change, once it is believed.
+    fn add(&mut self, evidence: f64, seconds: f64, answered: f64) -> Option<(f64, f64)> {
         self.evidence += evidence;
         if self.evidence <= 0.0 {
             *self = Self::default();
             return None;
         }
         self.seconds += seconds;
-        self.samples += 1.0;
-        (self.evidence > EVIDENCE).then_some((self.seconds / self.samples, self.samples))
+        self.answered += answered;
+        (self.evidence > EVIDENCE).then_some((self.seconds, self.answered))
     }
 }
 

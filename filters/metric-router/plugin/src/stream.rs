@@ -114,6 +114,9 @@ impl Stream {
                 course.begin(if self.is_late { plugin_kit::recently() } else { clock.now() });
             }
         }
+        if let Some(journey) = &journey {
+            router.exchange(&HostStore, journey, plugin_kit::recently());
+        }
         self.journey = journey;
         Some(pick)
     }

@@ -31,6 +31,8 @@ impl Cluster {
         }
         flight.responded = true;
         self.answers = self.answers.wrapping_add(1);
+        let is_good = response.outcome == Outcome::Success && response.served == flight.charged;
+        let is_told = self.end_watch(flight, Some((now, is_good)));
         let Some(served) = response.served else { return };
         self.move_charge(flight, served);
         let astray = flight.went_astray(response.served);
@@ -48,6 +50,9 @@ impl Cluster {
         let took = self.took(flight, place, now).filter(|_| is_alone);
         if let Some(place) = place {
             self.serve(store, (served, place), response.outcome, took, now);
+            if let Some(row) = self.table.at(place).filter(|_| is_good && !is_told) {
+                self.has_changed |= row.answer(took, &self.concurrency);
+            }
         }
         for failed in flight.failed_before(&response) {
             if let Some(row) = self.table.find(failed) {
@@ -66,6 +71,7 @@ impl Cluster {
 
     /// The stream is over: whatever came of it, it is no longer in flight. May be called again.
     pub fn finish(&mut self, flight: &mut Flight) {
+        self.end_watch(flight, None);
         let charged = flight.charged.take();
         let place = charged.and_then(|endpoint| self.table.place_near(endpoint, flight.place));
         if let Some(row) = place.and_then(|place| self.table.at(place)) {

@@ -27,9 +27,23 @@ fn run(
     for number in from..from + count {
         let ahead = (number % (most + 1)) as f64;
         let took = service * draws.exponential() * crowding(ahead, slots);
-        time.record(took, Some(ahead), UnixNanos::from_millis(10 * number), TAU, concurrency);
+        answer(time, concurrency, took, ahead, 10 * number);
         concurrency.settle();
     }
+}
+
+/// One response, as a row takes it up.
+fn answer(
+    time: &mut ServiceTime,
+    concurrency: &mut Concurrency,
+    took: f64,
+    ahead: f64,
+    millis: u64,
+) {
+    if let Some(most) = time.patience(concurrency) {
+        time.progress((took / crowding(ahead, concurrency.whole())).min(most), 1.0, concurrency);
+    }
+    time.record(took, Some(ahead), UnixNanos::from_millis(millis), TAU, concurrency);
 }
 
 #[test]
@@ -83,14 +97,52 @@ fn a_change_of_speed_is_followed_within_some_responses_and_one_slow_response_is_
     run(&mut time, &mut concurrency, (4.0, 0.04, 8), (1, 5_000));
     let mut single = time;
     for millis in (50_010..50_100).step_by(10) {
-        single.record(0.04, Some(0.0), UnixNanos::from_millis(millis), TAU, &mut concurrency);
+        answer(&mut single, &mut concurrency, 0.04, 0.0, millis);
     }
-    single.record(2.0, Some(0.0), UnixNanos::from_millis(50_110), TAU, &mut concurrency);
+    answer(&mut single, &mut concurrency, 2.0, 0.0, 50_110);
     assert!(single.value(&concurrency).unwrap() < 0.06, "{single:?}");
     run(&mut time, &mut concurrency, (4.0, 0.1, 8), (5_021, 40));
     assert!(time.value(&concurrency).unwrap() > 0.06, "slower: {time:?}");
     run(&mut time, &mut concurrency, (4.0, 0.04, 8), (5_061, 60));
     assert!(time.value(&concurrency).unwrap() < 0.06, "as fast as before: {time:?}");
+}
+
+#[test]
+fn an_endpoint_that_does_not_answer_is_slow_before_it_has_answered() {
+    let (mut time, mut concurrency) = (ServiceTime::default(), Concurrency::default());
+    run(&mut time, &mut concurrency, (4.0, 0.04, 8), (1, 5_000));
+    let before = time.value(&concurrency).unwrap();
+    let certainty = time.certainty();
+    // Four at a time, and nothing comes: ten times the mean are enough.
+    let ticks = (0..100).take_while(|_| !time.progress(4.0 * 0.01, 0.0, &concurrency)).count();
+    assert!((8..=14).contains(&ticks), "believed after {ticks} hundredths of a second");
+    let ratio = time.value(&concurrency).unwrap() / before;
+    assert!((ratio - MOST_EVIDENCE).abs() < 1e-9, "no more than one can tell by now: {ratio}");
+    assert!(time.certainty() < certainty, "there are few answers since");
+    assert_eq!(
+        time.patience(&concurrency),
+        None,
+        "and no change is looked for before there are more"
+    );
+}
+
+#[test]
+fn work_and_answers_at_the_usual_rate_are_no_change_however_long() {
+    let (mut time, mut concurrency) = (ServiceTime::default(), Concurrency::default());
+    run(&mut time, &mut concurrency, (4.0, 0.04, 8), (1, 5_000));
+    let mean = time.value(&concurrency).unwrap();
+    for _ in 0..10_000 {
+        assert!(!time.progress(mean, 1.0, &concurrency));
+    }
+}
+
+#[test]
+fn answers_that_took_no_time_make_nobody_infinitely_fast() {
+    let (mut time, mut concurrency) = (ServiceTime::default(), Concurrency::default());
+    run(&mut time, &mut concurrency, (4.0, 0.04, 8), (1, 5_000));
+    let before = time.value(&concurrency).unwrap();
+    assert!(time.progress(0.0, 100.0, &concurrency));
+    assert!((time.value(&concurrency).unwrap() * MOST_EVIDENCE / before - 1.0).abs() < 1e-9);
 }
 
 #[test]
@@ -116,6 +168,7 @@ proptest! {
         let (mut time, mut concurrency) = (ServiceTime::default(), Concurrency::default());
         for (took, ahead, nanos) in &responses {
             time.record(*took, *ahead, UnixNanos::from_nanos(*nanos), TAU, &mut concurrency);
+            time.progress(*took, (nanos % 3) as f64, &concurrency);
             concurrency.settle();
         }
         let value = time.value(&concurrency).unwrap();
