@@ -8,6 +8,10 @@
 //!
 //! The sums are told to the other workers, whose requests say as much as this one's own.
 
+use crate::look::Readings;
+use crate::row::Row;
+use crate::service_time::{Concurrency, crowding};
+use core::time::Duration;
 use shared_state::UnixNanos;
 
 /// Requests that are watched at an endpoint. Of more, these say enough.
@@ -62,6 +66,57 @@ impl Work {
     /// The sums as they are told: both begin again where their type ends.
     pub(crate) fn sums(&self) -> (u32, u16) {
         ((self.seconds * 1e6) as u64 as u32, self.answered)
+    }
+}
+
+impl Row {
+    /// Takes up the time that its requests have been worked on until now. Answers whether it is
+    /// believed to have changed its speed.
+    pub(crate) fn pass_time(&mut self, now: UnixNanos, concurrency: &Concurrency) -> bool {
+        let in_flight = f64::from(self.in_flight) + self.others;
+        let share = 1.0 / crowding(in_flight - 1.0, concurrency.whole());
+        let most = self.service_time.patience(concurrency).unwrap_or(0.0);
+        let seconds = self.work.pass(now, share, most);
+        self.progress(seconds, 0, concurrency)
+    }
+
+    /// A request is sent, and watched from now on if the clock is read often enough to tell how long
+    /// it is worked on.
+    pub(crate) fn watch(
+        &mut self,
+        now: UnixNanos,
+        readings: &Readings,
+        concurrency: &Concurrency,
+    ) -> Option<UnixNanos> {
+        let expected = self.service_time.value(concurrency)?;
+        if readings.measure(expected) { self.work.begin(now) } else { None }
+    }
+
+    /// It has answered a request that was not watched, which took so long and had found so many
+    /// others.
+    pub(crate) fn answer(
+        &mut self,
+        took: Option<(Duration, Option<f64>)>,
+        concurrency: &Concurrency,
+    ) -> bool {
+        let Some((took, Some(ahead))) = took else { return false };
+        let Some(most) = self.service_time.patience(concurrency) else { return false };
+        let alone = took.as_secs_f64() / crowding(ahead, concurrency.whole());
+        self.progress(alone.min(most), 1, concurrency)
+    }
+
+    /// It has worked for so many seconds, and answered so many requests.
+    pub(crate) fn progress(
+        &mut self,
+        seconds: f64,
+        answered: u16,
+        concurrency: &Concurrency,
+    ) -> bool {
+        if self.service_time.patience(concurrency).is_none() {
+            return false;
+        }
+        self.work.add(seconds, answered);
+        self.service_time.progress(seconds, f64::from(answered), concurrency)
     }
 }
 
