@@ -7,8 +7,8 @@
 
 use crate::{ffi, headers, property::into_text};
 
-/// An expression that gives a text, or a list. Belongs to the root context in whose callback it was made, and
-/// to the streams of that.
+/// An expression that gives a text, or a list. Belongs to the root context in whose callback it was
+/// made, and to the streams of that.
 /// The default is one that the host does not have.
 #[derive(Debug, Default)]
 pub struct Expression(Option<Vec<u8>>);

@@ -61,8 +61,9 @@ pub struct Cluster {
     pub(crate) concurrency: Concurrency,
     /// Requests of this worker in flight, to whatever endpoint.
     pub(crate) in_flight: u32,
-    /// Requests of other workers in flight to the candidates, as of the last refresh.
+    /// Requests of other workers in flight to the candidates, as they have last been heard of.
     pub(crate) load_elsewhere: f64,
+    /// How far the workers have come with telling each other.
     pub(crate) exchange: Exchange,
     /// An endpoint is believed to have changed its speed, which no snapshot knows of yet.
     pub(crate) has_changed: bool,

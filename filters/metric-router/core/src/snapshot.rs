@@ -104,7 +104,7 @@ pub struct Candidate {
     pub endpoint: Endpoint,
     /// Where this worker keeps its own measurements.
     pub row: usize,
-    /// Requests of other workers in flight, smoothed.
+    /// Requests of other workers in flight: smoothed, and by what they have told since.
     pub elsewhere: f64,
     /// What it can do, relative to the average of 1; greater than 0.
     pub rate: f64,
