@@ -25,6 +25,7 @@ mod answer;
 mod budget;
 mod cluster_health;
 pub mod config;
+mod directory;
 mod endpoint_map;
 mod error_ratio;
 mod evidence;
@@ -54,6 +55,7 @@ pub use answer::{Answer, MAX_BODY_BYTES, Origin, POLL_HEADER, PROXIED_HEADER, SE
 pub use budget::Budget;
 pub use cluster_health::{ClusterHealth, Due, PollOutcome, Publication, Totals, utilization};
 pub use config::Config;
+pub use directory::Directory;
 pub use endpoint_map::EndpointMap;
 pub use error_ratio::ErrorRatio;
 pub use evidence::{Evidence, merge};

@@ -41,8 +41,8 @@ struct Track {
     latency: Latency,
     /// Attempts since the last report.
     begun: u32,
-    /// The last response of it was measured.
-    was_measured: bool,
+    /// The last one was that of two which is measured.
+    was_in_turn: bool,
     /// When it last served, or was tried.
     tried_at: UnixNanos,
     /// When it was last named to the list of members. `None`: not yet.
@@ -51,14 +51,28 @@ struct Track {
     sighted: bool,
 }
 
+impl Track {
+    /// True for every second.
+    fn is_in_turn(&mut self) -> bool {
+        self.was_in_turn = !self.was_in_turn;
+        self.was_in_turn
+    }
+}
+
 impl Observer {
     /// An attempt goes to `endpoint`. Answers whether its latency is to be measured: where there are
-    /// many, some are enough, and to look at the clock is not free.
-    pub fn began(&mut self, endpoint: Endpoint, now: UnixNanos) -> bool {
+    /// many, some are enough, and to look at the clock is not free. `sparing`: every second is enough,
+    /// because it cost one hostcall more to know the endpoint.
+    pub fn began(&mut self, endpoint: Endpoint, now: UnixNanos, sparing: bool) -> bool {
         let Some(track) = self.track(endpoint, now) else { return false };
         track.entry.in_flight = track.entry.in_flight.saturating_add(1);
         track.begun = track.begun.saturating_add(1);
-        let is_measured = track.begun <= ALL_MEASURED || track.begun % SAMPLED == 0;
+        let is_in_turn = track.is_in_turn();
+        let is_measured = if track.begun <= ALL_MEASURED {
+            !sparing || is_in_turn
+        } else {
+            track.begun % SAMPLED == 0
+        };
         self.changed = true;
         is_measured
     }
@@ -74,9 +88,7 @@ impl Observer {
     /// to be asked how long it took: of every second. That costs two looks at clocks, and so a
     /// response costs one on average, however few there are.
     pub fn is_to_measure(&mut self, endpoint: Endpoint, now: UnixNanos) -> bool {
-        let Some(track) = self.track(endpoint, now) else { return false };
-        track.was_measured = !track.was_measured;
-        track.was_measured
+        self.track(endpoint, now).is_some_and(Track::is_in_turn)
     }
 
     /// The host chose `endpoint` for an attempt: it is a member.
@@ -214,7 +226,7 @@ impl Observer {
             entry: WorkerEntry::new(endpoint),
             latency: Latency::default(),
             begun: 0,
-            was_measured: false,
+            was_in_turn: false,
             tried_at: now,
             sighted_at: None,
             sighted: false,
@@ -291,8 +303,8 @@ mod tests {
     #[test]
     fn in_flight_counts_begun_and_not_ended_and_never_wraps() {
         let mut observer = Observer::default();
-        observer.began(endpoint(1), at(1));
-        observer.began(endpoint(1), at(1));
+        observer.began(endpoint(1), at(1), false);
+        observer.began(endpoint(1), at(1), false);
         observer.ended(endpoint(1), at(1));
         assert_eq!(entry(&mut observer, 1).in_flight, 1);
         observer.ended(endpoint(1), at(1));
@@ -304,10 +316,24 @@ mod tests {
     fn of_many_attempts_between_two_reports_some_are_measured() {
         let mut observer = Observer::default();
         let mut measured =
-            |count| (0..count).filter(|_| observer.began(endpoint(1), at(1))).count();
+            |count| (0..count).filter(|_| observer.began(endpoint(1), at(1), false)).count();
         assert_eq!((measured(12), measured(40)), (12, 10));
         observer.report(1, at(1));
-        assert!(observer.began(endpoint(1), at(1)));
+        assert!(observer.began(endpoint(1), at(1), false));
+    }
+
+    #[test]
+    fn whose_endpoint_costs_more_to_know_is_measured_every_second_time() {
+        let mut observer = Observer::default();
+        for tick in 1..4 {
+            let mut measured = |port| observer.began(endpoint(port), at(tick), true);
+            let each: Vec<_> = (0..3).map(|_| (measured(1), measured(2))).collect();
+            let (other, one) = ((tick % 2 == 0, tick % 2 == 0), (tick % 2 == 1, tick % 2 == 1));
+            assert_eq!(each, [one, other, one], "at {tick}");
+            observer.report(tick, at(tick));
+        }
+        let many = (0..109).filter(|_| observer.began(endpoint(1), at(9), true)).count();
+        assert_eq!(many, 6 + 25 - 1);
     }
 
     #[test]
@@ -375,7 +401,7 @@ mod tests {
     #[test]
     fn the_table_is_bounded_and_the_idle_make_room() {
         let mut observer = Observer::default();
-        observer.began(endpoint(1), at(1));
+        observer.began(endpoint(1), at(1), false);
         for port in 2..=MAX_MEMBERS + 5 {
             observer.outcome(endpoint(port), Outcome::Success, at(1));
         }

@@ -5,6 +5,7 @@
 //! reason; a client that left leaves its flag, because this stream's `response.flags` are the
 //! request's; a timeout of the attempt and a reset leave nothing but an answer that has no end.
 
+use crate::destination::Destination;
 use crate::shared::{Shared, Watched};
 use core::time::Duration;
 use health_signal_core::{Attempt, Outcome, SERVED_HEADER};
@@ -41,14 +42,14 @@ impl AttemptContext {
 
     fn begin(&self) -> Option<Tried> {
         let destination = self.shared.destination()?;
-        let (endpoint, is_poll) = (destination.endpoint, destination.is_marked);
+        let Destination { endpoint, is_marked: is_poll, was_looked_up, .. } = destination;
         let cluster = self.shared.watch(&destination.cluster)?;
         let mut began_at = None;
         if !is_poll {
             let coarse = self.shared.ticked_at();
             let is_measured = cluster.observing(|observer| {
                 observer.sighted(endpoint, coarse);
-                observer.began(endpoint, coarse)
+                observer.began(endpoint, coarse, was_looked_up)
             });
             began_at = is_measured.then(plugin_kit::now);
         }

@@ -109,6 +109,7 @@ impl Shared {
     /// A tick: how things are until the next one.
     pub(crate) fn ticked(&self, now: UnixNanos) {
         self.ticked_at.set(now);
+        self.compass.tick();
         let uncounted = self.uncounted.take();
         if uncounted > 0 {
             self.metrics.orca_accepted.add(uncounted);

@@ -42,13 +42,15 @@ impl Stream {
     /// The response as the host hands it over. `None` if no endpoint sent it, or none that is
     /// watched. The clock is read only where somebody needs to know better than by a tick.
     fn served(&self, end_of_stream: bool) -> Option<Served> {
-        let (destination, said) = self.shared.compass.answer()?;
+        let is_counted = self.shared.is_all_counted();
+        let (destination, said) = self.shared.compass.answer(is_counted)?;
         let [named, status, grpc, binary, formatted, proxied] = said;
-        let Destination { endpoint, cluster, is_marked: was_retried } = destination;
+        let Destination { endpoint, cluster, is_marked: was_retried, .. } = destination;
         let cluster = self.shared.watch(&cluster)?;
         let coarse = self.shared.ticked_at();
         // After a retry the time went to several endpoints.
-        let is_measured = !was_retried
+        let is_measured = !is_counted
+            && !was_retried
             && !cluster.has_upstream_instance(coarse)
             && cluster.observing(|observer| observer.is_to_measure(endpoint, coarse));
         let now = if is_measured { plugin_kit::now() } else { coarse };
@@ -94,7 +96,9 @@ impl Stream {
     fn abandoned(&self) {
         let attempt = Attempt { flags: property::response_flags(), ..Attempt::default() };
         let destination = attempt.was_abandoned().then(|| self.shared.destination()).flatten();
-        let Some(Destination { endpoint, cluster, is_marked: false }) = destination else { return };
+        let Some(Destination { endpoint, cluster, is_marked: false, .. }) = destination else {
+            return;
+        };
         let Some(cluster) = self.shared.watch(&cluster) else { return };
         let now = plugin_kit::now();
         let Some(began_at) = property::request_time() else { return };
