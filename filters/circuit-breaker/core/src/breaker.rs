@@ -27,6 +27,7 @@
 //! - Ramping, a growing share of requests passes by draw ([`Ramp`](crate::Ramp)) and whatever passes is counted,
 //!   so a server that cannot bear its load opens the breaker again before all of it has come.
 
+mod alike;
 mod rules;
 
 use crate::change::{Change, Reason};
@@ -230,12 +231,11 @@ pub fn record(
 ) -> Transition<BreakerRecord, Step<()>> {
     let mut machine = Machine::new(rules, prior.unwrap_or_default(), now, draw);
     machine.reap();
-    for outcome in outcomes {
-        // Whatever follows a change was sent before it.
-        if machine.change.is_some() {
-            break;
-        }
-        machine.take(outcome);
+    let mut left = outcomes;
+    // Whatever follows a change was sent before it.
+    while let (Some((first, later)), None) = (left.split_first(), &machine.change) {
+        machine.take(first);
+        left = machine.take_like(first, later);
     }
     // After the outcomes, for one step makes one change: a ramp whose time is over opens as one
     // whose time is not.

@@ -79,6 +79,17 @@ pub(crate) fn count(
     }
 }
 
+/// Counts successes at the moment of the outcome that was counted last.
+pub(crate) fn count_successes(stored: &mut BreakerWindow, calls: u32) {
+    match stored {
+        BreakerWindow::Time(window) => {
+            let Some(bucket) = window.buckets.get_mut(slot(window.newest)) else { return };
+            bucket.succeeded = bucket.succeeded.saturating_add(calls);
+        }
+        BreakerWindow::Count(window) => (0..calls).for_each(|_| window.push(false, false)),
+    }
+}
+
 /// The sums of a window, as of the last outcome.
 pub(crate) fn sums(window: &BreakerWindow) -> Sums {
     match window {
