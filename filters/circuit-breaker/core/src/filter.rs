@@ -26,7 +26,7 @@ use exchange::Held;
 pub use exchange::{Decision, Exchange, Request, Response, Steering};
 use of_cluster::OfCluster;
 use request_key::{KeyPart, fingerprint, fingerprint_of, siphash_2_4};
-use shared_state::{BreakerState, Endpoint, HashSeed, SharedStore, UnixNanos};
+use shared_state::{Endpoint, HashSeed, SharedStore, UnixNanos};
 use std::rc::Rc;
 
 /// Names of clusters and routes that are kept; they come from the host's configuration.
@@ -182,18 +182,18 @@ impl Filter {
         }
         let list = self.endpoints.as_ref().and_then(|_| request.destinations());
         let list = list.map(|list| destinations::parse(&list)).unwrap_or_default();
-        let (cluster, selection) = self.select(store, request, &list, clock, draw);
-        if let (Some(breakers), Some(cluster)) = (&self.endpoints, &cluster) {
-            let counted_from = |endpoint: &Endpoint| {
-                let name = Rc::clone(cluster);
-                breakers.counted_from(&Subject { name, endpoint: Some(*endpoint), key: None })
-            };
-            let from = list.iter().map(counted_from).max().unwrap_or(UnixNanos::ZERO);
-            is_exact |= clock.recent().since(from) < EXACT;
-        }
-        let steering = steering(&list, &selection);
+        let mut steering = Steering::Keep;
+        let (cluster, selection, sent) = match self.thin_out(store, request, &list, clock, draw) {
+            None => (None, Selection { keep: list.clone(), ..Selection::default() }, list),
+            Some((cluster, selection)) => {
+                let from = self.endpoints_count_from(&cluster, &list);
+                is_exact |= clock.recent().since(from) < EXACT;
+                steering = steering_to(&list, &selection);
+                let sent = if enforces { selection.keep.clone() } else { list };
+                (Some(cluster), selection, sent)
+            }
+        };
         let probe = selection.permit.zip(selection.keep.first().copied());
-        let sent = if enforces { selection.keep.clone() } else { list };
         let exchange = Exchange {
             started_at: if is_exact { clock.now() } else { clock.recent() },
             cluster,
@@ -411,6 +411,10 @@ impl Filter {
     /// What happened since the last call, each with its guard; `None` for endpoints.
     pub fn take_events(&mut self) -> Vec<(Option<usize>, Event)> {
         let mut events = Vec::new();
+        let scopes = self.guards.iter().map(|guard| &guard.breakers).chain(&self.endpoints);
+        if self.degraded.is_empty() && !scopes.into_iter().any(WorkerBreakers::has_events) {
+            return events;
+        }
         events.extend(self.degraded.drain(..).map(|why| (None, Event::Degraded(why))));
         if let Some(breakers) = &mut self.endpoints {
             events.extend(breakers.take_events().into_iter().map(|event| (None, event)));
@@ -448,22 +452,19 @@ impl Filter {
             let name = Rc::clone(&self.nameless);
             return Some(Subject { name, endpoint: None, key: Some(key) });
         }
-        let mut names = Vec::with_capacity(config.by.len());
-        for part in &config.by {
-            let name = match part {
-                KeyPart::Route => request.route(),
-                _ => request.cluster(),
-            };
-            let Some(name) = name else {
-                self.degraded.push(Degradation::NoCluster);
-                return None;
-            };
-            names.push(name);
-        }
-        let name = match names.as_slice() {
-            [one] => self.intern(one),
-            _ => self.intern(&names.join("/")),
+        let name_of = |part: &KeyPart| match part {
+            KeyPart::Route => request.route(),
+            _ => request.cluster(),
         };
+        let name = match config.by.as_slice() {
+            [one] => name_of(one),
+            all => all.iter().map(name_of).collect::<Option<Vec<_>>>().map(|all| all.join("/")),
+        };
+        let Some(name) = name else {
+            self.degraded.push(Degradation::NoCluster);
+            return None;
+        };
+        let name = self.intern(&name);
         let config = self.config.guards.get(guard)?;
         self.guards.get_mut(guard)?.tell_overrides(config, |key| {
             Some(Subject { name: key.join("/").into(), endpoint: None, key: None })
@@ -490,43 +491,47 @@ impl Filter {
         }
     }
 
-    fn select(
+    /// Takes endpoints out of a list; `None` if all of them stay, which takes no question to the host.
+    fn thin_out(
         &mut self,
         store: &impl SharedStore,
         request: &impl Request,
         list: &[Endpoint],
         clock: impl Clock,
         draw: &mut impl FnMut() -> u64,
-    ) -> (Option<Rc<str>>, Selection) {
-        let as_it_is = || Selection { keep: list.to_vec(), ..Selection::default() };
-        let (Some(scope), Some(breakers), false) =
-            (&self.config.endpoints, &mut self.endpoints, list.is_empty())
-        else {
-            return (None, as_it_is());
-        };
-        if are_closed(breakers, store, list, clock) {
-            return (None, as_it_is());
+    ) -> Option<(Rc<str>, Selection)> {
+        let (scope, breakers) = self.config.endpoints.as_ref().zip(self.endpoints.as_mut())?;
+        if list.iter().all(|endpoint| breakers.is_closed(store, *endpoint, clock)) {
+            return None;
         }
         let (always_keep_one, percent) = (scope.always_keep_one, scope.max_ejection_percent);
         let Some(cluster) = request.cluster() else {
             self.degraded.push(Degradation::NoCluster);
-            return (None, as_it_is());
+            return None;
         };
         let cluster = self.intern(&cluster);
-        let Some(breakers) = &mut self.endpoints else { return (None, as_it_is()) };
-        let pardoned = None;
         let mut of_cluster = OfCluster {
-            breakers,
+            breakers: self.endpoints.as_mut()?,
             store,
             cluster: &cluster,
             clock,
             draw,
             percent,
             request,
-            pardoned,
+            pardoned: None,
         };
         let selection = destinations::select(list, always_keep_one, &mut of_cluster);
-        (Some(cluster), selection)
+        Some((cluster, selection))
+    }
+
+    /// From when on requests to the endpoints of a list count, all of them.
+    fn endpoints_count_from(&self, cluster: &Rc<str>, list: &[Endpoint]) -> UnixNanos {
+        let Some(breakers) = &self.endpoints else { return UnixNanos::ZERO };
+        let from = list.iter().map(|endpoint| {
+            let (name, endpoint) = (Rc::clone(cluster), Some(*endpoint));
+            breakers.counted_from(&Subject { name, endpoint, key: None })
+        });
+        from.max().unwrap_or(UnixNanos::ZERO)
     }
 
     fn intern(&mut self, name: &str) -> Rc<str> {
@@ -563,22 +568,7 @@ impl Guard {
     }
 }
 
-/// True if every endpoint of a list is known in one cluster only, and closed there.
-fn are_closed(
-    breakers: &mut WorkerBreakers,
-    store: &impl SharedStore,
-    list: &[Endpoint],
-    clock: impl Clock,
-) -> bool {
-    list.iter().all(|endpoint| {
-        let Some(name) = breakers.cluster_of(*endpoint).cloned() else { return false };
-        let subject = Subject { name, endpoint: Some(*endpoint), key: None };
-        breakers.view(store, &subject, clock).state == BreakerState::Closed
-            && breakers.is_settled(&subject)
-    })
-}
-
-fn steering(list: &[Endpoint], selection: &Selection) -> Steering {
+fn steering_to(list: &[Endpoint], selection: &Selection) -> Steering {
     if selection.keep == list {
         Steering::Keep
     } else if selection.keep.is_empty() {

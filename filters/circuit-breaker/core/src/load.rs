@@ -20,11 +20,10 @@ mod retries;
 use crate::backoff::unit;
 use crate::breaker::Verdict;
 use crate::window::{self, Window};
-use crate::worker::{Clock, Subject};
+use crate::worker::{Clock, Subject, Table};
 use adaptive::Limit;
 use bulkhead::Reserve;
 use core::time::Duration;
-use hashbrown::HashMap;
 use retries::Balance;
 use shared_state::{BreakerWindow, SharedStore, UnixNanos};
 
@@ -136,7 +135,7 @@ pub(crate) struct Loads {
     rules: LoadRules,
     /// A number that no other VM has.
     owner: u64,
-    loads: HashMap<Subject, Load>,
+    loads: Table<Load>,
 }
 
 #[derive(Debug)]
@@ -151,10 +150,24 @@ struct Load {
     used_at: UnixNanos,
 }
 
+impl Load {
+    fn new(rules: &LoadRules, recent: UnixNanos) -> Self {
+        Self {
+            in_flight: 0,
+            reserved: 0,
+            renewed_at: recent,
+            limit: Limit::new(rules.adaptive.as_ref()),
+            outcomes: BreakerWindow::default(),
+            balance: Balance::new(rules.retry_budget.as_ref(), recent),
+            used_at: recent,
+        }
+    }
+}
+
 impl Loads {
     pub(crate) fn new(plugin: &str, scope: &str, rules: LoadRules, owner: u64) -> Self {
         let (plugin, scope) = (plugin.to_owned(), scope.to_owned());
-        Self { plugin, scope, rules, owner, loads: HashMap::new() }
+        Self { plugin, scope, rules, owner, loads: Table::new() }
     }
 
     /// Counts a request in; `None` if there are too many subjects to count. The error says why it
@@ -167,19 +180,13 @@ impl Loads {
         draw: u64,
     ) -> Result<Option<Ticket>, Cause> {
         let recent = clock.recent();
-        if !self.loads.contains_key(subject) && self.loads.len() >= MAX_SUBJECTS {
-            return Ok(None);
-        }
         let rules = self.rules;
-        let load = self.loads.entry(subject.clone()).or_insert_with(|| Load {
-            in_flight: 0,
-            reserved: 0,
-            renewed_at: recent,
-            limit: Limit::new(rules.adaptive.as_ref()),
-            outcomes: BreakerWindow::default(),
-            balance: Balance::new(rules.retry_budget.as_ref(), recent),
-            used_at: recent,
-        });
+        let at = match self.loads.find(subject) {
+            Some(at) => at,
+            None if self.loads.len() >= MAX_SUBJECTS => return Ok(None),
+            None => self.loads.insert(subject.clone(), Load::new(&rules, recent)),
+        };
+        let Some(load) = self.loads.at(at) else { return Ok(None) };
         load.used_at = recent;
         if let Some(rule) = &rules.admission {
             let window = Window::Time(rule.sampling_window);
@@ -297,7 +304,7 @@ impl Loads {
                 self.settle(store, subject, now);
             }
         }
-        self.loads.retain(|_, load| {
+        self.loads.retain(|load| {
             load.used_at = load.used_at.min(now);
             load.in_flight > 0 || load.reserved > 0 || now.since(load.used_at) < IDLE
         });

@@ -17,8 +17,10 @@
 //! there is a fixed number of places for them, and a record says whose it is. See `place`.
 
 mod clock;
+mod followed;
 mod place;
 mod subject;
+mod table;
 mod tick;
 mod told;
 
@@ -32,16 +34,17 @@ use crate::room::{Opened, Pardoned, Room};
 use crate::window;
 pub use clock::Clock;
 use core::time::Duration;
-use hashbrown::HashMap;
+use followed::Followed;
 use place::{Placed, claim};
 use shared_state::{
-    BreakerRecord, BreakerState, Endpoint, Key, ReadError, SharedStore, Transition, UnixNanos,
-    UpdateError, read, update,
+    BreakerRecord, BreakerState, Endpoint, ReadError, SharedStore, Transition, UnixNanos,
+    UpdateError, update,
 };
 use sorting::sort_by;
 use std::rc::Rc;
 pub use subject::Subject;
 pub(crate) use subject::Which;
+pub(crate) use table::Table;
 pub use told::{Degradation, Event};
 
 /// Outcomes that wait at most.
@@ -75,51 +78,8 @@ pub struct WorkerBreakers {
     rules: Rules,
     slots: Option<Slots>,
     forced: Vec<(Which, Forced)>,
-    followed: HashMap<Subject, Followed>,
-    /// The one cluster that an endpoint is known in; `None` for one that is known in several.
-    clusters: HashMap<Endpoint, Option<Rc<str>>>,
+    followed: Table<Followed>,
     events: Vec<Event>,
-}
-
-#[derive(Debug)]
-struct Followed {
-    key: Key<BreakerRecord>,
-    /// What the record must say whose it is.
-    owner: u64,
-    forced: Option<Forced>,
-    record: Option<BreakerRecord>,
-    read_at: Option<UnixNanos>,
-    waiting: Vec<Outcome>,
-    waiting_since: UnixNanos,
-    used_at: UnixNanos,
-    /// Requests since the last tick.
-    uses: u32,
-    /// The subject has answered, so it exists. An endpoint that only a list names may not.
-    answered: bool,
-}
-
-impl Followed {
-    /// True if it was read after `recent`, or not so long before. What was read in a future was read
-    /// before the clock stepped back.
-    fn is_fresh(&self, recent: UnixNanos, patience: Duration) -> bool {
-        let Some(read_at) = self.read_at else { return false };
-        let is_later = read_at >= recent && !read_at.is_stale_deadline(recent, TICK_LAG);
-        is_later || read_at < recent && recent.since(read_at) < patience
-    }
-
-    fn refresh(&mut self, store: &impl SharedStore, now: UnixNanos) -> Option<Degradation> {
-        self.read_at = Some(now);
-        match read(store, &self.key) {
-            Ok(record) => {
-                self.record = record.filter(|record| record.owner == self.owner);
-                None
-            }
-            Err(error) => {
-                self.record = None;
-                Some(of_read(error))
-            }
-        }
-    }
 }
 
 impl WorkerBreakers {
@@ -130,8 +90,7 @@ impl WorkerBreakers {
             rules,
             slots: None,
             forced: Vec::new(),
-            followed: HashMap::new(),
-            clusters: HashMap::new(),
+            followed: Table::new(),
             events: Vec::new(),
         }
     }
@@ -148,31 +107,46 @@ impl WorkerBreakers {
 
     /// What is known of a breaker, at most [`PATIENCE`] old.
     pub fn view(&mut self, store: &impl SharedStore, subject: &Subject, clock: impl Clock) -> View {
+        let place = self.follow(store, subject, clock.recent());
+        place.map_or(View::CLOSED, |at| self.look(store, at, clock))
+    }
+
+    /// True if an endpoint is known in one cluster only, and what is known of its breaker is closed,
+    /// and not only will be.
+    pub(crate) fn is_closed(
+        &mut self,
+        store: &impl SharedStore,
+        endpoint: Endpoint,
+        clock: impl Clock,
+    ) -> bool {
+        let Some(at) = self.followed.only(endpoint) else { return false };
+        self.look(store, at, clock).state == BreakerState::Closed
+            && self.followed.at(at).is_some_and(|followed| followed.is_settled())
+    }
+
+    fn look(&mut self, store: &impl SharedStore, at: usize, clock: impl Clock) -> View {
         let recent = clock.recent();
-        let base = self.rules.backoff.base;
-        let Some(followed) = self.follow(store, subject, recent) else { return View::CLOSED };
+        let Some(followed) = self.followed.at(at) else { return View::CLOSED };
+        followed.used_at = recent;
         followed.uses = followed.uses.saturating_add(1);
         match followed.forced {
             Some(Forced::Closed) => return View::CLOSED,
             Some(Forced::Open) => {
-                let open_until = recent.plus(base);
+                let open_until = recent.plus(self.rules.backoff.base);
                 return View { state: BreakerState::Open, open_until, ..View::CLOSED };
             }
             Some(Forced::Shadow) | None => {}
         }
-        let mut degraded = None;
         if !followed.is_fresh(recent, clock.patience()) {
-            degraded = followed.refresh(store, recent);
+            self.events.extend(followed.refresh(store, recent).map(Event::Degraded));
         }
         let shadow = followed.forced == Some(Forced::Shadow);
-        let view = followed.record.as_ref().map_or(View::CLOSED, |record| View {
+        followed.record.as_ref().map_or(View::CLOSED, |record| View {
             state: record.state_at(recent),
             open_until: record.open_until,
             counted_from: record.counted_from,
             shadow,
-        });
-        self.events.extend(degraded.map(Event::Degraded));
-        view
+        })
     }
 
     /// Whether a request may pass. Asks the shared record only if the cached state is HalfOpen, or
@@ -303,7 +277,8 @@ impl WorkerBreakers {
         if outcome.says_nothing() {
             return;
         }
-        let Some(followed) = self.follow(store, subject, clock.recent()) else { return };
+        let Some(at) = self.follow(store, subject, clock.recent()) else { return };
+        let Some(followed) = self.followed.at(at) else { return };
         followed.answered = true;
         self.push(store, subject, outcome, clock, draw);
     }
@@ -319,8 +294,8 @@ impl WorkerBreakers {
         num_endpoints: u32,
         (clock, draw): (impl Clock, u64),
     ) {
-        let Some(followed) = self.follow(store, subject, clock.recent()) else { return };
-        if !followed.answered {
+        let Some(at) = self.follow(store, subject, clock.recent()) else { return };
+        if self.followed.at(at).is_some_and(|followed| !followed.answered) {
             let known = self.followed.iter().filter(|(other, followed)| {
                 other.name == subject.name && (followed.answered || followed.record.is_some())
             });
@@ -352,7 +327,7 @@ impl WorkerBreakers {
         }
         let is_urgent = outcome.verdict.is_failure() || outcome.permit.is_some() || outcome.slow;
         followed.waiting.push(outcome);
-        let is_due = followed.waiting.len() >= BATCH || is_overdue(followed, recent, IMPATIENCE);
+        let is_due = followed.waiting.len() >= BATCH || followed.is_overdue(recent, IMPATIENCE);
         if is_urgent || is_due {
             self.flush(store, subject, clock.now(), draw);
         }
@@ -375,7 +350,7 @@ impl WorkerBreakers {
 
     /// The cluster of an endpoint that is known in no other.
     pub(crate) fn cluster_of(&self, endpoint: Endpoint) -> Option<&Rc<str>> {
-        self.clusters.get(&endpoint)?.as_ref()
+        self.followed.subject(self.followed.only(endpoint)?).map(|subject| &subject.name)
     }
 
     /// The endpoints of a cluster that are open and for which there is no [`Room`].
@@ -409,7 +384,7 @@ impl WorkerBreakers {
         draw: &mut impl FnMut() -> u64,
     ) {
         let mut rated: Vec<(Rc<str>, f64, Subject)> = Vec::new();
-        for (subject, followed) in &self.followed {
+        for (subject, followed) in self.followed.iter() {
             let Some(record) = &followed.record else { continue };
             let sums = window::sums_at(&record.window, self.rules.window, now);
             let counts = record.state_at(now) == BreakerState::Closed;
@@ -442,8 +417,7 @@ impl WorkerBreakers {
 
     /// True if what is known of a breaker is closed, and not only will be.
     pub(crate) fn is_settled(&self, subject: &Subject) -> bool {
-        let record = self.followed.get(subject).and_then(|followed| followed.record.as_ref());
-        record.is_none_or(|record| record.state == BreakerState::Closed)
+        self.followed.get(subject).is_none_or(Followed::is_settled)
     }
 
     /// What is known of a breaker, in words for whoever asks why it is open.
@@ -476,6 +450,11 @@ impl WorkerBreakers {
         )
     }
 
+    /// True if something happened since [`WorkerBreakers::take_events`] was last called.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// What happened since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         core::mem::take(&mut self.events)
@@ -493,24 +472,23 @@ impl WorkerBreakers {
         }
     }
 
+    /// Where a breaker is followed.
     fn follow(
         &mut self,
         store: &impl SharedStore,
         subject: &Subject,
         now: UnixNanos,
-    ) -> Option<&mut Followed> {
-        if !self.followed.contains_key(subject) {
-            if self.followed.len() >= self.room() {
-                self.events.push(Event::Degraded(Degradation::TooManyBreakers));
-                return None;
-            }
-            let fresh = self.begin_to_follow(store, subject, now)?;
-            know(&mut self.clusters, subject);
-            self.followed.insert(subject.clone(), fresh);
+    ) -> Option<usize> {
+        if let Some(at) = self.followed.find(subject) {
+            self.followed.at(at)?.used_at = now;
+            return Some(at);
         }
-        let followed = self.followed.get_mut(subject)?;
-        followed.used_at = now;
-        Some(followed)
+        if self.followed.len() >= self.room() {
+            self.events.push(Event::Degraded(Degradation::TooManyBreakers));
+            return None;
+        }
+        let fresh = self.begin_to_follow(store, subject, now)?;
+        Some(self.followed.insert(subject.clone(), fresh))
     }
 
     fn begin_to_follow(
@@ -564,19 +542,6 @@ fn unasked(step: Transition<BreakerRecord, Step<()>>) -> Asked {
         Transition::Keep(step) => Transition::Keep(told(step)),
         Transition::Store(record, step) => Transition::Store(record, told(step)),
     }
-}
-
-fn know(clusters: &mut HashMap<Endpoint, Option<Rc<str>>>, subject: &Subject) {
-    let Some(endpoint) = subject.endpoint else { return };
-    let known = clusters.entry(endpoint).or_insert_with(|| Some(Rc::clone(&subject.name)));
-    if known.as_ref().is_some_and(|cluster| *cluster != subject.name) {
-        *known = None;
-    }
-}
-
-/// True if the oldest outcome has waited long enough; a clock that went back makes it so.
-fn is_overdue(followed: &Followed, now: UnixNanos, patience: Duration) -> bool {
-    now < followed.waiting_since || now.since(followed.waiting_since) >= patience
 }
 
 fn of_read(error: ReadError) -> Degradation {

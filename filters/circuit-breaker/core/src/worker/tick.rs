@@ -1,6 +1,6 @@
 //! What is done between requests, so that they find it done.
 
-use super::{Event, Followed, PATIENCE, Subject, WorkerBreakers, is_overdue, know};
+use super::{Event, Followed, PATIENCE, Subject, WorkerBreakers};
 use core::time::Duration;
 use shared_state::{SharedStore, UnixNanos};
 
@@ -16,7 +16,7 @@ impl WorkerBreakers {
         mut draw: impl FnMut() -> u64,
     ) {
         let due = |followed: &Followed| {
-            !followed.waiting.is_empty() && is_overdue(followed, now, PATIENCE)
+            !followed.waiting.is_empty() && followed.is_overdue(now, PATIENCE)
         };
         let overdue: Vec<Subject> =
             self.followed.iter().filter(|(_, f)| due(f)).map(|(s, _)| s.clone()).collect();
@@ -33,19 +33,11 @@ impl WorkerBreakers {
         }
         let (room, idle) = (self.room(), self.idle());
         let has_room = self.followed.len() < room;
-        let before = self.followed.len();
-        self.followed.retain(|_, followed| {
+        self.followed.retain(|followed| {
             // A use in the future was before the clock stepped back: its age counts from here.
             followed.used_at = followed.used_at.min(now);
             let is_kept = has_room || followed.answered || followed.record.is_some();
             !followed.waiting.is_empty() || is_kept && now.since(followed.used_at) < idle
         });
-        if self.followed.len() < before {
-            let Self { clusters, followed, .. } = self;
-            clusters.clear();
-            for subject in followed.keys() {
-                know(clusters, subject);
-            }
-        }
     }
 }
