@@ -7,67 +7,83 @@
 /// Significant digits that are kept; a `u64` holds as many.
 const MAX_DIGITS: u32 = 19;
 
+/// An exponent beyond all numbers.
+const MAX_POWER: i32 = 100_000_000;
+
 /// The number that `text` writes, as `f64::from_str` takes it: sign, digits with a point, exponent,
 /// or `inf`, `infinity` and `nan` in any case.
 pub fn parse_decimal(text: &str) -> Option<f64> {
-    let (is_negative, text) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let number = if ["inf", "infinity"].iter().any(|word| text.eq_ignore_ascii_case(word)) {
-        f64::INFINITY
-    } else if text.eq_ignore_ascii_case("nan") {
-        f64::NAN
-    } else {
-        magnitude(text)?
+    let (is_negative, text) = signed(text.as_bytes());
+    let number = match text.first()? {
+        b'0'..=b'9' | b'.' => magnitude(text)?,
+        _ if text.eq_ignore_ascii_case(b"nan") => f64::NAN,
+        _ if text.eq_ignore_ascii_case(b"inf") => f64::INFINITY,
+        _ if text.eq_ignore_ascii_case(b"infinity") => f64::INFINITY,
+        _ => return None,
     };
     Some(if is_negative { -number } else { number })
 }
 
-fn magnitude(text: &str) -> Option<f64> {
-    let (digits, exponent) = match text.split_once(['e', 'E']) {
-        Some((digits, exponent)) => (digits, power(exponent)?),
-        None => (text, 0),
-    };
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if whole.is_empty() && fraction.is_empty() {
-        return None;
+/// Whether it is negative, and what stands behind the sign.
+fn signed(text: &[u8]) -> (bool, &[u8]) {
+    match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
     }
-    let (mut mantissa, mut kept, mut exponent) = (0_u64, 0, exponent);
-    for (part, is_fraction) in [(whole, false), (fraction, true)] {
-        for digit in part.bytes() {
-            let digit = digit.is_ascii_digit().then(|| digit - b'0')?;
-            // Zeros in front of the first other digit are not significant.
-            if kept < MAX_DIGITS {
-                mantissa = mantissa.wrapping_mul(10).wrapping_add(digit.into());
-                kept += u32::from(mantissa > 0);
-                exponent -= i32::from(is_fraction);
-            } else {
-                exponent += i32::from(!is_fraction);
+}
+
+fn magnitude(text: &[u8]) -> Option<f64> {
+    let (mut mantissa, mut kept, mut exponent) = (0_u64, 0, 0_i32);
+    let (mut has_digits, mut is_fraction) = (false, false);
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'0'..=b'9' => {
+                has_digits = true;
+                // Zeros in front of the first other digit are not significant.
+                if kept < MAX_DIGITS {
+                    mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+                    kept += u32::from(mantissa > 0);
+                    exponent -= i32::from(is_fraction);
+                } else {
+                    exponent += i32::from(!is_fraction);
+                }
             }
+            b'.' if !is_fraction => is_fraction = true,
+            b'e' | b'E' => {
+                exponent += power(bytes.as_slice())?;
+                break;
+            }
+            _ => return None,
         }
     }
-    Some(if mantissa == 0 { 0.0 } else { scaled(mantissa as f64, exponent) })
+    has_digits.then(|| if mantissa == 0 { 0.0 } else { scaled(mantissa as f64, exponent) })
 }
 
 /// An exponent. One beyond all numbers is held where sums with it do not overflow.
-fn power(text: &str) -> Option<i32> {
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
+fn power(text: &[u8]) -> Option<i32> {
+    let (is_negative, digits) = signed(text);
+    let mut size = 0_i32;
+    for digit in digits {
+        let digit = digit.is_ascii_digit().then(|| digit - b'0')?;
+        size = (size * 10 + i32::from(digit)).min(MAX_POWER);
     }
-    let size: i32 = digits.parse().unwrap_or(i32::MAX).min(1_000_000_000);
-    Some(if text.starts_with('-') { -size } else { size })
+    (!digits.is_empty()).then_some(if is_negative { -size } else { size })
 }
 
-/// In two steps: the power of ten of the least numbers is no double.
+/// In two steps where one is not enough: the power of ten of the least numbers is no double.
 fn scaled(number: f64, exponent: i32) -> f64 {
     let first = exponent.clamp(-300, 300);
-    let rest = exponent.saturating_sub(first).clamp(-300, 300);
-    [first, rest].into_iter().fold(number, |number, exponent| match exponent {
+    let number = shifted(number, first);
+    if first == exponent { number } else { shifted(number, (exponent - first).clamp(-300, 300)) }
+}
+
+fn shifted(number: f64, exponent: i32) -> f64 {
+    match exponent {
         0.. => number * 10_f64.powi(exponent),
         _ => number / 10_f64.powi(-exponent),
-    })
+    }
 }
 
 #[cfg(test)]
