@@ -139,25 +139,32 @@ impl Draft {
 
     /// Takes one value under its full name.
     fn set(&mut self, name: &str, value: f64) -> Result<(), Refusal> {
-        let share = name == "mem_utilization" || name.starts_with("utilization.");
-        let most = if share { 1.0 } else { f64::MAX };
-        if !(0.0..=most).contains(&value) {
-            return Err(Refusal::Range);
-        }
         let report = &mut self.accepted.report;
-        // Beyond what an f32 holds, the cast gives infinity, which no record holds.
-        let number = (value as f32).min(f32::MAX);
-        match name {
-            "cpu_utilization" => report.cpu_utilization = number,
-            "mem_utilization" => report.mem_utilization = number,
-            "application_utilization" => report.application_utilization = number,
-            "eps" => report.eps = number,
-            "rps_fractional" => report.rps = number,
-            _ => match name.split_once('.') {
-                Some(("named_metrics" | "utilization", "")) => return Err(Refusal::NoName),
-                Some(("named_metrics" | "utilization", _)) => self.set_named(name, number),
-                _ => return self.unknown(),
-            },
+        let (field, most) = match name {
+            "cpu_utilization" => (&mut report.cpu_utilization, f64::MAX),
+            "mem_utilization" => (&mut report.mem_utilization, 1.0),
+            "application_utilization" => (&mut report.application_utilization, f64::MAX),
+            "eps" => (&mut report.eps, f64::MAX),
+            "rps_fractional" => (&mut report.rps, f64::MAX),
+            _ => return self.set_other(name, value),
+        };
+        *field = in_range(value, most)?;
+        Ok(())
+    }
+
+    fn set_other(&mut self, name: &str, value: f64) -> Result<(), Refusal> {
+        let (key, most) = if let Some(key) = name.strip_prefix("named_metrics.") {
+            (Some(key), f64::MAX)
+        } else if let Some(key) = name.strip_prefix("utilization.") {
+            (Some(key), 1.0)
+        } else {
+            (None, f64::MAX)
+        };
+        let number = in_range(value, most)?;
+        match key {
+            Some("") => return Err(Refusal::NoName),
+            Some(_) => self.set_named(name, number),
+            None => return self.unknown(),
         }
         Ok(())
     }
@@ -182,6 +189,13 @@ impl Draft {
         self.accepted.ignored += 1;
         Ok(())
     }
+}
+
+/// The number as a record has it, if it is one that may be.
+fn in_range(value: f64, most: f64) -> Result<f32, Refusal> {
+    // Beyond what an f32 holds, the cast gives infinity, which no record holds.
+    let number = (value as f32).min(f32::MAX);
+    if (0.0..=most).contains(&value) { Ok(number) } else { Err(Refusal::Range) }
 }
 
 #[cfg(test)]
