@@ -1,6 +1,7 @@
 //! A map from endpoints, in their order: a cluster has few, and they are looked up more often than
 //! they change.
 
+use core::net::SocketAddr;
 use shared_state::Endpoint;
 
 /// Values by endpoint.
@@ -76,7 +77,19 @@ impl<T> EndpointMap<T> {
     }
 
     fn find(&self, endpoint: Endpoint) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&endpoint, |(endpoint, _)| *endpoint)
+        let number = number(endpoint);
+        self.0.binary_search_by(|(other, _)| match (self::number(*other), number) {
+            (Some(other), Some(number)) => other.cmp(&number),
+            _ => other.cmp(&endpoint),
+        })
+    }
+}
+
+/// An IPv4 endpoint as a number in the same order: to compare two is one instruction.
+fn number(endpoint: Endpoint) -> Option<u64> {
+    match endpoint.address() {
+        SocketAddr::V4(v4) => Some(u64::from(v4.ip().to_bits()) << 16 | u64::from(v4.port())),
+        SocketAddr::V6(_) => None,
     }
 }
 
@@ -88,10 +101,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_behaves_as_an_ordered_map(steps in proptest::collection::vec((1u16..20, any::<bool>()), 0..60)) {
+        fn it_behaves_as_an_ordered_map(
+            steps in proptest::collection::vec((0usize..3, 1u16..8, any::<bool>()), 0..60)
+        ) {
             let (mut ours, mut theirs) = (EndpointMap::default(), BTreeMap::new());
-            for (port, insert) in steps {
-                let endpoint: Endpoint = format!("127.0.0.1:{port}").parse().unwrap();
+            for (at, port, insert) in steps {
+                let ip = ["127.0.0.1", "200.0.0.0", "[::1]"][at];
+                let endpoint: Endpoint = format!("{ip}:{port}").parse().unwrap();
                 if insert {
                     *ours.get_or_insert_with(endpoint, || 0).unwrap() += 1;
                     *theirs.entry(endpoint).or_insert(0) += 1;
