@@ -17,8 +17,8 @@ pub(super) fn read(json: &str, draft: &mut Draft) -> Result<(), Refusal> {
             }
             "rps_fractional" | "rpsFractional" => scalar("rps_fractional", value, draft)?,
             "eps" => scalar("eps", value, draft)?,
-            "named_metrics" | "namedMetrics" => map("named_metrics", value, draft)?,
-            "utilization" => map("utilization", value, draft)?,
+            "named_metrics" | "namedMetrics" => map("named_metrics.", value, draft)?,
+            "utilization" => map("utilization.", value, draft)?,
             // Fields of the message that no weight is made of.
             "rps" | "request_cost" | "requestCost" => {}
             _ => draft.unknown()?,
@@ -27,12 +27,12 @@ pub(super) fn read(json: &str, draft: &mut Draft) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn map(field: &str, value: &Value, draft: &mut Draft) -> Result<(), Refusal> {
+fn map(prefix: &str, value: &Value, draft: &mut Draft) -> Result<(), Refusal> {
     match value {
         Value::Null => Ok(()),
         Value::Object(entries) => entries
             .iter()
-            .try_for_each(|(key, value)| scalar(&format!("{field}.{key}"), value, draft)),
+            .try_for_each(|(key, value)| scalar(&[prefix, key].concat(), value, draft)),
         _ => Err(Refusal::Json),
     }
 }

@@ -22,15 +22,15 @@ pub(super) fn read(message: &[u8], draft: &mut Draft) -> Result<(), Refusal> {
             (6, Value::Double(value)) => draft.set("rps_fractional", value)?,
             (7, Value::Double(value)) => draft.set("eps", value)?,
             (9, Value::Double(value)) => draft.set("application_utilization", value)?,
-            (5, Value::Bytes(entry)) => map_entry("utilization", entry, draft)?,
-            (8, Value::Bytes(entry)) => map_entry("named_metrics", entry, draft)?,
+            (5, Value::Bytes(entry)) => map_entry("utilization.", entry, draft)?,
+            (8, Value::Bytes(entry)) => map_entry("named_metrics.", entry, draft)?,
             _ => {}
         }
     }
     Ok(())
 }
 
-fn map_entry(map: &str, entry: &[u8], draft: &mut Draft) -> Result<(), Refusal> {
+fn map_entry(prefix: &str, entry: &[u8], draft: &mut Draft) -> Result<(), Refusal> {
     let (mut key, mut number) = ("", 0.0);
     let mut input = Input(entry);
     while let Some((field, value)) = input.field()? {
@@ -42,7 +42,7 @@ fn map_entry(map: &str, entry: &[u8], draft: &mut Draft) -> Result<(), Refusal> 
             _ => {}
         }
     }
-    draft.set(&format!("{map}.{key}"), number)
+    draft.set(&[prefix, key].concat(), number)
 }
 
 enum Value<'a> {
