@@ -4,71 +4,72 @@
 use crate::ffi;
 use shared_state::{Endpoint, ReportedResponse, UnixNanos, decode, encode};
 
-/// An attribute's bytes.
-pub fn bytes(path: &[&str]) -> Option<Vec<u8>> {
-    ffi::property(join(path).as_bytes()).ok()
+/// An attribute's bytes. The segments of its path are joined by NUL, as the ABI wants them, so that a
+/// path is put together when the module is built and not for each request.
+pub fn bytes(path: &str) -> Option<Vec<u8>> {
+    ffi::property(path.as_bytes()).ok()
 }
 
 /// An attribute that is text. Bytes that are no UTF-8 are replaced.
-pub fn string(path: &[&str]) -> Option<String> {
+pub fn string(path: &str) -> Option<String> {
     bytes(path).map(into_text)
 }
 
 /// An attribute that is a number: eight bytes, little-endian.
-pub fn uint(path: &[&str]) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes(path)?.try_into().ok()?))
+pub fn uint(path: &str) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes(path)?.as_slice().try_into().ok()?))
 }
 
 /// Name of the cluster that the route names.
 pub fn cluster_name() -> Option<String> {
-    string(&["xds", "cluster_name"]).filter(|name| !name.is_empty())
+    string("xds\0cluster_name").filter(|name| !name.is_empty())
 }
 
 /// False for what the proxy itself, or a plugin, has sent: it came on no connection.
 pub fn has_connection() -> bool {
-    bytes(&["connection", "id"]).is_some()
+    bytes("connection\0id").is_some()
 }
 
 /// Name of the route.
 pub fn route_name() -> Option<String> {
-    string(&["xds", "route_name"]).filter(|name| !name.is_empty())
+    string("xds\0route_name").filter(|name| !name.is_empty())
 }
 
 /// The endpoint of the last attempt. `None` before there was one, and for addresses that are no
 /// `ip:port`.
 pub fn upstream_address() -> Option<Endpoint> {
-    string(&["upstream", "address"])?.parse().ok()
+    string("upstream\0address")?.parse().ok()
 }
 
 /// Zone of the endpoint of the last attempt; empty if it has none. `None` before there was one.
 pub fn upstream_zone() -> Option<String> {
-    string(&["upstream", "locality", "zone"])
+    string("upstream\0locality\0zone")
 }
 
 /// Zone of the node that the proxy runs on.
 pub fn node_zone() -> Option<String> {
-    let of = |path: &[&str]| string(path).filter(|zone| !zone.is_empty());
-    of(&["xds", "node", "locality", "zone"]).or_else(|| of(&["node", "locality", "zone"]))
+    let of = |path: &str| string(path).filter(|zone| !zone.is_empty());
+    of("xds\0node\0locality\0zone").or_else(|| of("node\0locality\0zone"))
 }
 
 /// How many endpoints the cluster has, unhealthy ones included.
 pub fn num_endpoints() -> Option<u32> {
-    u32::try_from(uint(&["upstream", "num_endpoints"])?).ok()
+    u32::try_from(uint("upstream\0num_endpoints")?).ok()
 }
 
 /// How many attempts were made; 0 if none or unknown.
 pub fn attempt_count() -> u32 {
-    uint(&["upstream", "request_attempt_count"]).and_then(|n| u32::try_from(n).ok()).unwrap_or(0)
+    uint("upstream\0request_attempt_count").and_then(|n| u32::try_from(n).ok()).unwrap_or(0)
 }
 
 /// Status of the response that the client gets.
 pub fn response_code() -> Option<u16> {
-    u16::try_from(uint(&["response", "code"])?).ok().filter(|code| *code != 0)
+    u16::try_from(uint("response\0code")?).ok().filter(|code| *code != 0)
 }
 
 /// Envoy's response flags, as the legacy bit vector; 0 if unknown.
 pub fn response_flags() -> u64 {
-    uint(&["response", "flags"]).unwrap_or(0)
+    uint("response\0flags").unwrap_or(0)
 }
 
 /// [`response_code_details`] of a response that an endpoint sent.
@@ -79,22 +80,22 @@ pub const VM_DIED: &str = "wasm_fail_stream";
 
 /// Why the response has its status: `via_upstream`, or a reason of the proxy.
 pub fn response_code_details() -> Option<String> {
-    string(&["response", "code_details"])
+    string("response\0code_details")
 }
 
 /// Why the connection to the endpoint failed, if it did.
 pub fn upstream_failure_reason() -> Option<String> {
-    string(&["upstream", "transport_failure_reason"]).filter(|reason| !reason.is_empty())
+    string("upstream\0transport_failure_reason").filter(|reason| !reason.is_empty())
 }
 
 /// When the request came, by the host's clock.
 pub fn request_time() -> Option<UnixNanos> {
-    uint(&["request", "time"]).map(UnixNanos::from_nanos)
+    uint("request\0time").map(UnixNanos::from_nanos)
 }
 
 /// Address of the client, `ip:port`, as the proxy trusts it.
 pub fn source_address() -> Option<String> {
-    string(&["source", "address"])
+    string("source\0address")
 }
 
 /// Stores a short line for access logs: `%FILTER_STATE(wasm.<key>:PLAIN)%`.
@@ -117,7 +118,7 @@ pub fn set_edited_list(list: &str) {
 
 /// What is left of the steering header, if a filter has changed it.
 pub fn edited_list() -> Option<String> {
-    string(&[EDITED_LIST])
+    string(EDITED_LIST)
 }
 
 /// Filter state that holds how many endpoints of the cluster may be left out.
@@ -133,7 +134,7 @@ pub fn set_spare(endpoints: usize) {
 
 /// How many endpoints of the cluster can be done without, if a filter has said so.
 pub fn spare() -> Option<u32> {
-    string(&[SPARE])?.parse().ok()
+    string(SPARE)?.parse().ok()
 }
 
 /// Filter state that holds the load report of the response.
@@ -147,12 +148,7 @@ pub fn set_load_report(reported: &ReportedResponse) {
 
 /// The response's load report, if a filter has left one.
 pub fn load_report() -> Option<ReportedResponse> {
-    decode(&bytes(&[LOAD_REPORT])?).ok()
-}
-
-/// Segments are joined by NUL.
-fn join(path: &[&str]) -> String {
-    path.join("\0")
+    decode(&bytes(LOAD_REPORT)?).ok()
 }
 
 pub(crate) fn into_text(bytes: Vec<u8>) -> String {

@@ -151,7 +151,7 @@ impl Response for HostResponse {
         }
         let content = headers::get(Map::Request, "content-type")?;
         let is_grpc = content.starts_with("application/grpc");
-        let status = if is_grpc { property::uint(&["response", "grpc_status"]) } else { None };
+        let status = if is_grpc { property::uint("response\0grpc_status") } else { None };
         status.and_then(|status| u32::try_from(status).ok())
     }
 

@@ -99,10 +99,9 @@ impl Tried {
         let Self { cluster, endpoint, .. } = &self;
         let mut attempt = self.attempt;
         if !self.is_whole {
-            let pooled = ["upstream", "cx_pool_ready_duration"];
             attempt.flags = property::response_flags();
             attempt.transport_failed = property::upstream_failure_reason().is_some();
-            attempt.cut_off = property::bytes(&pooled).is_some();
+            attempt.cut_off = property::bytes("upstream\0cx_pool_ready_duration").is_some();
             // The VM of a filter downstream died, and with it the requests in its hands.
             attempt.answered_in_stead = attempt.cut_off
                 && property::response_code_details().as_deref() == Some(property::VM_DIED);
