@@ -19,7 +19,7 @@ pub(crate) fn cheapest(
     score: &dyn Fn(&Candidate) -> f64,
 ) -> (Vec<Ranked>, usize) {
     let most = scene.most;
-    let mut best: Vec<Contender> = Vec::with_capacity(most.saturating_add(1));
+    let mut best: Vec<Contender> = Vec::with_capacity(most);
     let consider = |place: usize| {
         let Some(candidate) = scene.candidates.get(place) else { return };
         let is_held_back = candidate.admission < 1.0 && is_held_back(scene, candidate, place);
@@ -27,11 +27,15 @@ pub(crate) fn cheapest(
         let is_tried = candidate.is_on_trial && scene.may_be_tried(candidate);
         let score = if is_tried { 0.0 } else { score(candidate) / share };
         let contender = Contender { score, lot: lot(scene.draw, place), place };
-        let at = best.partition_point(|other| other.is_before(&contender));
-        if at < most {
-            best.insert(at, contender);
-            best.truncate(most);
+        if best.len() >= most {
+            // Most are worse than all that the list has.
+            if best.last().is_none_or(|last| last.is_before(&contender)) {
+                return;
+            }
+            best.pop();
         }
+        let at = best.iter().take_while(|other| other.is_before(&contender)).count();
+        best.insert(at, contender);
     };
     let candidates = scene.candidates.len();
     let sample = sample.max(most);

@@ -11,6 +11,7 @@
 //! own requests, and nobody to share them: a gateway.
 
 use crate::{AutoRules, Candidate, Policy};
+use sorting::sort_by;
 
 #[derive(Debug, Default)]
 pub(super) struct Regime {
@@ -25,7 +26,7 @@ impl Regime {
             self.is_mesh = false;
             return;
         }
-        shares.sort_unstable_by(f64::total_cmp);
+        sort_by(&mut shares, f64::total_cmp);
         let median = shares.get(shares.len() / 2).copied().unwrap_or(1.0);
         if median >= rules.gateway_share {
             self.is_mesh = false;

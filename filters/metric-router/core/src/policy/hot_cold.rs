@@ -33,6 +33,7 @@ use crate::rank::{cheapest, lot};
 use crate::{Candidate, HotCold, Load, Policy, Why};
 use core::cmp::{Ordering, Reverse};
 use shared_state::{Endpoint, UnixNanos};
+use sorting::sort_by;
 
 /// Penalty from which an endpoint is not taken from the pool.
 const MOST_PENALTY: f64 = 2.0;
@@ -206,7 +207,9 @@ impl Pool {
                 continue;
             }
             let (is_hot, score) = self.picture.judge(candidate, &entry.load, entry.uses);
-            found.push(Contender { number, place, is_hot, score, lot });
+            let contender = Contender { number, place, is_hot, score, lot };
+            let at = found.partition_point(|other| other.order(&contender).is_lt());
+            found.insert(at, contender);
         }
         if found.len() < rules.min_pool {
             return sampled(scene, self.picture.threshold, Why::NoReports);
@@ -214,7 +217,6 @@ impl Pool {
         if falls_within(lot(scene.draw, SAMPLING), SAMPLED) {
             return sampled(scene, self.picture.threshold, Why::Sampled);
         }
-        found.sort_unstable_by(Contender::order);
         let (outsider, seen) = match self.unheard(scene) {
             Some(unheard) => (Some(unheard), 1),
             None => self.better(scene, &found),
@@ -334,7 +336,7 @@ fn begin(scene: &Scene<'_>) -> usize {
 
 /// The value that the share `rank` of them does not exceed; of none, one that nothing exceeds.
 fn quantile(mut values: Vec<f64>, rank: f64) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
+    sort_by(&mut values, f64::total_cmp);
     let at = (values.len() as f64 * rank).ceil() as usize;
     values.get(at.saturating_sub(1)).copied().unwrap_or(f64::INFINITY)
 }
