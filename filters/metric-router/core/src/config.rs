@@ -227,7 +227,7 @@ impl LeastCost {
     /// Time constant of service times. Where changes of speed are noticed, a longer one, which is less
     /// at the mercy of chance, costs nothing.
     pub(crate) fn service_time_decay(&self, notices_changes: bool) -> Duration {
-        if notices_changes { 2 * self.decay_time } else { self.decay_time }
+        if notices_changes { self.decay_time + self.decay_time } else { self.decay_time }
     }
 
     /// Time constant of the error ratio of an endpoint that nothing is sent to. Errors keep requests

@@ -24,8 +24,11 @@ impl Ewma {
             return;
         }
         self.samples += 1.0;
-        let gain = (1.0 - decay(now.since(self.updated_at), tau)).max(1.0 / self.samples);
-        self.value += (sample - self.value) * gain;
+        // One that is as expected, as no failure mostly is, changes nothing, whatever it weighs.
+        if sample != self.value {
+            let gain = (1.0 - decay(now.since(self.updated_at), tau)).max(1.0 / self.samples);
+            self.value += (sample - self.value) * gain;
+        }
         self.updated_at = now;
     }
 
@@ -43,6 +46,10 @@ impl Ewma {
 
     /// The mean as if zeros had come in since the last sample.
     pub(crate) fn faded(&self, now: UnixNanos, tau: Duration) -> f64 {
+        // Mostly there is nothing that could fade: an endpoint that works has no errors.
+        if self.value == 0.0 {
+            return 0.0;
+        }
         self.value * decay(now.since(believable(self.updated_at, now)), tau)
     }
 }
@@ -80,6 +87,9 @@ pub(crate) fn believable(then: UnixNanos, now: UnixNanos) -> UnixNanos {
 
 /// What is left of a value after `elapsed`: 1 at once, towards 0.
 pub(crate) fn decay(elapsed: Duration, tau: Duration) -> f64 {
+    if elapsed.is_zero() {
+        return 1.0;
+    }
     (-elapsed.as_secs_f64() / tau.as_secs_f64().max(1e-9)).exp()
 }
 
@@ -97,6 +107,25 @@ mod tests {
     #[test]
     fn nothing_is_known_before_the_first_sample() {
         assert_eq!(Ewma::default().value(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_sample_that_is_as_expected_may_as_well_be_weighed(
+            samples in proptest::collection::vec((0u8..3, 0u64..20_000), 0..60),
+        ) {
+            let (mut mean, mut weighed) = (Ewma::default(), 0.0);
+            let mut now = at(100);
+            for (number, (sample, millis)) in samples.iter().enumerate() {
+                let since = if number == 0 { UnixNanos::ZERO } else { now };
+                now = now.plus(Duration::from_millis(*millis));
+                let passed = (-now.since(since).as_secs_f64() / TAU.as_secs_f64()).exp();
+                let gain = (1.0 - passed).max(1.0 / (number + 1) as f64);
+                weighed += (f64::from(*sample) - weighed) * gain;
+                mean.record(f64::from(*sample), now, TAU);
+                prop_assert_eq!(mean.value().map(f64::to_bits), Some(weighed.to_bits()));
+            }
+        }
     }
 
     #[test]

@@ -56,15 +56,15 @@ const LONG: u32 = 10;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Readings {
     count: u32,
-    /// Between two of them, on average between the last two ticks.
-    apart: Option<Duration>,
+    /// The seconds that they are good enough to measure, as they were between the last two ticks.
+    fine: Option<f64>,
 }
 
 impl Readings {
     /// A tick, so long after the one before.
     pub(crate) fn close(&mut self, elapsed: Option<Duration>) {
         let apart = elapsed.and_then(|elapsed| elapsed.checked_div(self.count));
-        *self = Self { count: 0, apart };
+        *self = Self { count: 0, fine: apart.map(|apart| (apart * FINE).as_secs_f64()) };
     }
 
     fn count(&mut self) {
@@ -78,7 +78,7 @@ impl Readings {
 
     /// True if they are close enough to each other to measure about so many seconds.
     pub(crate) fn measure(&self, seconds: f64) -> bool {
-        self.apart.is_some_and(|apart| (apart * FINE).as_secs_f64() <= seconds)
+        self.fine.is_some_and(|fine| fine <= seconds)
     }
 }
 
@@ -175,8 +175,8 @@ impl Cluster {
         let alone = || row.and_then(|row| row.service_time.value(&self.concurrency));
         let expected = || alone().map(|alone| alone * wait);
         let is_known = !flight.is_routine
-            || took >= self.config.update_interval * LONG
-            || expected().is_some_and(|expected| self.readings.measure(expected));
+            || expected().is_some_and(|expected| self.readings.measure(expected))
+            || took >= self.config.update_interval * LONG;
         is_known.then_some((took, flight.ahead))
     }
 

@@ -54,6 +54,9 @@ const MOST: f64 = 8.0;
 const CHANGE: f64 = 1.8;
 const EVIDENCE: f64 = 4.5;
 
+/// As surprising each answer is if nothing has changed.
+const SURPRISE: f64 = ln(CHANGE);
+
 /// A request counts for so many times the mean at the most where a change is looked for: a slow one is
 /// none. By as much the speed can have changed at once.
 const MOST_EVIDENCE: f64 = 3.0;
@@ -65,7 +68,9 @@ const SINCE_CHANGE: f64 = 6.0;
 /// How many places of an endpoint are taken, counting a request that finds `ahead` others: 1 while
 /// it need not wait.
 pub(crate) fn crowding(ahead: f64, concurrency: f64) -> f64 {
-    ((ahead + 1.0) / concurrency).max(1.0)
+    let taken = (ahead + 1.0) / concurrency;
+    // Not `max`, which is a call of a function that looks for what is no number.
+    if taken > 1.0 { taken } else { 1.0 }
 }
 
 /// The time one endpoint takes for a request alone, in seconds: a mean that forgets, and that begins
@@ -100,14 +105,21 @@ impl ServiceTime {
         self.samples += 1.0;
         let gain = (1.0 - decay(now.since(self.updated_at), tau)).max(1.0 / self.samples);
         let mut losses = [0.0; LEVELS.len()];
+        // Levels under which nobody had to wait, now or before, differ in nothing.
+        let mut last = (0.0, 0.0);
+        let mut came_to = (0.0, 0.0);
         for ((mean, level), loss) in self.means.iter_mut().zip(LEVELS).zip(&mut losses) {
             let crowding = crowding(ahead, level);
-            let alone = took / crowding;
-            if judges {
-                // As if times were spread exponentially around what was expected: how surprising.
-                *loss = ln(*mean * crowding) + (alone / *mean).min(MOST);
+            if last != (*mean, crowding) {
+                last = (*mean, crowding);
+                let alone = took / crowding;
+                if judges {
+                    // As if times were spread exponentially around what was expected: how surprising.
+                    came_to.1 = ln(*mean * crowding) + (alone / *mean).min(MOST);
+                }
+                came_to.0 = *mean + (alone - *mean) * gain;
             }
-            *mean += (alone - *mean) * gain;
+            (*mean, *loss) = came_to;
         }
         self.updated_at = now;
         if judges {
@@ -156,7 +168,7 @@ impl ServiceTime {
             return false;
         }
         let mean = self.mean(concurrency);
-        let (expected, surprise) = (seconds / mean, answered * ln(CHANGE));
+        let (expected, surprise) = (seconds / mean, answered * SURPRISE);
         let slower = self.slower.add(expected * (1.0 - 1.0 / CHANGE) - surprise, seconds, answered);
         let faster = self.faster.add(surprise - expected * (CHANGE - 1.0), seconds, answered);
         let Some((seconds, answered)) = slower.or(faster) else { return false };
@@ -251,9 +263,9 @@ impl Concurrency {
 
 /// The natural logarithm of a normal number greater than 0, to eight digits. The library's brings
 /// tables.
-fn ln(number: f64) -> f64 {
+const fn ln(number: f64) -> f64 {
     let bits = number.to_bits();
-    let mut exponent = f64::from((bits >> 52) as i32 - 1023);
+    let mut exponent = ((bits >> 52) as i32 - 1023) as f64;
     let mut fraction = f64::from_bits((bits & ((1 << 52) - 1)) | (1023 << 52));
     if fraction > core::f64::consts::SQRT_2 {
         fraction /= 2.0;
@@ -261,8 +273,8 @@ fn ln(number: f64) -> f64 {
     }
     let z = (fraction - 1.0) / (fraction + 1.0);
     let square = z * z;
-    let series = [1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0, 1.0];
-    let atanh = z * series.iter().fold(0.0, |sum, term| sum * square + term);
+    let last = (1.0 / 9.0 * square + 1.0 / 7.0) * square + 1.0 / 5.0;
+    let atanh = z * ((last * square + 1.0 / 3.0) * square + 1.0);
     exponent * core::f64::consts::LN_2 + 2.0 * atanh
 }
 

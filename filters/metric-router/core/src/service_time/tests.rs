@@ -201,3 +201,39 @@ fn a_worker_that_has_just_begun_learns_nothing_of_the_concurrency() {
     run(&mut time, &mut concurrency, (4.0, 0.04, 8), (900, 4_000));
     assert!(concurrency.whole() >= 3.0, "{}", concurrency.whole());
 }
+
+proptest! {
+    /// What is the same under several levels is worked out once, and comes to the same.
+    #[test]
+    fn each_level_is_kept_as_if_it_were_alone(
+        answers in proptest::collection::vec((1u32..4, 0u32..12, 0u64..3000), 1..80),
+    ) {
+        let (mut service_time, mut concurrency) = (ServiceTime::default(), Concurrency::default());
+        let mut means = [0.0f64; LEVELS.len()];
+        let mut now = UnixNanos::from_secs(100);
+        let tau = Duration::from_secs(10);
+        let mut last = UnixNanos::ZERO;
+        for (number, (took, ahead, millis)) in answers.into_iter().enumerate() {
+            let (took, ahead) = (f64::from(took) * 0.01, f64::from(ahead));
+            now = now.plus(Duration::from_millis(millis));
+            let gain = (1.0 - decay(now.since(last), tau)).max(1.0 / (number + 1) as f64);
+            let losses = means.iter().zip(LEVELS).map(|(mean, level)| {
+                let crowding = crowding(ahead, level);
+                ln(mean * crowding) + (took / crowding / mean).min(MOST)
+            });
+            let mut expected = Concurrency { ..concurrency };
+            if number as f64 >= FIRST {
+                let losses: Vec<f64> = losses.collect();
+                expected.learn(&losses.try_into().unwrap(), now);
+            }
+            for (mean, level) in means.iter_mut().zip(LEVELS) {
+                *mean += (took / crowding(ahead, level) - *mean) * gain;
+            }
+            service_time.record(took, Some(ahead), now, tau, &mut concurrency);
+            last = now;
+            prop_assert_eq!(service_time.means.map(f64::to_bits), means.map(f64::to_bits));
+            let learned = concurrency.losses.map(f64::to_bits);
+            prop_assert_eq!(learned, expected.losses.map(f64::to_bits));
+        }
+    }
+}
