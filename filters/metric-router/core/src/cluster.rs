@@ -22,7 +22,8 @@ use crate::{
 };
 use core::time::Duration;
 use shared_state::{
-    Endpoint, Key, Listed, Members, SharedStore, UnixNanos, WorkerEntry, WorkerSlot, zone_id,
+    Cas, Endpoint, Key, Listed, Members, SharedStore, UnixNanos, WorkerEntry, WorkerReport,
+    WorkerSlot, zone_id,
 };
 
 /// How often the number of endpoints is asked for, at least.
@@ -43,6 +44,8 @@ pub struct Cluster {
     pub(crate) name: String,
     pub(crate) config: ClusterConfig,
     pub(crate) members_key: Key<Members>,
+    /// What was last read there, and in which version.
+    pub(crate) members: (Option<Members>, Option<Cas>),
     pub(crate) max_endpoints: usize,
     /// Endpoints that are listed, by the configuration or by a registry, in order of address.
     pub(crate) listed: Vec<Listed>,
@@ -99,6 +102,8 @@ pub struct Cluster {
     pub(crate) elsewhere: Vec<Elsewhere>,
     /// What the other workers were last told, and in which slot.
     pub(crate) published: Option<(WorkerSlot, Vec<WorkerEntry>)>,
+    /// Where the workers report, by number of the slot.
+    pub(crate) report_keys: Vec<(u16, Key<WorkerReport>)>,
     pub(crate) notes: Notes,
     /// A request has come. Workers without any, such as the main thread's VM, have nothing to say.
     pub(crate) is_active: bool,
@@ -119,6 +124,7 @@ impl Cluster {
         let mut cluster = Self {
             name: name.to_owned(),
             members_key: Members::key(name),
+            members: (None, None),
             max_endpoints,
             listed: Vec::new(),
             enquiry: None,
@@ -152,6 +158,7 @@ impl Cluster {
             refreshes: 0,
             elsewhere: Vec::new(),
             published: None,
+            report_keys: Vec::new(),
             notes: Notes::default(),
             is_active: false,
             told: Told::default(),

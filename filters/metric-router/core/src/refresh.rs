@@ -8,8 +8,8 @@ use crate::worker::{MODULE, Worker};
 use crate::{Cluster, Endpoints, Facts, HotCold, Load, Locality, Policy, Snapshot};
 use core::time::Duration;
 use shared_state::{
-    Endpoint, EndpointHealth, HealthState, Listed, LoadReport, Members, SharedStore, UnixNanos,
-    WorkerEntry, WorkerReport,
+    Endpoint, EndpointHealth, HealthState, Key, Listed, LoadReport, Members, SharedStore,
+    UnixNanos, WorkerEntry, WorkerReport, WorkerSlot,
 };
 
 /// Age from which a health record says nothing: its writer is gone or has stopped.
@@ -148,8 +148,11 @@ impl Cluster {
         turn.extend(known.iter().cycle().skip(begin).take(most));
         for endpoint in turn {
             if let Some(row) = self.table.get_or_add(&self.name, endpoint) {
-                row.health = self.notes.read(store, &row.health_key, Source::Health);
-                row.breaker = self.notes.read(store, &row.breaker_key, Source::Breaker);
+                let (health, breaker) = (&mut row.health, &mut row.breaker);
+                let (of_health, of_breaker) = (&mut row.versions.0, &mut row.versions.1);
+                let notes = &mut self.notes;
+                notes.reread(store, &row.health_key, Source::Health, (health, of_health));
+                notes.reread(store, &row.breaker_key, Source::Breaker, (breaker, of_breaker));
             }
         }
     }
@@ -217,15 +220,16 @@ impl Cluster {
         if self.published.as_ref().is_some_and(|(at, told)| *at == slot && *told == entries) {
             return;
         }
-        let key = WorkerReport::key(MODULE, &self.name, slot.index);
+        let Some(key) = report_key(&mut self.report_keys, &self.name, slot) else { return };
         let report = WorkerReport { owner: slot.owner, written_at: now, entries };
-        let is_written = self.notes.write(store, &key, &report);
+        let is_written = self.notes.write(store, key, &report);
         self.published = is_written.then_some((slot, report.entries));
     }
 
     fn refresh_members(&mut self, store: &impl SharedStore, now: UnixNanos) {
-        let key = &self.members_key;
-        let mut members = self.notes.read(store, key, Source::Members).unwrap_or_default();
+        let (key, read) = (&self.members_key, &mut self.members);
+        self.notes.reread(store, key, Source::Members, (&mut read.0, &mut read.1));
+        let members = read.0.get_or_insert_default();
         let size = self.size.filter(|(_, at)| *at <= now && now.since(*at) < SIZE_AGE);
         // An endpoint that is never picked is never missed either: drop the one unseen for longest.
         if let Some((size, _)) = size
@@ -236,6 +240,8 @@ impl Cluster {
             let drop = |prior| Members::missed(prior, oldest.endpoint, 1);
             self.notes.update(store, key, Source::Members, drop);
             members.list.retain(|member| member.endpoint != oldest.endpoint);
+            // Whoever could not write that down tries again.
+            read.1 = None;
         }
         self.known = members.endpoints().collect();
     }
@@ -263,8 +269,8 @@ impl Cluster {
     ) -> Vec<Elsewhere> {
         let mut sums: Vec<Elsewhere> = Vec::new();
         for peer in &worker.peers {
-            let key = WorkerReport::key(MODULE, &self.name, peer.index);
-            let report = self.notes.read(store, &key, Source::Workers);
+            let key = report_key(&mut self.report_keys, &self.name, *peer);
+            let report = key.and_then(|key| self.notes.read(store, key, Source::Workers));
             // A report of the slot's former owner is of requests that are long done.
             let Some(report) = report.filter(|report| report.owner == peer.owner) else { continue };
             for entry in &report.entries {
@@ -425,6 +431,19 @@ impl Cluster {
             }
         }
     }
+}
+
+/// Where the worker in this slot reports, which is put together once and not with every tick.
+fn report_key<'k>(
+    keys: &'k mut Vec<(u16, Key<WorkerReport>)>,
+    cluster: &str,
+    slot: WorkerSlot,
+) -> Option<&'k Key<WorkerReport>> {
+    let at = keys.iter().position(|(index, _)| *index == slot.index).unwrap_or_else(|| {
+        keys.push((slot.index, WorkerReport::key(MODULE, cluster, slot.index)));
+        keys.len() - 1
+    });
+    keys.get(at).map(|(_, key)| key)
 }
 
 fn add(sums: &mut Vec<Elsewhere>, entry: &WorkerEntry, now: UnixNanos) {

@@ -9,8 +9,8 @@ use crate::{LeastCost, OrcaWeight, Outcome};
 use core::cmp::Ordering;
 use core::time::Duration;
 use shared_state::{
-    BreakerRecord, BreakerState, DEFAULT_ENDPOINT_SCOPE, Endpoint, EndpointHealth, Key, LoadReport,
-    MAX_MEMBERS, UnixNanos, WorkerEntry,
+    BreakerRecord, BreakerState, Cas, DEFAULT_ENDPOINT_SCOPE, Endpoint, EndpointHealth, Key,
+    LoadReport, MAX_MEMBERS, UnixNanos, WorkerEntry,
 };
 use sorting::sort_by_key;
 
@@ -56,9 +56,10 @@ pub(crate) struct Row {
     pub(crate) text: String,
     pub(crate) health_key: Key<EndpointHealth>,
     pub(crate) breaker_key: Key<BreakerRecord>,
-    /// What the others have written of it, as of the last time it was read.
+    /// What the others have written of it, as of the last time it was read, and in which versions.
     pub(crate) health: Option<EndpointHealth>,
     pub(crate) breaker: Option<BreakerRecord>,
+    pub(crate) versions: (Option<Cas>, Option<Cas>),
     /// What it last reported to this worker, where nobody writes that down.
     pub(crate) report: Option<LoadReport>,
     pub(crate) in_flight: u32,
@@ -115,6 +116,7 @@ impl Row {
             text,
             health: None,
             breaker: None,
+            versions: (None, None),
             report: None,
             in_flight: 0,
             others: 0.0,
@@ -167,7 +169,9 @@ impl Row {
         let alone = self.service_time.value(concurrency);
         let expected =
             alone.map(|alone| alone * crowding(ahead.unwrap_or(0.0), concurrency.whole()));
-        self.errors.resume(now, rules.forgiveness());
+        if self.errors.value().is_some_and(|errors| errors > 0.0) {
+            self.errors.resume(now, rules.forgiveness());
+        }
         match outcome {
             Outcome::Neutral => return None,
             Outcome::Abandoned => {
@@ -321,8 +325,12 @@ pub(crate) fn streak(
     now: UnixNanos,
     rules: &LeastCost,
 ) -> f64 {
-    let failures = f64::from(failures.max(1));
-    let ratio = (1.0 - 4.0 / (failures * (failures + 1.0))).max(0.0);
+    // One is no run, and nothing fades.
+    if failures < 2 {
+        return 0.0;
+    }
+    let failures = f64::from(failures);
+    let ratio = 1.0 - 4.0 / (failures * (failures + 1.0));
     let forgiveness = rules.forgiveness().mul_f64(failures.min(LATEST));
     ratio * decay(now.since(believable(last_failure, now)), forgiveness)
 }
