@@ -317,7 +317,7 @@ impl Cluster {
             why: choice.why,
             considered: choice.considered,
             spare: self.spared,
-            scores: choice.list.iter().map(|ranked| ranked.score).collect(),
+            ranked: choice.list,
         };
         (Pick::Steer(steered), flight)
     }
@@ -341,11 +341,9 @@ impl Cluster {
             parts => key::hash(parts, request),
         });
         let share = canary.map_or(0.0, |canary| canary.share);
-        let order = self.snapshot.division.order(draw, sticky, share, self.balance.share());
-        let order: Vec<Run> = order.into_iter().cloned().collect();
         let mut policies = core::mem::take(&mut self.policies);
         let mut chosen: Option<(Part, Choice)> = None;
-        for run in &order {
+        for run in self.snapshot.division.order(draw, sticky, share, self.balance.share()).iter() {
             let listed = chosen.as_ref().map_or(0, |(_, choice)| choice.list.len());
             if listed >= self.max_endpoints {
                 break;

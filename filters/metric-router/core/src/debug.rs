@@ -71,10 +71,10 @@ impl Steered {
             let _ = write!(text, " spare={spare}");
         }
         text.push_str(" scores=");
-        for (number, (endpoint, score)) in self.list.split(',').zip(&self.scores).enumerate() {
+        for (number, (endpoint, ranked)) in self.list.split(',').zip(&self.ranked).enumerate() {
             let comma = if number == 0 { "" } else { "," };
             // Three decimals, by integers: formatting floats brings tables.
-            let milli = (score * 1000.0) as u64;
+            let milli = (ranked.score * 1000.0) as u64;
             let _ = write!(text, "{comma}{endpoint}={}.{:03}", milli / 1000, milli % 1000);
         }
         text
@@ -84,6 +84,7 @@ impl Steered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Ranked;
     use crate::{Policy, Reason, Why};
     use proptest::prelude::*;
 
@@ -118,7 +119,7 @@ mod tests {
             why: Why::Cheapest,
             considered: 5,
             spare: None,
-            scores: vec![1.25, 20.0],
+            ranked: [1.25, 20.0].map(|score| Ranked { place: 0, score }).to_vec(),
         };
         assert_eq!(
             DebugHeader::explain(&Pick::Steer(steered)),

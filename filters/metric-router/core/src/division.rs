@@ -23,6 +23,7 @@ use core::ops::Range;
 use core::time::Duration;
 use shared_state::{Listed, UnixNanos};
 use sorting::sort_by_key;
+use std::borrow::Cow;
 
 /// How long it takes the own zone to lose its traffic while it is overloaded.
 const FALL: Duration = Duration::from_secs(1);
@@ -184,9 +185,9 @@ impl Division {
         sticky: Option<u64>,
         canary_share: f64,
         local_share: f64,
-    ) -> Vec<&Run> {
-        if let [only] = self.runs.as_slice() {
-            return vec![only];
+    ) -> Cow<'_, [Run]> {
+        if let [_] = self.runs.as_slice() {
+            return Cow::Borrowed(&self.runs);
         }
         let canary_draw = sticky.map_or(lot(draw, CANARY), |hash| (hash >> 32) as u32);
         let tries = falls_within(canary_draw, canary_share);
@@ -194,17 +195,17 @@ impl Division {
         let is_canary = if tries { has(true) } else { !has(false) };
         let priority = self.priority(is_canary, lot(draw, PRIORITY));
         let stays = falls_within(lot(draw, ZONE), local_share);
-        let rank = |run: &&Run| {
+        let rank = |run: &Run| {
             let part = run.part;
             let other_level = Some(part.priority) != priority;
             (part.is_canary != is_canary, other_level, part.priority, part.is_remote == stays)
         };
-        let mut order: Vec<&Run> = self.runs.iter().collect();
+        let mut order = self.runs.clone();
         sort_by_key(&mut order, rank);
         if !is_canary {
             order.retain(|run| !run.part.is_canary);
         }
-        order
+        Cow::Owned(order)
     }
 
     fn priority(&self, is_canary: bool, draw: u32) -> Option<u8> {

@@ -12,6 +12,7 @@
 //! ORIGINAL_DST cluster has no policy at all, so that whatever is not steered there fails.
 
 use crate::{Steered, base64};
+use std::borrow::Cow;
 
 /// How a pick reaches the proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,10 +64,10 @@ impl Mechanism {
     }
 
     /// What is written.
-    pub fn value(self, steered: &Steered) -> String {
+    pub fn value(self, steered: &Steered) -> Cow<'_, str> {
         match self {
-            Self::OverrideHost | Self::OriginalDst | Self::Advisory => steered.list.clone(),
-            Self::StatefulSession => base64::encode(steered.list.as_bytes()),
+            Self::OverrideHost | Self::OriginalDst | Self::Advisory => Cow::Borrowed(&steered.list),
+            Self::StatefulSession => Cow::Owned(base64::encode(steered.list.as_bytes())),
         }
     }
 }
@@ -79,7 +80,6 @@ mod tests {
     fn steered(list: &str) -> Steered {
         let first = list.split(',').next().unwrap().parse().unwrap();
         let policy = Policy::LeastCost;
-        let scores = vec![1.0; list.split(',').count()];
         let why = crate::Why::Cheapest;
         Steered {
             first,
@@ -90,14 +90,14 @@ mod tests {
             why,
             considered: 2,
             spare: None,
-            scores,
+            ranked: Vec::new(),
         }
     }
 
     #[test]
     fn a_session_is_the_address_in_base64() {
-        let value = Mechanism::StatefulSession.value(&steered("1.2.3.4:80"));
-        assert_eq!(value, "MS4yLjMuNDo4MA==");
+        let steered = steered("1.2.3.4:80");
+        assert_eq!(Mechanism::StatefulSession.value(&steered), "MS4yLjMuNDo4MA==");
     }
 
     #[test]

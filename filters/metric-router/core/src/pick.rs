@@ -1,5 +1,6 @@
 //! The answer for one request.
 
+use crate::policy::Ranked;
 use crate::{Part, Policy};
 use core::fmt;
 use shared_state::Endpoint;
@@ -32,8 +33,8 @@ pub struct Steered {
     pub considered: usize,
     /// How many of the cluster's endpoints may be left out; said while one is, or has failed lately.
     pub spare: Option<usize>,
-    /// What the list is ordered by, one number an endpoint: the smaller the better.
-    pub scores: Vec<f64>,
+    /// What the list is ordered by, one an endpoint.
+    pub(crate) ranked: Vec<Ranked>,
 }
 
 /// Why the first endpoint of a list is the first.

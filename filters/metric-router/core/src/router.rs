@@ -103,12 +103,17 @@ impl Router {
         self.config.tick_period()
     }
 
-    /// True if [`Router::pick`] for this cluster should be told its number of endpoints.
-    pub fn wants_size(&self, name: &str, now: UnixNanos) -> bool {
-        match self.find(name).and_then(|id| self.clusters.get(id.0)) {
+    /// True if [`Router::pick`] for this cluster, which is [found](Router::find) as `known` if it is
+    /// followed, should be told its number of endpoints.
+    pub fn wants_size(&self, name: &str, known: Option<ClusterId>, now: UnixNanos) -> bool {
+        match self.at(known) {
             Some(cluster) => cluster.wants_size(now),
             None => self.config.mode != Mode::Off && self.config.cluster(name).is_some(),
         }
+    }
+
+    fn at(&self, id: Option<ClusterId>) -> Option<&Cluster> {
+        self.clusters.get(id?.0)
     }
 
     /// The same of the cluster that this request went to, for [`Router::set_size`] with its response.
@@ -187,9 +192,8 @@ impl Router {
     }
 
     /// True if every answer of this cluster is looked at, as long as it is followed.
-    pub fn looks_at_all(&self, name: &str) -> bool {
-        let cluster = self.find(name).and_then(|id| self.clusters.get(id.0));
-        cluster.is_some_and(Cluster::looks_at_all)
+    pub fn looks_at_all(&self, known: Option<ClusterId>) -> bool {
+        self.at(known).is_some_and(Cluster::looks_at_all)
     }
 
     /// Of a request that is to be looked at the clock is read with its answer only.
@@ -230,9 +234,8 @@ impl Router {
 
     /// True if [`Router::pick`] for this cluster, if there is one, needs to know the time better
     /// than by what was last read of it.
-    pub fn wants_time(&self, name: &str) -> bool {
-        let cluster = self.find(name).and_then(|id| self.clusters.get(id.0));
-        cluster.is_none_or(|cluster| !cluster.is_settled())
+    pub fn wants_time(&self, known: Option<ClusterId>) -> bool {
+        self.at(known).is_none_or(|cluster| !cluster.is_settled())
     }
 
     /// Accounts for a good response to a request that is routine, once.
@@ -421,10 +424,14 @@ mod tests {
         router.pick(name, size, &(), UnixNanos::from_secs(1), u64::MAX).0
     }
 
+    fn wants_size(router: &Router, name: &str) -> bool {
+        router.wants_size(name, router.find(name), UnixNanos::ZERO)
+    }
+
     #[test]
     fn a_request_to_a_named_cluster_is_steered() {
         let mut router = router(&format!("{{{ONE}}}"));
-        assert!(!router.wants_size("a", UnixNanos::ZERO), "a static list needs no number");
+        assert!(!wants_size(&router, "a"), "a static list needs no number");
         assert!(matches!(pick(&mut router, Some("a"), None), Pick::Steer(_)));
     }
 
@@ -433,7 +440,7 @@ mod tests {
         let mut router = router(&format!("{{{ONE}}}"));
         assert_eq!(pick(&mut router, Some("b"), None), Pick::Leave(Reason::UnknownCluster));
         assert_eq!(pick(&mut router, None, None), Pick::Leave(Reason::UnknownCluster));
-        assert!(router.wants_size("b", UnixNanos::ZERO));
+        assert!(wants_size(&router, "b"));
         assert_eq!(pick(&mut router, Some("b"), Some(2)), Pick::Leave(Reason::NoEndpoints));
         let mut told = Vec::new();
         router.take_unsteered(|name, reason, count| told.push((name.to_owned(), reason, count)));
@@ -447,7 +454,7 @@ mod tests {
     #[test]
     fn off_picks_nothing_and_asks_for_nothing() {
         let mut router = router(&format!(r#"{{"mode":"off",{ONE}}}"#));
-        assert!(!router.wants_size("b", UnixNanos::ZERO));
+        assert!(!wants_size(&router, "b"));
         assert_eq!(pick(&mut router, Some("a"), None), Pick::Leave(Reason::Off));
     }
 }

@@ -152,6 +152,9 @@ impl<'a> Request<'a> {
 
     /// What the host says of it, `Some(None)` if there is nothing; `None` if it says nothing at all.
     fn said(&self, ask: &Ask) -> Option<Option<String>> {
+        if !self.questions.of_request.is_usable() {
+            return None;
+        }
         let at = self.questions.asks.iter().position(|known| known == ask)?;
         let said = self.said.get_or_init(|| self.questions.of_request.list()).as_ref()?;
         let value = String::from_utf8_lossy(said.get(at)?).into_owned();

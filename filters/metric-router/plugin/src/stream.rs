@@ -87,14 +87,15 @@ impl Stream {
         let draw = shared.draws.try_borrow_mut().ok()?.next_u64();
         let cluster = chosen.or_else(|| request.cluster_name());
         let name = cluster.as_deref();
-        let looks_at_all = || name.is_some_and(|name| router.looks_at_all(name));
+        let known = name.and_then(|name| router.find(name));
+        let looks_at_all = || router.looks_at_all(known);
         self.is_late = shared.questions.tell_the_time() && (shared.is_thrifty || looks_at_all());
         // Where nothing is steered all answers are looked at: the last one was not long ago.
         let is_recent = self.is_late && !router.config().is_enforced();
-        let wants_time = !is_recent && name.is_none_or(|name| router.wants_time(name));
+        let wants_time = !is_recent && router.wants_time(known);
         let now = if wants_time { clock.now() } else { plugin_kit::recently() };
-        let can_wait = |name: &str| self.has_course || self.is_late && router.find(name).is_some();
-        let asks = |name: &&str| !can_wait(name) && router.wants_size(name, now);
+        let can_wait = self.has_course || self.is_late && known.is_some();
+        let asks = |name: &&str| !can_wait && router.wants_size(name, known, now);
         let size = name.filter(asks).and_then(|_| property::num_endpoints());
         // A name that only the client knows is not met before the proxy has confirmed it.
         if let Some(name) = name.filter(|_| self.has_course || size.is_some()) {
