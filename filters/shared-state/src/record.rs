@@ -45,7 +45,8 @@ pub enum DecodeError {
 
 /// The bytes of `record`, framed.
 pub fn encode<R: Record>(record: &R) -> Vec<u8> {
-    let mut out = Writer { bytes: Vec::with_capacity(64) };
+    // Room for most records, so that it need not be made again and again.
+    let mut out = Writer { bytes: Vec::with_capacity(256) };
     out.bytes.extend_from_slice(&MAGIC);
     out.u8(R::TAG);
     out.u8(SCHEMA_VERSION as u8);

@@ -262,7 +262,7 @@ fn stepped(ratio: f64) -> f64 {
 /// The middle one, or the mean of the two in the middle.
 fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     // By insertion: a few hundred numbers a tick do not pay for the code of a general sort.
-    let mut sorted: Vec<f64> = Vec::new();
+    let mut sorted: Vec<f64> = Vec::with_capacity(values.size_hint().1.unwrap_or(0));
     for value in values {
         sorted.insert(sorted.partition_point(|other| *other < value), value);
     }
