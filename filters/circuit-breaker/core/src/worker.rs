@@ -280,7 +280,7 @@ impl WorkerBreakers {
         let Some(at) = self.follow(store, subject, clock.recent()) else { return };
         let Some(followed) = self.followed.at(at) else { return };
         followed.answered = true;
-        self.push(store, subject, outcome, clock, draw);
+        self.push(store, (subject, at), outcome, clock, draw);
     }
 
     /// Records that an earlier attempt failed at an endpoint which only the list names. Anyone
@@ -306,18 +306,18 @@ impl WorkerBreakers {
                 return;
             }
         }
-        self.push(store, subject, outcome, clock, draw);
+        self.push(store, (subject, at), outcome, clock, draw);
     }
 
     fn push(
         &mut self,
         store: &impl SharedStore,
-        subject: &Subject,
+        (subject, at): (&Subject, usize),
         outcome: Outcome,
         clock: impl Clock,
         draw: u64,
     ) {
-        let Some(followed) = self.followed.get_mut(subject) else { return };
+        let Some(followed) = self.followed.at(at) else { return };
         if matches!(followed.forced, Some(Forced::Open | Forced::Closed)) {
             return;
         }
@@ -335,17 +335,22 @@ impl WorkerBreakers {
 
     fn flush(&mut self, store: &impl SharedStore, subject: &Subject, now: UnixNanos, draw: u64) {
         let Some(followed) = self.followed.get_mut(subject) else { return };
-        let waiting = core::mem::take(&mut followed.waiting);
+        let mut waiting = core::mem::take(&mut followed.waiting);
         let rules = self.rules;
         let step = |prior| unasked(record(&rules, prior, &waiting, now, draw));
         let done = self.change(store, subject, now, &step);
-        let Some(Err(error)) = done else { return };
-        self.events.push(Event::Degraded(of_update(error)));
-        if let (UpdateError::Contended, Some(followed)) = (error, self.followed.get_mut(subject)) {
-            let excess = waiting.len().saturating_sub(MAX_BACKLOG);
-            followed.waiting = waiting.into_iter().skip(excess).collect();
+        let failed = done.and_then(Result::err);
+        self.events.extend(failed.map(|error| Event::Degraded(of_update(error))));
+        let Some(followed) = self.followed.get_mut(subject) else { return };
+        if failed == Some(UpdateError::Contended) {
+            waiting.drain(..waiting.len().saturating_sub(MAX_BACKLOG));
             followed.waiting_since = now;
+        } else {
+            waiting.clear();
         }
+        // Those that come next find room.
+        waiting.shrink_to(MAX_BACKLOG);
+        followed.waiting = waiting;
     }
 
     /// The cluster of an endpoint that is known in no other.
