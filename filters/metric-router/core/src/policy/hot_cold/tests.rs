@@ -308,8 +308,9 @@ proptest! {
         let endpoints = 2 * hot + idle;
         let loads = (0..endpoints).map(|row| if row < hot { 40.0 } else { 2.0 }).collect();
         let mut requests = OneByOne::new(loads, |row| loaded(row, 40.0));
-        // Five seconds, a tick, and eight picks for each that is hot, too.
-        let most = 500 + 10 + 8 * (hot - 1);
+        // Five seconds, a tick to know that they are over and one to forget, and eight picks for each
+        // that is hot, too.
+        let most = 500 + 2 * 10 + 8 * (hot - 1);
         let found = (0..most).find(|_| requests.send(seed) >= hot);
         prop_assert!(found.is_some(), "{hot} of {endpoints}: none in {most} picks");
     }
