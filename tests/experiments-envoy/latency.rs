@@ -132,6 +132,7 @@ pub(crate) fn section(results: &Results, workers: u32) -> String {
             "Envoy waited, full scan",
             "weir",
             "errors of weir, %",
+            "disturbed runs",
             "failed runs",
         ]
         .map(str::to_owned)
@@ -162,18 +163,23 @@ struct Measured {
     /// By arm and seed.
     runs: BTreeMap<Arm, BTreeMap<u64, P99>>,
     lengths: BTreeSet<Length>,
+    disturbed: usize,
     failed: usize,
 }
 
 impl Measured {
     fn of(results: &Results, row: &Row, workers: u32) -> Self {
-        let mut own = Self { runs: BTreeMap::new(), lengths: BTreeSet::new(), failed: 0 };
+        let mut own =
+            Self { runs: BTreeMap::new(), lengths: BTreeSet::new(), disturbed: 0, failed: 0 };
         for record in results.of(row.name, workers) {
-            if let Outcome::Latency((length, p99)) = &record.outcome {
-                own.lengths.insert(*length);
-                own.runs.entry(record.run.arm).or_default().insert(record.run.seed, p99.clone());
-            } else {
-                own.failed += 1;
+            match &record.outcome {
+                Outcome::Latency((length, p99)) => {
+                    own.lengths.insert(*length);
+                    let arm = own.runs.entry(record.run.arm).or_default();
+                    arm.insert(record.run.seed, p99.clone());
+                }
+                Outcome::Disturbed(_) => own.disturbed += 1,
+                _ => own.failed += 1,
             }
         }
         own
@@ -239,6 +245,7 @@ impl Measured {
             spread(&self.values(Arm::FullScan, |own| own.cpu.proxy_waited), 2),
             spread(&self.values(Arm::Weir, |own| own.cpu.proxy_waited), 2),
             spread(&self.values(Arm::Weir, |own| own.error_percent), 2),
+            self.disturbed.to_string(),
             self.failed.to_string(),
         ]
     }

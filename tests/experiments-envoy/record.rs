@@ -36,6 +36,8 @@ pub(crate) struct Length {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     Latency((Length, P99)),
+    /// The same of a run in which the machine was not left alone: it counts for nothing.
+    Disturbed((Length, P99)),
     Broken(Broken),
     Cycles(Cycles),
     Reloads(Reloads),
@@ -43,9 +45,20 @@ pub(crate) enum Outcome {
     Failed(String),
 }
 
+impl Outcome {
+    /// What it is if others than the proxy, the endpoints and the load may take so much of a core.
+    pub(crate) fn judged(self, others: f64) -> Self {
+        match self {
+            Self::Latency(own) if own.1.cpu.others > others => Self::Disturbed(own),
+            own => own,
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Disturbed((_, own)) => write!(f, "DISTURBED: {own:?}"),
             Self::Latency((_, own)) => write!(f, "{own:?}"),
             Self::Broken(own) => write!(f, "{own:?}"),
             Self::Cycles(own) => write!(f, "{own:?}"),
@@ -94,9 +107,10 @@ impl Results {
         Ok(results)
     }
 
-    /// Whether it has been run.
+    /// Whether it has been run, and not in vain.
     pub(crate) fn has(&self, run: &Run) -> bool {
-        self.records.iter().any(|own| own.run == *run)
+        let counts = |own: &&Record| !matches!(own.outcome, Outcome::Disturbed(_));
+        self.records.iter().filter(counts).any(|own| own.run == *run)
     }
 
     /// Keeps a result.
