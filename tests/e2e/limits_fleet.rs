@@ -21,6 +21,8 @@ fn policy(tokens: u32, extra: Value) -> Value {
         "descriptors": [{"entries": [{"key": "client", "from": "header:x-client"}]}],
         // The longest there is: no answer may be late because the machine is busy.
         "timeout": "10s",
+        // A call that fails is not to look like a hit that was granted.
+        "failure_mode": "deny",
     });
     for (field, value) in extra.as_object().into_iter().flatten() {
         global[field] = value.clone();
@@ -176,7 +178,8 @@ on_both_hosts! {
     async fn a_service_that_is_away_lets_pass_or_refuses(host: Host) {
         let fleet = Fleet::start(&EndpointOptions::named("e"), 1).await?;
         let service = RateLimitService::window(1_000).await?;
-        let allowing = proxy(&host, &fleet, &service, policy(100, json!({}))).await?;
+        let allowing = policy(100, json!({"failure_mode": "allow"}));
+        let allowing = proxy(&host, &fleet, &service, allowing).await?;
         let denying = policy(100, json!({"failure_mode": "deny", "status_on_error": 503}));
         let denying = proxy(&host, &fleet, &service, denying).await?;
         assert_eq!(get(&denying).await?.status, 200);
