@@ -14,8 +14,8 @@ use std::rc::Rc;
 /// made room.
 const MAX_ENDPOINTS: usize = 4096;
 
-/// Ticks after which an endpoint that was not used is forgotten, by an age of which only the order
-/// counts: a minute of ticks, four a second.
+/// Ticks after which an endpoint that was not used is forgotten: a minute of them, for there are four
+/// a second.
 const FORGOTTEN_AFTER: u32 = 240;
 
 /// Requests between two ticks from which on it is worth while to remember.
