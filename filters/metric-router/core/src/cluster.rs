@@ -35,8 +35,8 @@ const SIZE_PICKS: (u32, u32) = (8, 16);
 
 /// As much of the requests that verify the list are left while an endpoint is known to be unfit or
 /// fails: the proxy's own policy may send them there, and where it counts requests in flight it likes
-/// to.
-const CAUTION: f64 = 0.125;
+/// to. That it has been replaced by another shows besides when it is tried, by who serves instead.
+const CAUTION: f64 = 1.0 / 64.0;
 
 /// The endpoints of one cluster, and what this worker makes of them.
 #[derive(Debug)]
