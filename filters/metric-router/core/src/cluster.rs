@@ -85,6 +85,8 @@ pub struct Cluster {
     pub(crate) settled: u32,
     /// How often the clock is read.
     pub(crate) readings: Readings,
+    /// [`Config::is_thrifty`](crate::Config::is_thrifty).
+    pub(crate) is_thrifty: bool,
     /// Requests since the proxy was asked for its number of endpoints.
     unsized_picks: u32,
     /// Responses so far.
@@ -149,6 +151,7 @@ impl Cluster {
             reported_at: UnixNanos::ZERO,
             settled: 0,
             readings: Readings::default(),
+            is_thrifty: false,
             unsized_picks: 0,
             answers: 0,
             reported_with: 0,
@@ -307,6 +310,11 @@ impl Cluster {
             flight.place = place.unwrap_or(0);
             flight.list = list;
             flight.is_routine = self.is_routine(flight.place, choice.why, now);
+            if self.overlooks(&flight) {
+                flight.is_overlooked = true;
+                // It would count as worked on, and not as answered.
+                self.end_watch(&mut flight, None);
+            }
         }
         let steered = Steered {
             first,

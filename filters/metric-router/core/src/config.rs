@@ -307,6 +307,11 @@ impl Config {
         matches!(self.mode, Mode::Enforce) && self.steering.mechanism.steers()
     }
 
+    /// True if a request costs so many hostcalls whatever happens that few are left for the clock.
+    pub fn is_thrifty(&self) -> bool {
+        self.minds_routes() || self.access_log == AccessLog::All || !self.is_enforced()
+    }
+
     /// True if a service minds which route a request takes.
     pub fn minds_routes(&self) -> bool {
         self.services.iter().any(|service| !service.routes.is_empty())

@@ -21,6 +21,8 @@ pub struct Flight {
     pub(crate) responded: bool,
     /// Nothing about it is in doubt: see [`Flight::is_routine`].
     pub(crate) is_routine: bool,
+    /// Nothing is to be asked of its answer: see [`Flight::is_overlooked`].
+    pub(crate) is_overlooked: bool,
 }
 
 impl Flight {
@@ -33,6 +35,17 @@ impl Flight {
     /// the endpoint that was picked, and when it came is not asked either.
     pub const fn is_routine(&self) -> bool {
         self.is_routine
+    }
+
+    /// True if nothing is to be asked of an answer to this request, neither how it went nor whose it
+    /// is. Only that there was one counts: [`Flight::overlook`].
+    pub const fn is_overlooked(&self) -> bool {
+        self.is_overlooked
+    }
+
+    /// It was answered, in whatever way: nothing more is to be accounted for but its end.
+    pub const fn overlook(&mut self) {
+        self.responded = true;
     }
 
     /// It is this late. To be told of every request that is no routine.

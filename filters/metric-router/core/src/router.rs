@@ -5,8 +5,8 @@ use crate::rank::lot;
 use crate::service::Service;
 use crate::worker::Worker;
 use crate::{
-    Answered, Attributes, Cluster, Config, Flight, Mode, Note, Pick, Reason, Registry,
-    RegistryAnswer, Response, Told, Unusable,
+    Answered, Attributes, Cluster, ClusterConfig, Config, Flight, Mode, Note, Pick, Reason,
+    Registry, RegistryAnswer, Response, Told, Unusable,
 };
 use core::time::Duration;
 use shared_state::{Endpoint, LoadReport, SharedStore, UnixNanos, zone_id};
@@ -80,8 +80,12 @@ impl Router {
         let most = config.steering.max_endpoints;
         let named = config.clusters.iter().filter(|_| config.mode != Mode::Off);
         let named = named.filter(|entry| entry.name != "*");
-        let clusters =
-            named.map(|entry| Cluster::new(&entry.name, entry.clone(), most, now)).collect();
+        let follow = |entry: &ClusterConfig| {
+            let mut cluster = Cluster::new(&entry.name, entry.clone(), most, now);
+            cluster.is_thrifty = config.is_thrifty();
+            cluster
+        };
+        let clusters = named.map(follow).collect();
         let services = config.services.iter().cloned().map(Service::new).collect();
         Self {
             services,
@@ -321,6 +325,7 @@ impl Router {
         }
         let most = self.config.steering.max_endpoints;
         let mut cluster = Cluster::new(name, entry.clone(), most, now);
+        cluster.is_thrifty = self.config.is_thrifty();
         cluster.set_home(self.home);
         self.clusters.push(cluster);
         Some(ClusterId(self.clusters.len() - 1))

@@ -88,8 +88,7 @@ impl RootContext for Root {
         let (access_log, debug) = (config.access_log, config.debug_header.clone());
         let has_services = !config.services.is_empty();
         let questions = Questions::new(&config);
-        let is_thrifty =
-            config.minds_routes() || access_log == AccessLog::All || !config.is_enforced();
+        let is_thrifty = config.is_thrifty();
         let minds_zones = config.clusters.iter().any(|entry| entry.locality.is_some());
         let mut router = Router::new(config, now);
         if minds_zones {

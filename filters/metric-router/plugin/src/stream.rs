@@ -192,6 +192,17 @@ impl Stream {
         answer
     }
 
+    /// True if this is a response of which nothing is asked.
+    fn overlook(&mut self) -> bool {
+        let is_measured = self.course.is_some_and(|course| course.is_measured());
+        let has_session = self.shared.steering.mechanism == Mechanism::StatefulSession;
+        let journey = self.journey.as_mut().filter(|at| at.flight.is_overlooked());
+        let Some(journey) = journey.filter(|_| !is_measured && !has_session) else { return false };
+        journey.flight.overlook();
+        self.course = None;
+        true
+    }
+
     /// Accounts for the response, or for its absence.
     fn respond(&mut self, answer: &Answer) {
         let Ok(mut router) = self.shared.router.try_borrow_mut() else { return };
@@ -350,9 +361,12 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
-        let answer = self.answer(true);
-        self.arrive(&answer);
-        self.respond(&answer);
+        let mut answer = Answer::default();
+        if !self.overlook() {
+            answer = self.answer(true);
+            self.arrive(&answer);
+            self.respond(&answer);
+        }
         if let Some(explanation) = self.explanation.take() {
             headers::set(Map::Response, &self.shared.debug.response_header, &explanation);
         }

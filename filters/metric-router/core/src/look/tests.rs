@@ -80,6 +80,46 @@ fn then_one_in_four_of_each_endpoint_is() {
 }
 
 #[test]
+fn where_hostcalls_are_scarce_looks_are_made_up_for_by_answers_of_which_nothing_is_asked() {
+    let mut proxy = Proxy::settled("");
+    let overlooked = |proxy: &mut Proxy| {
+        let (mut looked, mut overlooked) = (0u32, 0u32);
+        for _ in 0..1200 {
+            let (first, mut flight) = proxy.pick();
+            if flight.is_overlooked() {
+                overlooked += 1;
+                assert!(flight.watched.is_none(), "it would be worked on for ever");
+                flight.overlook();
+                assert!(!flight.awaits_response());
+                proxy.cluster.finish(&mut flight);
+            } else {
+                looked += u32::from(proxy.answer(flight, first, Outcome::Success));
+            }
+        }
+        assert_eq!(proxy.cluster.in_flight, 0);
+        (looked, overlooked)
+    };
+    assert_eq!(overlooked(&mut proxy).1, 0);
+    proxy.cluster.is_thrifty = true;
+    let (looked, overlooked) = overlooked(&mut proxy);
+    assert!(looked.abs_diff(1200 / EVERY) <= 3, "{looked}");
+    assert!(overlooked.abs_diff(1200 * 3 / (2 * EVERY)) <= 6, "{overlooked}");
+}
+
+#[test]
+fn an_endpoint_in_doubt_is_never_overlooked() {
+    let mut proxy = Proxy::settled(r#","policy":"random""#);
+    proxy.cluster.is_thrifty = true;
+    let (failed, flight) = proxy.pick();
+    proxy.answer(flight, failed, Outcome::Failure);
+    for _ in 0..400 {
+        let (first, flight) = proxy.pick();
+        assert!(first != failed || !flight.is_overlooked());
+        proxy.answer(flight, first, Outcome::Success);
+    }
+}
+
+#[test]
 fn an_endpoint_that_has_failed_is_looked_at_for_a_while_and_the_others_are_as_before() {
     let mut proxy = Proxy::settled(r#","policy":"random""#);
     let (failed, flight) = proxy.pick();
