@@ -104,9 +104,12 @@ impl Case {
                 "of these in hand when it died",
                 "sent to it later",
             ],
-            Self::ColdReturn => {
-                &["failed, %", "largest share in 10 s after its return, x equal", "failed in these"]
-            }
+            Self::ColdReturn => &[
+                "failed, %",
+                "largest share in 10 s after its return, x equal",
+                "its own share",
+                "failed in these",
+            ],
             Self::Cycles => {
                 &["deaths", "deaths that a client saw", "requests", "failed for clients"]
             }
@@ -216,8 +219,9 @@ fn figures(case: Case, runs: &[&Outcome]) -> Judged {
         }
         Case::ColdReturn => {
             let share = all(|own| own.share_after_return);
+            let returned = all(|own| own.share_of_returned);
             let failed = all(|own| own.failed_after_return as f64);
-            cells.extend([spread(&share, 2), spread(&failed, 0)]);
+            cells.extend([spread(&share, 2), spread(&returned, 2), spread(&failed, 0)]);
             vec![verdict(&share, 1.2), verdict(&failed, 0.0)]
         }
         _ => {

@@ -27,6 +27,9 @@ pub struct Broken {
     /// The largest part of the traffic that one endpoint had in the ten seconds after its return, as
     /// a multiple of an equal part. 0 if nothing returned.
     pub share_after_return: f64,
+    /// The part of the one that returned, likewise.
+    #[serde(default)]
+    pub share_of_returned: f64,
     /// Failed in those seconds.
     pub failed_after_return: u64,
     /// What the clients of failed requests got: a status, or why there was no answer.
@@ -132,8 +135,9 @@ pub async fn dies(stand: &Stand, before: u64, lasts: u64, cold: bool) -> anyhow:
             }
         }
         let all: f64 = answers.values().sum();
-        let most = answers.values().copied().fold(0.0, f64::max);
-        broken.share_after_return = most / all.max(1.0) * stand.fleet().endpoints().len() as f64;
+        let equal = all.max(1.0) / stand.fleet().endpoints().len() as f64;
+        broken.share_after_return = answers.values().copied().fold(0.0, f64::max) / equal;
+        broken.share_of_returned = answers.get(victim.name()).copied().unwrap_or(0.0) / equal;
     }
     Ok(broken)
 }
