@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use host_sim_rig::client::{Client, Request};
-use host_sim_rig::endpoint::{EndpointOptions, Fault, ReportFormat};
+use host_sim_rig::endpoint::{Endpoint, EndpointOptions, Fault, ReportFormat};
 use host_sim_rig::fleet::Fleet;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -31,19 +31,23 @@ on_both_hosts! {
     async fn one_leader_polls_for_all_workers(host: Host) {
         let fleet = Fleet::start(&EndpointOptions::named("e"), 2).await?;
         let proxy = polled(&host, &fleet).await?;
-        eventually("each endpoint was polled five times", async || {
+        let gaps = |endpoint: &Endpoint| -> Vec<Duration> {
+            endpoint.health_polls().windows(2).map(|pair| pair[1].at - pair[0].at).collect()
+        };
+        // Polls come with ticks, so by chance a few of them in a row come as if there were no jitter.
+        let varies = |gaps: &[Duration]| gaps.iter().any(|gap| gap.abs_diff(gaps[0]).as_millis() >= 10);
+        eventually("each endpoint was polled five times, and not as a clock strikes", async || {
             proxy.get("/").await?;
-            Ok(fleet.endpoints().iter().all(|endpoint| endpoint.health_polls().len() >= 5))
+            let gaps: Vec<_> = fleet.endpoints().iter().map(gaps).collect();
+            Ok(gaps.iter().all(|gaps| gaps.len() >= 4 && varies(gaps)))
         })
         .await?;
         for endpoint in fleet.endpoints() {
-            let polls = endpoint.health_polls();
-            let gaps: Vec<_> = polls.windows(2).map(|pair| pair[1].at - pair[0].at).collect();
+            let gaps = gaps(endpoint);
             // Two workers and the main thread tick. Were each of them to poll, gaps would be a
             // third of a second.
             let mean = gaps.iter().sum::<Duration>() / gaps.len() as u32;
             assert!(mean.as_millis() >= 500, "{}: polled every {mean:?}", endpoint.name());
-            assert!(gaps.iter().any(|gap| gap.abs_diff(mean).as_millis() >= 5), "no jitter: {gaps:?}");
         }
     }
 
