@@ -4,16 +4,14 @@
 //! measured. As far as that is not enough to go by, it comes from load reports if at least half of
 //! the candidates have a usable weight; the two have different units, and each is taken relative to
 //! its own median. A report is believed as far as the endpoint was busy: one that idles reports a
-//! small rate, would be given less for it, and would never come back. Where latencies are nearly enough
-//! to go by it says nothing more: reports differ by chance, and the smallest difference decides between
-//! endpoints that are equally fast. What is unknown counts as the median of what is known: neither
+//! small rate, would be given less for it, and would never come back. What is unknown counts as the median of what is known: neither
 //! starved nor flooded.
 //!
-//! Rates by latency count for what they are beyond chance. Latencies of equal endpoints differ by
-//! that, and at low load, when nothing is in flight, the smallest difference would send every request
-//! to the same one. The penalty for errors is rounded, to quarters of an octave: an error ratio fades
-//! and never gets to zero, and an endpoint that has failed once would not be picked again until the
-//! others are busy.
+//! Rates by latency are rounded to a fifth (a quarter of an octave) around the median. Latencies
+//! of equal endpoints differ by chance, and at low load, when nothing is in flight, the smallest
+//! difference would send every request to the same one. The penalty for errors is rounded alike: an
+//! error ratio fades and never gets to zero, and an endpoint that has failed once would not be
+//! picked again until the others are busy.
 
 use crate::division::{Division, Part};
 use crate::ewma::decay;
@@ -30,10 +28,7 @@ const DEGRADED_PENALTY: f64 = 4.0;
 /// is given.
 const BUSY_SHARE: f64 = 0.5;
 
-/// So far off certainty latencies are enough to go by.
-const NEARLY: f64 = 0.1;
-
-/// Steps of a penalty within an octave: powers of the fourth root of two.
+/// Steps of a rate by latency within an octave: powers of the fourth root of two.
 const STEPS: [f64; 4] =
     [1.0, 1.189_207_115_002_721, core::f64::consts::SQRT_2, 1.681_792_830_507_429];
 
@@ -217,7 +212,7 @@ fn busy(facts: &Facts, usual_rps: f64) -> f64 {
         Some(rps) if usual_rps > 0.0 => (rps / (usual_rps * BUSY_SHARE)).clamp(0.0, 1.0),
         _ => 1.0,
     };
-    busy * (1.0 - facts.certainty - NEARLY).max(0.0) / (1.0 - NEARLY)
+    busy * (1.0 - facts.certainty)
 }
 
 fn orca_rates(facts: &[&Facts]) -> Vec<f64> {

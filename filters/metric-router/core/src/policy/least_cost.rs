@@ -3,8 +3,7 @@
 //! `cost = max(1, (requests in flight + 1) / comfortable) / rate`: the time until this request would
 //! be done, if the endpoint serves at `rate` and has nobody wait before it has as many as are
 //! [`comfortable`](crate::service_time::Concurrency::comfortable). An idle place costs no wait: among
-//! endpoints that have one the fastest is taken, and only among equally fast ones the one with the
-//! least in flight. All
+//! endpoints that have one the fastest is taken, and not the one with the least in flight. All
 //! candidates are looked at while there are few: a sample of two
 //! often misses the best, and a look is some ten nanoseconds. Among many a sample of `log2(n) + 1`
 //! comes so close that the rest is not worth its price.
@@ -19,16 +18,12 @@ use crate::{LeastCost, Policy, Why};
 /// all of it would go to one endpoint.
 const MOST_LOAD: f64 = 1.5;
 
-/// What a request in flight costs where nobody has to wait: enough to decide between equals, and too
-/// little to decide anything else.
-const TIE: f64 = 1e-6;
-
 pub(super) fn choose(scene: &Scene<'_>) -> Choice {
     let considered = sample_size(scene.candidates.len(), &scene.config.least_cost);
     let comfortable = scene.comfortable.min(1.0 + MOST_LOAD * scene.mean_load());
     let cost = |candidate: &crate::Candidate| {
         let (in_flight, failures) = scene.work(candidate);
-        (crowding(in_flight, comfortable) + TIE * in_flight + failures) / candidate.rate
+        (crowding(in_flight, comfortable) + failures) / candidate.rate
     };
     let (list, considered) = cheapest(scene, considered, &cost);
     Choice { policy: Policy::LeastCost, why: Why::Cheapest, considered, list }
@@ -80,17 +75,6 @@ mod tests {
         stage.fly(0, 8);
         stage.fly(1, 3);
         assert_eq!(stage.list(0, choose), [1, 0]);
-    }
-
-    #[test]
-    fn of_equally_fast_ones_with_a_place_free_the_one_with_the_least_to_do_is_taken() {
-        let mut stage = Stage::of(3, candidate);
-        (stage.comfortable, stage.load) = (4.0, 9.0);
-        stage.fly(0, 2);
-        stage.fly(1, 1);
-        for draw in 0..20 {
-            assert_eq!(stage.list(draw, choose), [2, 1, 0]);
-        }
     }
 
     #[test]
