@@ -7,11 +7,10 @@
 //! small rate, would be given less for it, and would never come back. What is unknown counts as the median of what is known: neither
 //! starved nor flooded.
 //!
-//! Rates by latency are rounded to a fifth (a quarter of an octave) around the median. Latencies
-//! of equal endpoints differ by chance, and at low load, when nothing is in flight, the smallest
-//! difference would send every request to the same one. The penalty for errors is rounded alike: an
-//! error ratio fades and never gets to zero, and an endpoint that has failed once would not be
-//! picked again until the others are busy.
+//! Rates by latency count for what they are beyond chance. Latencies of equal endpoints differ by
+//! that, and at low load, when nothing is in flight, the smallest difference would send every request
+//! to the same one. The penalty for errors is rounded, to quarters of an octave: an error ratio fades
+//! and never gets to zero, and an endpoint that has failed once would not be picked again.
 
 use crate::division::{Division, Part};
 use crate::ewma::decay;
@@ -28,7 +27,7 @@ const DEGRADED_PENALTY: f64 = 4.0;
 /// is given.
 const BUSY_SHARE: f64 = 0.5;
 
-/// Steps of a rate by latency within an octave: powers of the fourth root of two.
+/// Steps of a penalty within an octave: powers of the fourth root of two.
 const STEPS: [f64; 4] =
     [1.0, 1.189_207_115_002_721, core::f64::consts::SQRT_2, 1.681_792_830_507_429];
 
