@@ -20,6 +20,7 @@ use crate::class::Ending;
 use crate::config::{Action, Config, Debug, GuardScope, Mode};
 use crate::destinations::{self, Selection};
 use crate::load::{Cause, Ended, Loads, Ticket};
+use crate::spared::Spared;
 use crate::worker::{Clock, Degradation, Event, Subject, Which, WorkerBreakers};
 use core::time::Duration;
 use exchange::Held;
@@ -55,6 +56,7 @@ struct Guard {
 pub struct Filter {
     config: Config,
     endpoints: Option<WorkerBreakers>,
+    spared: Spared,
     guards: Vec<Guard>,
     drawn: HashSeed,
     seed: Option<HashSeed>,
@@ -106,6 +108,7 @@ impl Filter {
         Self {
             config,
             endpoints,
+            spared: Spared::default(),
             guards,
             drawn,
             seed: None,
@@ -512,6 +515,7 @@ impl Filter {
         let cluster = self.intern(&cluster);
         let mut of_cluster = OfCluster {
             breakers: self.endpoints.as_mut()?,
+            spared: &mut self.spared,
             store,
             cluster: &cluster,
             clock,

@@ -32,6 +32,7 @@ mod outlier;
 mod ramp;
 mod retry_after;
 mod room;
+mod spared;
 mod status;
 mod window;
 mod worker;

@@ -14,7 +14,7 @@ use crate::registry::Enquiry;
 use crate::row::Table;
 use crate::service_time::Concurrency;
 use crate::shared::Notes;
-use crate::spare::Spare;
+use crate::spare::{Spare, Word};
 use crate::steering::Effectiveness;
 use crate::{
     Attributes, Candidate, ClusterConfig, Endpoints, Note, Policy, Registry, RegistryAnswer,
@@ -73,6 +73,8 @@ pub struct Cluster {
     pub(crate) spare: Spare,
     /// How many endpoints may be left out, while one is or may be.
     pub(crate) spared: Option<usize>,
+    /// When breakers were told that.
+    word: Word,
     /// An endpoint is unfit, or has failed twice in a row or more, as of the last refresh.
     pub(crate) is_wary: bool,
     pub(crate) exploration: Exploration,
@@ -144,6 +146,7 @@ impl Cluster {
             has_changed: false,
             spare: Spare::default(),
             spared: None,
+            word: Word::default(),
             is_wary: false,
             exploration: Exploration::default(),
             steering: Effectiveness::default(),
@@ -316,6 +319,8 @@ impl Cluster {
                 self.end_watch(&mut flight, None);
             }
         }
+        let listed = |ranked: &Ranked| self.snapshot.candidates.get(ranked.place);
+        let has_unfit = choice.list.iter().filter_map(listed).any(|own| own.is_unfit);
         let steered = Steered {
             first,
             list: text,
@@ -325,6 +330,7 @@ impl Cluster {
             why: choice.why,
             considered: choice.considered,
             spare: self.spared,
+            says_spare: self.spared.is_some() && self.word.is_due(has_unfit, now),
             ranked: choice.list,
         };
         (Pick::Steer(steered), flight)

@@ -119,6 +119,7 @@ mod tests {
             why: Why::Cheapest,
             considered: 5,
             spare: None,
+            says_spare: false,
             ranked: [1.25, 20.0].map(|score| Ranked { place: 0, score }).to_vec(),
         };
         assert_eq!(

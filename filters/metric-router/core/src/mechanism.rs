@@ -90,6 +90,7 @@ mod tests {
             why,
             considered: 2,
             spare: None,
+            says_spare: false,
             ranked: Vec::new(),
         }
     }

@@ -33,6 +33,8 @@ pub struct Steered {
     pub considered: usize,
     /// How many of the cluster's endpoints may be left out; said while one is, or has failed lately.
     pub spare: Option<usize>,
+    /// The breakers of endpoints are to be told that.
+    pub says_spare: bool,
     /// What the list is ordered by, one an endpoint.
     pub(crate) ranked: Vec<Ranked>,
 }

@@ -109,6 +109,8 @@ pub struct Candidate {
     pub rate: f64,
     /// Share of the picks that may consider it, greater than 0: 1, or less while it is ramped up.
     pub admission: f64,
+    /// It is unfit, and a candidate all the same: others cannot do without it, or are no better.
+    pub is_unfit: bool,
     /// It is unfit, cannot be spared, and has not worked since: one request now and then finds out.
     pub is_on_trial: bool,
     /// Its share by its own word, as an agent's, and by the list; 1 is the average listed. `rate` has
@@ -167,6 +169,7 @@ impl Snapshot {
                     elsewhere: facts.elsewhere,
                     rate: base * weight / penalty,
                     admission,
+                    is_unfit: !is_fit(facts),
                     is_on_trial: spare.is_some() && !is_fit(facts) && !facts.works,
                     weight,
                     penalty,

@@ -10,8 +10,12 @@
 //!
 //! Where nobody knows how many requests an endpoint works on at once, nothing is said: so it is where
 //! most of the traffic comes from other proxies, who would have to be asked.
+//!
+//! The breakers of endpoints must know it, too, and a word to them costs a hostcall. They need it with a
+//! request that lists an endpoint which they have opened, and remember it from there: [`Word`] says it
+//! then, and seldom otherwise.
 
-use crate::ewma::Ewma;
+use crate::ewma::{Ewma, believable};
 use crate::service_time::Concurrency;
 use core::time::Duration;
 use shared_state::UnixNanos;
@@ -25,6 +29,13 @@ const FULL: f64 = 0.8;
 
 /// One in so many can always be spared, and one.
 const ALWAYS: usize = 10;
+
+/// How often it is said where it is surely heard: the load is smoothed over longer.
+const SAID_AGAIN: Duration = Duration::from_millis(250);
+
+/// As many requests come to one with which it is said anyway. A breaker that has opened an endpoint of
+/// which this worker sees nothing wrong, because their shared data is not one, hears it then.
+const REQUESTS_A_WORD: u32 = 128;
 
 /// Requests in flight, smoothed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,6 +53,27 @@ impl Spare {
         // A float beyond the range becomes its end.
         let needed = (load / (concurrency.whole() * FULL)).ceil() as usize;
         Some(endpoints.saturating_sub(needed).max(endpoints / ALWAYS).max(1))
+    }
+}
+
+/// When it was said how many can be spared.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Word {
+    requests: u32,
+    heard_at: Option<UnixNanos>,
+}
+
+impl Word {
+    /// True if it is to be said with this request, which lists an endpoint that is `unfit` or does not.
+    pub(crate) fn is_due(&mut self, unfit: bool, now: UnixNanos) -> bool {
+        let heard_at = self.heard_at.map(|at| believable(at, now));
+        let is_new = unfit && heard_at.is_none_or(|at| now.since(at) >= SAID_AGAIN);
+        let is_due = is_new || self.requests.is_multiple_of(REQUESTS_A_WORD);
+        self.requests = self.requests.wrapping_add(1);
+        if is_due && unfit {
+            self.heard_at = Some(now);
+        }
+        is_due
     }
 }
 
@@ -89,6 +121,29 @@ mod tests {
         assert!(spare.of(20, &Concurrency::of(4.0)) > Some(7));
         spare.observe(80.0, at(20));
         assert_eq!(spare.of(20, &Concurrency::of(4.0)), Some(2));
+    }
+
+    /// With which of so many requests, one in ten milliseconds, it is said.
+    fn said(word: &mut Word, requests: u64, unfit: bool) -> Vec<u64> {
+        (0..requests).filter(|at| word.is_due(unfit, UnixNanos::from_millis(at * 10))).collect()
+    }
+
+    #[test]
+    fn it_is_said_seldom_where_no_endpoint_is_listed_that_is_unfit() {
+        assert_eq!(said(&mut Word::default(), 300, false), [0, 128, 256]);
+    }
+
+    #[test]
+    fn it_is_said_with_the_first_endpoint_that_is_listed_though_unfit_and_again_soon() {
+        let mut word = Word::default();
+        assert_eq!(said(&mut word, 2, false), [0]);
+        assert_eq!(said(&mut word, 100, true), [0, 25, 50, 75]);
+    }
+
+    #[test]
+    fn a_clock_that_stepped_back_silences_nobody() {
+        let mut word = Word::default();
+        assert!(word.is_due(true, at(100)) && word.is_due(true, at(1)));
     }
 
     proptest! {

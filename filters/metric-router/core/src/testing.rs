@@ -28,6 +28,7 @@ pub(crate) fn candidate(row: usize) -> Candidate {
         elsewhere: 0.0,
         rate: 1.0,
         admission: 1.0,
+        is_unfit: false,
         is_on_trial: false,
         weight: 1.0,
         penalty: 1.0,

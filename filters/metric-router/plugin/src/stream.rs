@@ -148,7 +148,8 @@ impl Stream {
     fn steer(&self, request: &Request<'_>, steered: Option<&Steered>) {
         let steering = &self.shared.steering;
         let value = steered.map(|steered| steering.mechanism.value(steered));
-        if let Some(spare) = steered.and_then(|steered| steered.spare) {
+        let says_spare = steered.filter(|steered| steered.says_spare);
+        if let Some(spare) = says_spare.and_then(|steered| steered.spare) {
             property::set_spare(spare);
         }
         match value {

@@ -4,6 +4,7 @@ use crate::breaker::Admission;
 use crate::destinations::{Breakers, Pardon, View};
 use crate::filter::exchange::Request;
 use crate::room::{Pardoned, Room};
+use crate::spared::Spared;
 use crate::worker::{Clock, Subject, WorkerBreakers};
 use shared_state::{Endpoint, SharedStore};
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use std::rc::Rc;
 /// The breakers of one cluster's endpoints, during one request.
 pub(super) struct OfCluster<'a, S, C, D, R> {
     pub(super) breakers: &'a mut WorkerBreakers,
+    pub(super) spared: &'a mut Spared,
     pub(super) store: &'a S,
     pub(super) cluster: &'a Rc<str>,
     pub(super) clock: C,
@@ -44,10 +46,11 @@ impl<S: SharedStore, C: Clock, D: FnMut() -> u64, R: Request> Breakers
     }
 
     fn pardon(&mut self, endpoint: Endpoint) -> Pardon {
-        let Self { breakers, cluster, clock, percent, request, .. } = self;
+        let Self { breakers, spared, cluster, clock, percent, request, .. } = self;
         let pardoned = self.pardoned.get_or_insert_with(|| {
             let size = if *percent < 100 { request.num_endpoints() } else { None };
-            let room = Room { percent: *percent, size: size.unwrap_or(0), spare: request.spare() };
+            let spare = spared.hear(cluster, request.spare(), clock.recent());
+            let room = Room { percent: *percent, size: size.unwrap_or(0), spare };
             breakers.pardoned(cluster, room, clock.recent())
         });
         pardoned.of(endpoint)
