@@ -31,7 +31,7 @@ const SIZE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Requests after which it is asked for again: as many as there are endpoints, within these bounds.
 /// A hostcall a request would be too many.
-const SIZE_PICKS: (u32, u32) = (8, 16);
+const SIZE_PICKS: (u32, u32) = (11, 16);
 
 /// As much of the requests that verify the list are left while an endpoint is known to be unfit or
 /// fails: the proxy's own policy may send them there, and where it counts requests in flight it likes
