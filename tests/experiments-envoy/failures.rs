@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 use weir_tests::Host;
 use weir_tests::experiment::{
-    Arm, Broken, Cycles, Reloads, Setting, Stand, With, dies, kill_cycles, sinkhole, vms_die,
+    Arm, Broken, Cpu, Cycles, Reloads, Setting, Stand, With, dies, kill_cycles, sinkhole, vms_die,
 };
 
 /// Requests a second.
@@ -107,12 +107,16 @@ impl Case {
             Self::ColdReturn => &[
                 "failed, %",
                 "largest share in 10 s after its return, x equal",
+                "the same of the nineteen others' traffic",
                 "its own share",
                 "failed in these",
             ],
-            Self::Cycles => {
-                &["deaths", "deaths that a client saw", "requests", "failed for clients"]
-            }
+            Self::Cycles => &[
+                "deaths in all runs",
+                "deaths that a client saw",
+                "requests",
+                "failed for clients",
+            ],
             Self::VmDies(_) => {
                 &["deaths", "requests", "failed for a VM, a death", "failed at endpoints, %"]
             }
@@ -174,15 +178,18 @@ fn compared(results: &Results, workers: u32, case: Case) -> Option<String> {
     results.of(case.name(), workers).next()?;
     let mut head = vec!["arm".to_owned(), "seeds".to_owned()];
     head.extend(case.head().iter().map(|cell| (*cell).to_owned()));
-    head.extend([String::new(), "failed runs".to_owned()]);
+    let more = ["", "cores: Envoy", "others", "disturbed runs", "failed runs"];
+    head.extend(more.map(str::to_owned));
     let mut rows = vec![head];
     for arm in case.arms() {
         let all = results.of(case.name(), workers).filter(|own| own.run.arm == *arm);
-        let (failed, whole): (Vec<_>, Vec<_>) =
-            all.map(|own| &own.outcome).partition(|own| matches!(own, Outcome::Failed(_)));
-        if failed.is_empty() && whole.is_empty() {
+        let (whole, rest): (Vec<_>, Vec<_>) = all
+            .map(|own| &own.outcome)
+            .partition(|own| !matches!(own, Outcome::Failed(_) | Outcome::Disturbed(_)));
+        if whole.is_empty() && rest.is_empty() {
             continue;
         }
+        let disturbed = rest.iter().filter(|own| matches!(own, Outcome::Disturbed(_))).count();
         let (cells, verdicts) = match case {
             Case::Cycles => turns(&whole),
             Case::VmDies(_) => vms(&whole),
@@ -192,7 +199,12 @@ fn compared(results: &Results, workers: u32, case: Case) -> Option<String> {
         let mut row = vec![arm.to_string(), whole.len().to_string()];
         row.extend(cells);
         row.push(if held { verdicts.join("; ") } else { String::new() });
-        row.push(failed.len().to_string());
+        let cores = |of: fn(&Cpu) -> f64| -> Vec<f64> {
+            whole.iter().filter_map(|own| own.cpu()).map(of).collect()
+        };
+        row.push(spread(&cores(|own| own.proxy), 2));
+        row.push(spread(&cores(|own| own.others), 2));
+        row.extend([disturbed, rest.len() - disturbed].map(|count| count.to_string()));
         rows.push(row);
     }
     Some(format!("\n### {}\n{}", case.title(), table(&rows)))
@@ -221,7 +233,9 @@ fn figures(case: Case, runs: &[&Outcome]) -> Judged {
             let share = all(|own| own.share_after_return);
             let returned = all(|own| own.share_of_returned);
             let failed = all(|own| own.failed_after_return as f64);
-            cells.extend([spread(&share, 2), spread(&returned, 2), spread(&failed, 0)]);
+            let others = all(|own| own.share_of_others);
+            cells.extend([&share, &others, &returned].map(|values| spread(values, 2)));
+            cells.push(spread(&failed, 0));
             vec![verdict(&share, 1.2), verdict(&failed, 0.0)]
         }
         _ => {
@@ -246,11 +260,12 @@ fn turns(runs: &[&Outcome]) -> Judged {
         });
         cycles.collect()
     };
-    let failed = all(|own| own.failed);
-    let cells =
-        [all(|own| own.deaths), all(|own| own.seen), all(|own| own.requests), failed.clone()]
-            .map(|values| spread(&values, 0));
-    (cells.to_vec(), vec![verdict(&failed, 0.0)])
+    // What must hold holds of each death, so of each run.
+    let sum = |of: fn(&Cycles) -> u64| all(of).iter().sum::<f64>();
+    let failed = sum(|own| own.failed);
+    let cells = [sum(|own| own.deaths), sum(|own| own.seen), sum(|own| own.requests), failed];
+    let cells = cells.map(|sum| format!("{sum:.0}"));
+    (cells.to_vec(), vec![verdict(&[failed], 0.0)])
 }
 
 fn vms(runs: &[&Outcome]) -> Judged {

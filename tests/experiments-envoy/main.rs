@@ -65,11 +65,14 @@ pub(crate) struct Args {
     /// Deaths under load with retries on; 0 leaves them out.
     #[arg(long, value_name = "N", default_value_t = 100)]
     cycles: u64,
+    /// How often these are run.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    cycle_runs: u64,
     /// Minutes after which no further seed begins.
     #[arg(long, value_name = "N")]
     minutes: Option<u64>,
-    /// Of the P99 table: how much of a core others than the proxy, the endpoints and the load may take,
-    /// the machine's own host among them. A run with more counts for nothing, and is made again.
+    /// How much of a core others than the proxy, the endpoints and the load may take, the machine's own
+    /// host among them. A run with more counts for nothing, and is made again.
     #[arg(long, value_name = "CORES", default_value_t = 0.1)]
     others: f64,
     /// Leave it to the scheduler which cores the proxy and the load run on.
@@ -179,7 +182,9 @@ fn plan(args: &Args) -> Vec<(u64, Vec<Run>)> {
                 (seed, all.flat_map(|case| runs(case.name(), seed, case.arms())).collect())
             }));
             let cycles = cases.filter(|case| **case == failures::Case::Cycles && args.cycles > 0);
-            plan.extend(cycles.map(|case| (1, runs(case.name(), 1, case.arms()))));
+            plan.extend(cycles.flat_map(|case| {
+                (1..=args.cycle_runs).map(|seed| (seed, runs(case.name(), seed, case.arms())))
+            }));
         }
     }
     plan

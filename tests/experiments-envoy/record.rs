@@ -6,7 +6,7 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
-use weir_tests::experiment::{Arm, Broken, Cycles, P99, Reloads};
+use weir_tests::experiment::{Arm, Broken, Cpu, Cycles, P99, Reloads};
 
 /// What was run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,11 +36,11 @@ pub(crate) struct Length {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     Latency((Length, P99)),
-    /// The same of a run in which the machine was not left alone: it counts for nothing.
-    Disturbed((Length, P99)),
     Broken(Broken),
     Cycles(Cycles),
     Reloads(Reloads),
+    /// That of a run in which the machine was not left alone: it counts for nothing.
+    Disturbed(Box<Self>),
     /// Why there is none.
     Failed(String),
 }
@@ -48,9 +48,21 @@ pub(crate) enum Outcome {
 impl Outcome {
     /// What it is if others than the proxy, the endpoints and the load may take so much of a core.
     pub(crate) fn judged(self, others: f64) -> Self {
+        match self.cpu() {
+            Some(cpu) if cpu.others > others => Self::Disturbed(Box::new(self)),
+            _ => self,
+        }
+    }
+
+    /// Who used the machine.
+    pub(crate) fn cpu(&self) -> Option<&Cpu> {
         match self {
-            Self::Latency(own) if own.1.cpu.others > others => Self::Disturbed(own),
-            own => own,
+            Self::Latency((_, own)) => Some(&own.cpu),
+            Self::Broken(own) => Some(&own.cpu),
+            Self::Cycles(own) => Some(&own.cpu),
+            Self::Reloads(own) => Some(&own.cpu),
+            Self::Disturbed(own) => own.cpu(),
+            Self::Failed(_) => None,
         }
     }
 }
@@ -58,7 +70,7 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Disturbed((_, own)) => write!(f, "DISTURBED: {own:?}"),
+            Self::Disturbed(own) => write!(f, "DISTURBED: {own}"),
             Self::Latency((_, own)) => write!(f, "{own:?}"),
             Self::Broken(own) => write!(f, "{own:?}"),
             Self::Cycles(own) => write!(f, "{own:?}"),
@@ -134,5 +146,36 @@ impl Results {
         let wanted =
             move |own: &&Record| own.run.experiment == experiment && own.run.workers == workers;
         self.records.iter().filter(wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cycles(others: f64) -> Outcome {
+        Outcome::Cycles(Cycles { cpu: Cpu { others, ..Cpu::default() }, ..Cycles::default() })
+    }
+
+    #[test]
+    fn a_run_in_which_others_took_more_than_they_may_counts_for_nothing() {
+        let counts = |own: Outcome| !matches!(own.judged(0.1), Outcome::Disturbed(_));
+        assert_eq!([cycles(0.1), cycles(0.11)].map(counts), [true, false]);
+        assert!(counts(Outcome::Failed("no proxy".to_owned())));
+    }
+
+    #[test]
+    fn what_was_disturbed_is_kept_and_is_made_again() -> anyhow::Result<()> {
+        let file = tempfile::NamedTempFile::new()?;
+        let run = |seed| Run { experiment: "death".to_owned(), workers: 1, seed, arm: Arm::Weir };
+        let mut results = Results::open(file.path(), false)?;
+        for (seed, others) in [(1, 0.5), (2, 0.0)] {
+            let outcome = cycles(others).judged(0.1);
+            results.add(Record { run: run(seed), modules: String::new(), outcome })?;
+        }
+        let results = Results::open(file.path(), true)?;
+        assert_eq!((results.has(&run(1)), results.has(&run(2))), (false, true));
+        assert_eq!(results.all().count(), 2);
+        Ok(())
     }
 }

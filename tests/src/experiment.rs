@@ -173,6 +173,13 @@ impl Stand {
         Ok(result)
     }
 
+    /// Runs this, and says who used the machine meanwhile.
+    async fn watch<T>(&self, what: impl Future<Output = T>) -> (T, Cpu) {
+        let then = Ticks::now(self.proxy.pid());
+        let result = what.await;
+        (result, Ticks::now(self.proxy.pid()).since(then))
+    }
+
     /// Gives every request its work, and in the oracle's arm its endpoint.
     fn steer(&self) -> Steer {
         let (seed, service_time) = (self.seed, self.setting.service_time);
@@ -198,12 +205,9 @@ impl Stand {
 
     /// P99 in milliseconds after a warm-up, what was waited for in vain included.
     pub async fn p99(&self, warmup: Duration, duration: Duration) -> anyhow::Result<P99> {
-        let pid = self.proxy.pid();
         let measuring = async {
             tokio::time::sleep(warmup).await;
-            let then = Ticks::now(pid);
-            tokio::time::sleep(duration).await;
-            Ticks::now(pid).since(then)
+            self.watch(tokio::time::sleep(duration)).await.1
         };
         let (result, cpu) = tokio::join!(self.load(warmup, duration), measuring);
         let result = result?;

@@ -1,6 +1,6 @@
 //! What breaks, and how many requests it costs.
 
-use super::Stand;
+use super::{Cpu, Stand};
 use anyhow::Context;
 use host_sim_rig::endpoint::{Cold, Fault, LoadReport, ReportSource};
 use host_sim_rig::load::LoadResult;
@@ -27,13 +27,17 @@ pub struct Broken {
     /// The largest part of the traffic that one endpoint had in the ten seconds after its return, as
     /// a multiple of an equal part. 0 if nothing returned.
     pub share_after_return: f64,
-    /// The part of the one that returned, likewise.
-    #[serde(default)]
+    /// The largest part of what the others had then, as a multiple of an equal part of that: without
+    /// what the one that returned did not take yet.
+    pub share_of_others: f64,
+    /// The part of the one that returned, as a multiple of an equal part of all traffic.
     pub share_of_returned: f64,
     /// Failed in those seconds.
     pub failed_after_return: u64,
     /// What the clients of failed requests got: a status, or why there was no answer.
     pub how: BTreeMap<String, u64>,
+    /// Who used the machine.
+    pub cpu: Cpu,
 }
 
 impl Broken {
@@ -89,8 +93,9 @@ pub async fn sinkhole(
         sleep_until(start + Duration::from_secs(before)).await;
         break_two(stand, idle);
     };
-    let (result, ()) = tokio::join!(stand.load(Duration::ZERO, seconds(before + lasts)), breaking);
-    Ok(Broken::of(&result?, before))
+    let load = stand.load(Duration::ZERO, seconds(before + lasts));
+    let ((result, ()), cpu) = stand.watch(async { tokio::join!(load, breaking) }).await;
+    Ok(Broken { cpu, ..Broken::of(&result?, before) })
 }
 
 /// Has two endpoints answer 503 in 1 ms.
@@ -123,9 +128,10 @@ pub async fn dies(stand: &Stand, before: u64, lasts: u64, cold: bool) -> anyhow:
     };
     let back = before + lasts;
     let whole = if cold { back + 10 } else { back };
-    let (result, in_hand) = tokio::join!(stand.load(Duration::ZERO, seconds(whole)), dying);
+    let load = stand.load(Duration::ZERO, seconds(whole));
+    let ((result, in_hand), cpu) = stand.watch(async { tokio::join!(load, dying) }).await;
     let (result, in_hand) = (result?, in_hand?);
-    let mut broken = Broken { in_hand, ..Broken::of(&result, before) };
+    let mut broken = Broken { in_hand, cpu, ..Broken::of(&result, before) };
     if cold {
         let mut answers = BTreeMap::<&str, f64>::new();
         for second in result.timeline.iter().filter(|own| own.second >= back) {
@@ -134,10 +140,15 @@ pub async fn dies(stand: &Stand, before: u64, lasts: u64, cold: bool) -> anyhow:
                 *answers.entry(endpoint).or_default() += share * second.requests as f64;
             }
         }
-        let all: f64 = answers.values().sum();
-        let equal = all.max(1.0) / stand.fleet().endpoints().len() as f64;
-        broken.share_after_return = answers.values().copied().fold(0.0, f64::max) / equal;
-        broken.share_of_returned = answers.get(victim.name()).copied().unwrap_or(0.0) / equal;
+        let endpoints = stand.fleet().endpoints().len();
+        let largest_of = |answers: &BTreeMap<&str, f64>, among: usize| {
+            let equal = answers.values().sum::<f64>().max(1.0) / among.max(1) as f64;
+            (answers.values().copied().fold(0.0, f64::max) / equal, equal)
+        };
+        let (largest, equal) = largest_of(&answers, endpoints);
+        broken.share_after_return = largest;
+        broken.share_of_returned = answers.remove(victim.name()).unwrap_or(0.0) / equal;
+        broken.share_of_others = largest_of(&answers, endpoints - 1).0;
     }
     Ok(broken)
 }
@@ -155,6 +166,8 @@ pub struct Cycles {
     pub failed: u64,
     /// What the clients of failed requests got.
     pub how: BTreeMap<String, u64>,
+    /// Who used the machine.
+    pub cpu: Cpu,
 }
 
 /// One endpoint after the other dies for half a second and is back for half a second, under load.
@@ -173,7 +186,7 @@ pub async fn kill_cycles(stand: &Stand, cycles: u64) -> anyhow::Result<Cycles> {
         anyhow::Ok(())
     };
     let load = stand.load(Duration::ZERO, seconds(first + cycles));
-    let (result, killed) = tokio::join!(load, killing);
+    let ((result, killed), cpu) = stand.watch(async { tokio::join!(load, killing) }).await;
     killed?;
     let result = result?;
     let bad = result.timeline.iter().filter(|second| second.errors > 0);
@@ -184,6 +197,7 @@ pub async fn kill_cycles(stand: &Stand, cycles: u64) -> anyhow::Result<Cycles> {
         requests: result.requests,
         failed: result.failed,
         how,
+        cpu,
     })
 }
 

@@ -1,6 +1,6 @@
 //! VMs that die under load, while endpoints are broken: what dies with them, and what does not.
 
-use super::{Stand, failures};
+use super::{Cpu, Stand, failures};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,6 +21,8 @@ pub struct Reloads {
     pub failed_at_endpoints: u64,
     /// What the clients of failed requests got.
     pub how: BTreeMap<String, u64>,
+    /// Who used the machine.
+    pub cpu: Cpu,
 }
 
 impl Reloads {
@@ -62,7 +64,9 @@ pub async fn vms_die(
             }
         }
     };
-    let (result, (), ()) = tokio::join!(stand.load(Duration::ZERO, whole), breaking, killing);
+    let load = stand.load(Duration::ZERO, whole);
+    let all = async { tokio::join!(load, breaking, killing) };
+    let ((result, (), ()), cpu) = stand.watch(all).await;
     let result = result?;
     let mut reloads = BTreeMap::new();
     for name in &killers {
@@ -78,5 +82,6 @@ pub async fn vms_die(
         failed: result.failed,
         failed_at_endpoints: stand.fleet.counters().iter().map(|own| own.failed).sum(),
         how,
+        cpu,
     })
 }
