@@ -77,6 +77,8 @@ pub struct Cluster {
     word: Word,
     /// An endpoint is unfit, or has failed twice in a row or more, as of the last refresh.
     pub(crate) is_wary: bool,
+    /// When it last was.
+    pub(crate) wary_at: Option<UnixNanos>,
     pub(crate) exploration: Exploration,
     steering: Effectiveness,
     /// One that another endpoint has just served for.
@@ -148,6 +150,7 @@ impl Cluster {
             spared: None,
             word: Word::default(),
             is_wary: false,
+            wary_at: None,
             exploration: Exploration::default(),
             steering: Effectiveness::default(),
             suspect: None,

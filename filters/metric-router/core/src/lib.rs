@@ -81,4 +81,4 @@ pub use registry::{MAX_ANSWER_BYTES, Registry, RegistryAnswer, Told, Unusable};
 pub use router::{ClusterId, Course, Journey, MAX_CLUSTERS, Router};
 pub use schedule::Schedule;
 pub use service::{Answered, ClusterChoice, ServiceConfig};
-pub use snapshot::{Candidate, Facts, Load, Snapshot};
+pub use snapshot::{Candidate, Condition, Facts, Load, Snapshot};

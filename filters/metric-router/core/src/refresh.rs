@@ -5,7 +5,7 @@ use crate::ewma::{believable, decay};
 use crate::note::Source;
 use crate::row::{Row, TROUBLE_AGE, streak};
 use crate::worker::{MODULE, Worker};
-use crate::{Cluster, Endpoints, Facts, HotCold, Load, Locality, Policy, Snapshot};
+use crate::{Cluster, Condition, Endpoints, Facts, HotCold, Load, Locality, Policy, Snapshot};
 use core::time::Duration;
 use shared_state::{
     Endpoint, EndpointHealth, HealthState, Key, Listed, LoadReport, Members, SharedStore,
@@ -26,6 +26,10 @@ const LISTING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Age of the proxy's number of endpoints up to which endpoints are dropped by it.
 const SIZE_AGE: Duration = Duration::from_secs(5);
+
+/// How long a cluster is upset by an endpoint that was out or failed: one that comes back is ramped up
+/// for as long, unless that is configured.
+const UPSET: Duration = Duration::from_secs(10);
 
 /// Endpoints whose records are read in one tick. With more of them each has its turn; those that
 /// have failed here go before. A worker that knows nothing yet reads them all.
@@ -100,6 +104,9 @@ impl Cluster {
         let fails = |row: &Row| row.is_known && row.is_in_trouble(now);
         self.is_wary =
             self.snapshot.fit < self.snapshot.known || self.table.rows().iter().any(fails);
+        if self.is_wary {
+            self.wary_at = Some(now);
+        }
         self.refreshes = self.refreshes.wrapping_add(1);
         self.exchange(store, worker, now);
     }
@@ -366,7 +373,9 @@ impl Cluster {
     }
 
     fn rebuild(&mut self, facts: &[Facts], spare: Option<usize>, now: UnixNanos, draw: u64) {
-        self.snapshot = Snapshot::build(facts, &self.config, spare, now);
+        let is_upset = self.wary_at.is_some_and(|at| now.since(believable(at, now)) < UPSET);
+        let condition = Condition { spare, is_upset };
+        self.snapshot = Snapshot::build(facts, &self.config, condition, now);
         self.prepare(now, draw);
         if let Some(rules) = &self.config.locality {
             let zones = self.zones(rules);

@@ -9,7 +9,9 @@
 //!
 //! Rates by latency count for what they are beyond chance. Latencies of equal endpoints differ by
 //! that, and at low load, when nothing is in flight, the smallest difference would send every request
-//! to the same one. The penalty for errors is rounded, to quarters of an octave: an error ratio fades
+//! to the same one. While endpoints fail, and for some time after, chance has more room: queues come and
+//! go, times tell less of who is fast, and the others have the work of the one that is missing already.
+//! The penalty for errors is rounded, to quarters of an octave: an error ratio fades
 //! and never gets to zero, and an endpoint that has failed once would not be picked again.
 
 use crate::division::{Division, Part};
@@ -37,6 +39,13 @@ const HALF_STEP: f64 = 1.090_507_732_665_257_7;
 /// Part by which the mean of an endpoint's service times lies off by chance: they vary as much as their
 /// mean, and it rests on some hundred of them.
 const CHANCE: f64 = 0.1;
+
+/// The same while a cluster is upset.
+const CHANCE_UPSET: f64 = 0.25;
+
+/// So far off certainty latencies are enough to go by without reports while a cluster is upset: the
+/// little that a report has to say beside them sends a fifth more to one of twenty equals.
+const NEARLY: f64 = 0.1;
 
 /// No endpoint is believed to be more than this many times faster or slower than the median.
 const MOST_RATIO: f64 = 1024.0;
@@ -96,6 +105,15 @@ pub struct Load {
     pub own_share: Option<f64>,
 }
 
+/// How a cluster does as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// How many of its endpoints can be [spared](crate::spare), if that is known.
+    pub spare: Option<usize>,
+    /// One of them is out or fails, or was or did a short while ago.
+    pub is_upset: bool,
+}
+
 /// An endpoint that may be picked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
@@ -137,11 +155,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// From all known endpoints of a cluster, of which so many can be spared, if that is known.
+    /// From all known endpoints of a cluster.
     pub fn build(
         facts: &[Facts],
         config: &ClusterConfig,
-        spare: Option<usize>,
+        Condition { spare, is_upset }: Condition,
         now: UnixNanos,
     ) -> Self {
         let (mut chosen, panic) = fitness::choose(facts, config, spare);
@@ -156,7 +174,7 @@ impl Snapshot {
         let admissions = ramp::admissions(&chosen, &config.slow_start, left, now);
         let base = match config.policy {
             Policy::WeightedRoundRobin => orca_rates(&chosen),
-            _ => service_rates(&chosen, config),
+            _ => service_rates(&chosen, config, is_upset),
         };
         let mean_listed = mean_listed(&chosen);
         let candidates =
@@ -194,13 +212,15 @@ fn penalty(facts: &Facts, config: &ClusterConfig) -> f64 {
 }
 
 /// How much each can do, by load reports and latencies.
-fn service_rates(facts: &[&Facts], config: &ClusterConfig) -> Vec<f64> {
+fn service_rates(facts: &[&Facts], config: &ClusterConfig, is_upset: bool) -> Vec<f64> {
     let reporting = facts.iter().filter(|facts| facts.orca.is_some()).count();
-    let by_latency = latency_rates(facts, config);
+    let (chance, nearly) = if is_upset { (CHANCE_UPSET, NEARLY) } else { (CHANCE, 0.0) };
+    let by_latency = latency_rates(facts, config, chance);
     if reporting > 0 && reporting * 2 >= facts.len() {
         let usual = median(facts.iter().filter_map(|facts| facts.reported_rps)).unwrap_or(0.0);
         let blend = |((facts, by_report), by_latency): ((&&Facts, f64), f64)| {
-            by_latency + (by_report - by_latency) * busy(facts, usual)
+            let doubt = (1.0 - facts.certainty - nearly).max(0.0) / (1.0 - nearly);
+            by_latency + (by_report - by_latency) * (busy(facts, usual) * doubt)
         };
         facts.iter().zip(orca_rates(facts)).zip(by_latency).map(blend).collect()
     } else {
@@ -208,13 +228,12 @@ fn service_rates(facts: &[&Facts], config: &ClusterConfig) -> Vec<f64> {
     }
 }
 
-/// How far the endpoint's own report is believed, 0 to 1.
+/// How far the endpoint's own report says what it can do, 0 to 1.
 fn busy(facts: &Facts, usual_rps: f64) -> f64 {
-    let busy = match facts.reported_rps {
+    match facts.reported_rps {
         Some(rps) if usual_rps > 0.0 => (rps / (usual_rps * BUSY_SHARE)).clamp(0.0, 1.0),
         _ => 1.0,
-    };
-    busy * (1.0 - facts.certainty)
+    }
 }
 
 fn orca_rates(facts: &[&Facts]) -> Vec<f64> {
@@ -222,7 +241,7 @@ fn orca_rates(facts: &[&Facts]) -> Vec<f64> {
     facts.iter().map(|facts| facts.orca.unwrap_or(median) / median).collect()
 }
 
-fn latency_rates(facts: &[&Facts], config: &ClusterConfig) -> Vec<f64> {
+fn latency_rates(facts: &[&Facts], config: &ClusterConfig, chance: f64) -> Vec<f64> {
     let known = facts.iter().filter_map(|facts| facts.latency.filter(|latency| *latency > 0.0));
     let Some(median) = median(known) else { return vec![1.0; facts.len()] };
     let rate = |facts: &&Facts| match facts.latency {
@@ -230,7 +249,7 @@ fn latency_rates(facts: &[&Facts], config: &ClusterConfig) -> Vec<f64> {
             // An endpoint that is no longer picked cannot show that it has become faster, so what
             // is known of it fades.
             let fresh = decay(facts.latency_age, config.least_cost.decay_time);
-            beyond_chance(median / (median + (latency - median) * fresh))
+            beyond_chance(median / (median + (latency - median) * fresh), chance)
         }
         _ => 1.0,
     };
@@ -240,10 +259,10 @@ fn latency_rates(facts: &[&Facts], config: &ClusterConfig) -> Vec<f64> {
 /// `ratio` without what may be chance: 1 while it may, and the ratio itself from three times as much on.
 /// In between it grows evenly, so that an endpoint that comes to be a little beyond chance does not get
 /// all of that at once.
-fn beyond_chance(ratio: f64) -> f64 {
+fn beyond_chance(ratio: f64, chance: f64) -> f64 {
     let ratio = ratio.clamp(1.0 / MOST_RATIO, MOST_RATIO);
     let excess = ratio.max(1.0 / ratio) - 1.0;
-    let beyond = 1.0 + ((excess - CHANCE).max(0.0) * 1.5).min(excess);
+    let beyond = 1.0 + ((excess - chance).max(0.0) * 1.5).min(excess);
     if ratio < 1.0 { 1.0 / beyond } else { beyond }
 }
 

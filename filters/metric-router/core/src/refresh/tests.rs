@@ -125,6 +125,33 @@ fn the_error_ratio_of_a_record_fades_within_seconds_while_nothing_is_sent() {
 }
 
 #[test]
+fn an_endpoint_that_is_out_upsets_its_cluster_until_ten_seconds_after() {
+    let store = MemoryStore::default();
+    let mut router = router("");
+    let id = router.find("backend").unwrap();
+    let mut rate_of_the_faster_one = |first, secs| {
+        for (port, state, latency_us) in [
+            (1, first, 10_000),
+            (2, HealthState::Healthy, 8_000),
+            (3, HealthState::Healthy, 12_000),
+        ] {
+            health(&store, port, &EndpointHealth { latency_us, ..self::state(state, secs) });
+            // What is known of who does not answer fades.
+            ends(&mut router, &store, port, Outcome::Success, secs);
+        }
+        router.tick(&store, at(secs), 0);
+        let candidates = &router.cluster(id).unwrap().snapshot.candidates;
+        candidates.iter().find(|c| c.endpoint == endpoint(2)).unwrap().rate
+    };
+    use HealthState::{Down, Healthy};
+    assert!(rate_of_the_faster_one(Healthy, 100) > 1.1);
+    rate_of_the_faster_one(Down, 101);
+    assert_eq!(rate_of_the_faster_one(Down, 102), 1.0, "it may be chance");
+    assert_eq!(rate_of_the_faster_one(Healthy, 111), 1.0);
+    assert!(rate_of_the_faster_one(Healthy, 112) > 1.1);
+}
+
+#[test]
 fn what_other_workers_have_in_flight_counts() {
     let store = MemoryStore::default();
     let (mut one, mut two) = (router(""), router(""));

@@ -35,7 +35,11 @@ pub(crate) fn facts(row: usize) -> Facts {
 }
 
 fn rates(facts: &[Facts], json: &str) -> Vec<f64> {
-    let snapshot = Snapshot::build(facts, &config(json), None, at(1000));
+    rates_in(Condition::default(), facts, json)
+}
+
+fn rates_in(condition: Condition, facts: &[Facts], json: &str) -> Vec<f64> {
+    let snapshot = Snapshot::build(facts, &config(json), condition, at(1000));
     snapshot.candidates.iter().map(|candidate| candidate.rate).collect()
 }
 
@@ -68,6 +72,22 @@ fn a_weight_of_the_list_is_a_rate() {
 #[test]
 fn differences_by_chance_are_none() {
     assert_eq!(latencies(&[0.0095, 0.01, 0.0108]), [1.0, 1.0, 1.0]);
+}
+
+const UPSET: Condition = Condition { spare: None, is_upset: true };
+
+#[test]
+fn chance_has_more_room_while_a_cluster_is_upset() {
+    let took = |(row, latency)| Facts { latency: Some(latency), ..facts(row) };
+    let of = |latencies: [f64; 3]| {
+        let facts: Vec<_> = latencies.into_iter().enumerate().map(took).collect();
+        (rates(&facts, ""), rates_in(UPSET, &facts, ""))
+    };
+    let (calm, upset) = of([0.0083, 0.01, 0.012]);
+    assert!(calm[0] > 1.1 && calm[2] < 0.9, "{calm:?}");
+    assert_eq!(upset, [1.0, 1.0, 1.0]);
+    let (calm, upset) = of([0.005, 0.01, 0.02]);
+    assert_eq!(calm, upset, "what is twice as fast is no chance");
 }
 
 #[test]
@@ -105,20 +125,22 @@ fn load_reports_rule_when_half_of_the_candidates_have_one() {
 
 #[test]
 fn what_was_measured_here_rules_over_what_is_reported() {
-    let measured = |certainty| {
+    let measured = |condition, certainty| {
         let reporting = |row, orca, latency| Facts {
             orca: Some(orca),
             latency: Some(latency),
             certainty,
             ..facts(row)
         };
-        rates(
-            &[reporting(0, 100.0, 0.01), reporting(1, 100.0, 0.02), reporting(2, 300.0, 0.02)],
-            "",
-        )
+        let all = [reporting(0, 100.0, 0.01), reporting(1, 100.0, 0.02), reporting(2, 300.0, 0.02)];
+        rates_in(condition, &all, "")
     };
-    assert_eq!(measured(0.0), [1.0, 1.0, 3.0]);
-    assert_eq!(measured(1.0), [2.0, 1.0, 1.0]);
+    for condition in [Condition::default(), UPSET] {
+        assert_eq!(measured(condition, 0.0), [1.0, 1.0, 3.0]);
+        assert_eq!(measured(condition, 1.0), [2.0, 1.0, 1.0]);
+    }
+    assert!(measured(Condition::default(), 0.95)[2] > 1.0);
+    assert_eq!(measured(UPSET, 0.95), [2.0, 1.0, 1.0], "nearly enough is enough");
 }
 
 #[test]
@@ -162,15 +184,19 @@ fn a_degraded_endpoint_gets_less() {
 
 proptest! {
     #[test]
-    fn a_difference_that_may_be_chance_is_none_and_a_great_one_is_what_it_is(ratio in 0.002f64..500.0) {
+    fn a_difference_that_may_be_chance_is_none_and_a_great_one_is_what_it_is(
+        ratio in 0.002f64..500.0,
+        chance in 0.01f64..1.0,
+    ) {
+        let beyond_chance = |ratio| beyond_chance(ratio, chance);
         let beyond = beyond_chance(ratio);
         prop_assert!((beyond * beyond_chance(1.0 / ratio) - 1.0).abs() < 1e-9, "faster as slower");
         let (far, beyond) = if ratio < 1.0 { (1.0 / ratio, 1.0 / beyond) } else { (ratio, beyond) };
         prop_assert!(beyond >= 1.0 && beyond <= far);
-        if far < 1.0 + CHANCE {
+        if far < 1.0 + chance {
             prop_assert_eq!(beyond, 1.0);
         }
-        if far > 1.0 + 3.0 * CHANCE {
+        if far > 1.0 + 3.0 * chance {
             prop_assert!((beyond / far - 1.0).abs() < 1e-9);
         }
         prop_assert!(beyond_chance(ratio * 1.001) >= beyond_chance(ratio), "no step down");
@@ -203,7 +229,7 @@ proptest! {
             ..facts(row)
         }).collect();
         let policy = if wrr { r#","policy":"weighted_round_robin""# } else { "" };
-        let snapshot = Snapshot::build(&all, &config(policy), None, at(1000));
+        let snapshot = Snapshot::build(&all, &config(policy), Condition::default(), at(1000));
         prop_assert_eq!(snapshot.candidates.is_empty(), all.is_empty());
         for candidate in snapshot.candidates {
             prop_assert!(candidate.rate.is_finite() && candidate.rate > 0.0, "{candidate:?}");
