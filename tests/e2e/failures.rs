@@ -77,7 +77,7 @@ on_both_hosts! {
     async fn with_retries_no_client_sees_endpoints_die(host: Host) {
         for arm in [Arm::Weir, Arm::WeirPrivate] {
             let stand = Stand::start(&host, arm, &setting(), WORKERS, 1, RETRIES).await?;
-            let cycles = kill_cycles(&stand, 3).await?;
+            let cycles = kill_cycles(&stand, 3, None).await?;
             assert_eq!(cycles.failed, 0, "{arm}: {cycles:?}\n{}", stand.proxy().log());
         }
     }

@@ -7,7 +7,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 use weir_tests::Host;
 use weir_tests::experiment::{
-    Arm, Broken, Cpu, Cycles, Reloads, Setting, Stand, With, dies, kill_cycles, sinkhole, vms_die,
+    Arm, Broken, Cpu, Cycles, Reloads, Setting, Stall, Stand, With, dies, kill_cycles, sinkhole,
+    vms_die,
 };
 
 /// Requests a second.
@@ -16,6 +17,10 @@ const RATE: f64 = 1500.0;
 /// Seconds of load before anything breaks, and while it is broken.
 const BEFORE: u64 = 3;
 const BROKEN: u64 = 4;
+
+/// When and for how long the proxy stands still, where it does, and how many endpoints die meanwhile.
+const STALL: Stall = Stall { at: 8, lasts: 2 };
+const STALL_CYCLES: u64 = 30;
 
 /// How often a VM dies, where they do.
 const DEATHS: Duration = Duration::from_millis(500);
@@ -29,6 +34,8 @@ pub(crate) enum Case {
     ColdReturn,
     /// One after the other, with retries.
     Cycles,
+    /// The same, and the proxy stands still.
+    Stall,
     /// The VM of a module, again and again, while two endpoints are sinkholes.
     VmDies(Module),
 }
@@ -42,12 +49,13 @@ pub(crate) enum Module {
     HealthSignalUpstream,
 }
 
-pub(crate) const CASES: [Case; 9] = [
+pub(crate) const CASES: [Case; 10] = [
     Case::Sinkhole,
     Case::IdleSinkhole,
     Case::Death,
     Case::ColdReturn,
     Case::Cycles,
+    Case::Stall,
     Case::VmDies(Module::MetricRouter),
     Case::VmDies(Module::CircuitBreaker),
     Case::VmDies(Module::HealthSignal),
@@ -62,6 +70,7 @@ impl Case {
             Self::Death => "death",
             Self::ColdReturn => "cold-return",
             Self::Cycles => "kill-cycles",
+            Self::Stall => "stall",
             Self::VmDies(Module::MetricRouter) => "metric-router-dies",
             Self::VmDies(Module::CircuitBreaker) => "circuit-breaker-dies",
             Self::VmDies(Module::HealthSignal) => "health-signal-dies",
@@ -72,6 +81,7 @@ impl Case {
     pub(crate) const fn arms(self) -> &'static [Arm] {
         match self {
             Self::Cycles => &Arm::CYCLES,
+            Self::Stall => &[Arm::FullScan, Arm::FullScanEjects, Arm::Weir, Arm::WeirPrivate],
             Self::VmDies(_) => &[Arm::Weir, Arm::WeirPrivate],
             _ => &Arm::FAILURES,
         }
@@ -84,6 +94,9 @@ impl Case {
             Self::Death => "One dies, for 4 s",
             Self::ColdReturn => "One dies for 4 s and comes back at a quarter of its speed",
             Self::Cycles => "Endpoints die in turn, half a second each, with two retries",
+            Self::Stall => {
+                "The same for 30 s, and the proxy stands still for 2 s from the ninth on"
+            }
             Self::VmDies(Module::MetricRouter) => {
                 "metric-router's VM dies every half second, and two endpoints answer 503 in 1 ms"
             }
@@ -117,6 +130,9 @@ impl Case {
                 "requests",
                 "failed for clients",
             ],
+            Self::Stall => {
+                &["requests", "failed for clients", "the last that failed was due after, s"]
+            }
             Self::VmDies(_) => {
                 &["deaths", "requests", "failed for a VM, a death", "failed at endpoints, %"]
             }
@@ -146,15 +162,19 @@ pub(crate) async fn measure(
 ) -> anyhow::Result<Outcome> {
     let workers = NonZeroU32::new(run.workers).context("no workers")?;
     let setting = Setting::usual(RATE);
-    let with =
-        With { retries: case == Case::Cycles, reloads: matches!(case, Case::VmDies(_)), pinned };
+    let with = With {
+        retries: matches!(case, Case::Cycles | Case::Stall),
+        reloads: matches!(case, Case::VmDies(_)),
+        pinned,
+    };
     let stand = Stand::start(host, run.arm, &setting, workers, run.seed, with).await?;
     Ok(match case {
         Case::Sinkhole => Outcome::Broken(sinkhole(&stand, BEFORE, BROKEN, false).await?),
         Case::IdleSinkhole => Outcome::Broken(sinkhole(&stand, BEFORE, BROKEN, true).await?),
         Case::Death => Outcome::Broken(dies(&stand, BEFORE, BROKEN, false).await?),
         Case::ColdReturn => Outcome::Broken(dies(&stand, BEFORE, BROKEN, true).await?),
-        Case::Cycles => Outcome::Cycles(kill_cycles(&stand, cycles).await?),
+        Case::Cycles => Outcome::Cycles(kill_cycles(&stand, cycles, None).await?),
+        Case::Stall => Outcome::Cycles(kill_cycles(&stand, STALL_CYCLES, Some(STALL)).await?),
         Case::VmDies(module) => {
             let lasts = BEFORE + BROKEN;
             Outcome::Reloads(vms_die(&stand, lasts, DEATHS, Some(module.name())).await?)
@@ -192,6 +212,7 @@ fn compared(results: &Results, workers: u32, case: Case) -> Option<String> {
         let disturbed = rest.iter().filter(|own| matches!(own, Outcome::Disturbed(_))).count();
         let (cells, verdicts) = match case {
             Case::Cycles => turns(&whole),
+            Case::Stall => stalls(&whole),
             Case::VmDies(_) => vms(&whole),
             _ => figures(case, &whole),
         };
@@ -252,16 +273,25 @@ fn figures(case: Case, runs: &[&Outcome]) -> Judged {
     (cells, verdicts)
 }
 
+/// One value of each run of kill cycles.
+fn cycles(runs: &[&Outcome], of: impl Fn(&Cycles) -> u64) -> Vec<f64> {
+    let cycles = runs.iter().filter_map(|run| match run {
+        Outcome::Cycles(cycles) => Some(of(cycles) as f64),
+        _ => None,
+    });
+    cycles.collect()
+}
+
+fn stalls(runs: &[&Outcome]) -> Judged {
+    let last = |own: &Cycles| own.last_failed.map_or(0, |last| (last + 1).saturating_sub(STALL.at));
+    let all =
+        [cycles(runs, |own| own.requests), cycles(runs, |own| own.failed), cycles(runs, last)];
+    (all.iter().map(|values| spread(values, 0)).collect(), Vec::new())
+}
+
 fn turns(runs: &[&Outcome]) -> Judged {
-    let all = |of: fn(&Cycles) -> u64| -> Vec<f64> {
-        let cycles = runs.iter().filter_map(|run| match run {
-            Outcome::Cycles(cycles) => Some(of(cycles) as f64),
-            _ => None,
-        });
-        cycles.collect()
-    };
     // What must hold holds of each death, so of each run.
-    let sum = |of: fn(&Cycles) -> u64| all(of).iter().sum::<f64>();
+    let sum = |of: fn(&Cycles) -> u64| cycles(runs, of).iter().sum::<f64>();
     let failed = sum(|own| own.failed);
     let cells = [sum(|own| own.deaths), sum(|own| own.seen), sum(|own| own.requests), failed];
     let cells = cells.map(|sum| format!("{sum:.0}"));

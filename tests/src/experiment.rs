@@ -12,7 +12,7 @@ mod oracle;
 mod reloads;
 
 use crate::{Host, Running};
-use anyhow::bail;
+use anyhow::{Context, bail};
 use cpu::Ticks;
 use host_sim_rig::draw::SplitMix64;
 use host_sim_rig::endpoint::{EndpointOptions, WORK};
@@ -29,7 +29,7 @@ use std::time::Duration;
 
 pub use arm::Arm;
 pub use cpu::Cpu;
-pub use failures::{Broken, Cycles, dies, kill_cycles, sinkhole};
+pub use failures::{Broken, Cycles, Stall, dies, kill_cycles, sinkhole};
 pub use reloads::{Reloads, vms_die};
 
 /// The endpoints, and how they are loaded.
@@ -171,6 +171,14 @@ impl Stand {
             );
         }
         Ok(result)
+    }
+
+    /// Has the proxy stand still for so long.
+    async fn stop(&self, lasts: Duration) -> anyhow::Result<()> {
+        let id = self.proxy.pid().context("a proxy in this process cannot be stopped")?;
+        cpu::signal(id, "STOP")?;
+        tokio::time::sleep(lasts).await;
+        cpu::signal(id, "CONT")
     }
 
     /// Runs this, and says who used the machine meanwhile.

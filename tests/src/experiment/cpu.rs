@@ -101,6 +101,13 @@ pub(super) fn pin(proxy: u32, workers: u32) -> bool {
     pinned(std::process::id(), "0") && pinned(proxy, &format!("{first}-{last}"))
 }
 
+/// Sends a process a signal, by its name without `SIG`.
+pub(super) fn signal(id: u32, name: &str) -> anyhow::Result<()> {
+    let sent = Command::new("kill").args([format!("-{name}"), id.to_string()]).status()?;
+    anyhow::ensure!(sent.success(), "cannot send SIG{name} to {id}: {sent}");
+    Ok(())
+}
+
 fn pinned(id: u32, cores: &str) -> bool {
     let mut taskset = Command::new("taskset");
     taskset.args(["--all-tasks", "--cpu-list", "--pid", cores, &id.to_string()]);

@@ -164,14 +164,30 @@ pub struct Cycles {
     pub requests: u64,
     /// Of these, failed for their clients.
     pub failed: u64,
+    /// The last second in which one was due that failed.
+    pub last_failed: Option<u64>,
     /// What the clients of failed requests got.
     pub how: BTreeMap<String, u64>,
     /// Who used the machine.
     pub cpu: Cpu,
 }
 
-/// One endpoint after the other dies for half a second and is back for half a second, under load.
-pub async fn kill_cycles(stand: &Stand, cycles: u64) -> anyhow::Result<Cycles> {
+/// The proxy stands still, as if somebody had taken its core away.
+#[derive(Clone, Copy, Debug)]
+pub struct Stall {
+    /// The second of the load in which it begins.
+    pub at: u64,
+    /// Seconds.
+    pub lasts: u64,
+}
+
+/// One endpoint after the other dies for half a second and is back for half a second, under load;
+/// the proxy may stand still meanwhile.
+pub async fn kill_cycles(
+    stand: &Stand,
+    cycles: u64,
+    stall: Option<Stall>,
+) -> anyhow::Result<Cycles> {
     // The proxy gets to know them first.
     let first = 1;
     let start = Instant::now();
@@ -185,14 +201,23 @@ pub async fn kill_cycles(stand: &Stand, cycles: u64) -> anyhow::Result<Cycles> {
         }
         anyhow::Ok(())
     };
+    let stalling = async {
+        if let Some(stall) = stall {
+            sleep_until(start + seconds(stall.at)).await;
+            stand.stop(seconds(stall.lasts)).await?;
+        }
+        anyhow::Ok(())
+    };
     let load = stand.load(Duration::ZERO, seconds(first + cycles));
-    let ((result, killed), cpu) = stand.watch(async { tokio::join!(load, killing) }).await;
-    killed?;
+    let all = async { tokio::join!(load, killing, stalling) };
+    let ((result, killed, stalled), cpu) = stand.watch(all).await;
+    killed.and(stalled)?;
     let result = result?;
     let bad = result.timeline.iter().filter(|second| second.errors > 0);
     let Broken { how, .. } = Broken::of(&result, 0);
     Ok(Cycles {
         deaths: cycles,
+        last_failed: bad.clone().map(|second| second.second).max(),
         seen: bad.count() as u64,
         requests: result.requests,
         failed: result.failed,
