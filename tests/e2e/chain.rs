@@ -40,14 +40,14 @@ on_both_hosts! {
             assert_eq!(proxy.get("/").await?.status, 200);
         }
         dead.revive(None).await?;
-        // What failed is asked again by the few requests that are left unsteered, however fast they
-        // come: one in some hundreds, so this counts them and looks at no clock.
+        // What failed is asked again when its breaker has been open for its time, or by one of the few
+        // requests that are left unsteered. A quick machine sends thousands a second meanwhile.
         let before = dead.counters().served;
         let mut asked = 0;
         while dead.counters().served < before + 20 {
             assert_eq!(proxy.get("/").await?.status, 200);
             asked += 1;
-            assert!(asked < 20_000, "it serves again");
+            assert!(asked < 200_000, "it serves again");
         }
     }
 
