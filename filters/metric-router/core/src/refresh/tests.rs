@@ -129,12 +129,10 @@ fn an_endpoint_that_is_out_upsets_its_cluster_until_ten_seconds_after() {
     let store = MemoryStore::default();
     let mut router = router("");
     let id = router.find("backend").unwrap();
+    use HealthState::{Down, Healthy};
     let mut rate_of_the_faster_one = |first, secs| {
-        for (port, state, latency_us) in [
-            (1, first, 10_000),
-            (2, HealthState::Healthy, 8_000),
-            (3, HealthState::Healthy, 12_000),
-        ] {
+        let all = [(1, first, 10_000), (2, Healthy, 8_000), (3, Healthy, 12_000)];
+        for (port, state, latency_us) in all {
             health(&store, port, &EndpointHealth { latency_us, ..self::state(state, secs) });
             // What is known of who does not answer fades.
             ends(&mut router, &store, port, Outcome::Success, secs);
@@ -143,7 +141,6 @@ fn an_endpoint_that_is_out_upsets_its_cluster_until_ten_seconds_after() {
         let candidates = &router.cluster(id).unwrap().snapshot.candidates;
         candidates.iter().find(|c| c.endpoint == endpoint(2)).unwrap().rate
     };
-    use HealthState::{Down, Healthy};
     assert!(rate_of_the_faster_one(Healthy, 100) > 1.1);
     rate_of_the_faster_one(Down, 101);
     assert_eq!(rate_of_the_faster_one(Down, 102), 1.0, "it may be chance");
