@@ -8,9 +8,10 @@ use sorting::sort_by;
 /// The endpoints to choose from, and whether so few of all are fit that nothing should be steered.
 ///
 /// At most `max_ejection_percent` of the endpoints are left out for being bad, and no more than can be
-/// [`spare`](crate::spare)d, where that is known. Beyond that, the least bad are kept: by state, then by share of failures, then by how long ago they answered. One
-/// is always kept. An endpoint that wants no new requests is not bad; it is kept only if no other
-/// is fit, and then before those that do not work.
+/// [`spare`](crate::spare)d, where that is known. Beyond that, the least bad are kept: by state, then
+/// by share of failures, then by how long ago they answered. One is always kept. An endpoint that wants
+/// no new requests is not bad; it is kept only if no other is fit, and then before those that do not
+/// work.
 pub(crate) fn choose<'f>(
     facts: &'f [Facts],
     config: &ClusterConfig,

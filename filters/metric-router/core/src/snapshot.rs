@@ -4,8 +4,8 @@
 //! measured. As far as that is not enough to go by, it comes from load reports if at least half of
 //! the candidates have a usable weight; the two have different units, and each is taken relative to
 //! its own median. A report is believed as far as the endpoint was busy: one that idles reports a
-//! small rate, would be given less for it, and would never come back. What is unknown counts as the median of what is known: neither
-//! starved nor flooded.
+//! small rate, would be given less for it, and would never come back. What is unknown counts as the
+//! median of what is known: neither starved nor flooded.
 //!
 //! Rates by latency count for what they are beyond chance. Latencies of equal endpoints differ by
 //! that, and at low load, when nothing is in flight, the smallest difference would send every request
